@@ -1,0 +1,60 @@
+/** Every code an {@link HAError} can carry. Branch on the code, never on the message. */
+export type HAErrorCode =
+  | 'HA_OPTIONS_INVALID'
+  | 'HA_FOREIGN_DATABASE'
+  | 'HA_DATABASE_OPEN'
+  | 'HA_DATABASE_LOCKED'
+  | 'HA_DATABASE_CLOSED'
+  | 'HA_DUPLICATE_CONNECTION'
+  | 'HA_NESTED_TRANSACTION'
+  | 'HA_TRANSACTION_CLOSED'
+  | 'HA_TRANSACTION_TIMEOUT'
+  | 'HA_TRANSACTION_CONTROL'
+  | 'HA_STATEMENT_REFUSED'
+  | 'HA_INVALID_SQL'
+  | 'HA_READ_ONLY'
+  | 'HA_CONFLICT'
+  | 'HA_PUBLISH_FAILED'
+  | 'HA_PUBLISH_UNKNOWN'
+  | 'HA_MESSAGE_TOO_LARGE'
+  | 'HA_UNAVAILABLE'
+  | 'HA_WAIT_TIMEOUT'
+  | 'HA_STREAM_CONNECT'
+  | 'HA_STREAM_GAP'
+  | 'HA_STREAM_RESET'
+  | 'HA_STREAM_CONFIG'
+  | 'HA_APPLY_HALTED'
+  | 'HA_FOREIGN_WRITE'
+  | 'HA_NAME_TAKEN'
+  | 'HA_SUBJECT_TAKEN'
+  | 'HA_NATS_SERVER';
+
+/** Details of an error, besides its code and message. */
+export interface HAErrorOptions {
+  /** The failure underneath, if there is one. */
+  cause?: unknown;
+  /** Whether running the same call again may succeed. Default false. */
+  retryable?: boolean;
+  /** Facts for programs: sequences, names, the offending value. */
+  details?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * The base of every error this library raises itself. Its message says what to do next. Failures of SQLite surface as
+ * better-sqlite3's `SqliteError`, unchanged.
+ */
+export class HAError extends Error {
+  readonly retryable: boolean;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(
+    readonly code: HAErrorCode,
+    message: string,
+    options: HAErrorOptions = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = this.constructor.name;
+    this.retryable = options.retryable ?? false;
+    this.details = options.details ?? {};
+  }
+}
