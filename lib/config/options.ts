@@ -1,0 +1,147 @@
+import type { Duration, HAStreamOptions } from './stream-options.js';
+
+/** Every option of a replicated database. An option set to `undefined` counts as not set. */
+export interface HAOptions extends HAStreamOptions {
+  /**
+   * Commit first and publish afterwards, from an outbox in the same SQLite transaction: writes go on without the
+   * stream.
+   * DSN `asyncPublisher`, environment `HA_ASYNC_PUBLISHER`.
+   * @default false
+   */
+  asyncPublisher?: boolean;
+  /**
+   * Folder for the outbox as a file of its own, instead of a table in the database. Needs `asyncPublisher`.
+   * DSN `asyncPublisherOutboxDir`, environment `HA_ASYNC_PUBLISHER_OUTBOX_DIR`.
+   * @default none
+   */
+  asyncPublisherOutboxDir?: string;
+  /**
+   * Start with the application; if false, nothing is opened or contacted before `start()`.
+   * DSN `autoStart`, environment `HA_AUTO_START`.
+   * @default true
+   */
+  autoStart?: boolean;
+  /**
+   * Number of nodes that elect a leader: more than half of them must agree.
+   * DSN `clusterSize`, environment `HA_CLUSTER_SIZE`.
+   * @default 1
+   */
+  clusterSize?: number;
+  /**
+   * `lww`: the last writer in the stream wins; `serializable`: transactions that someone came before are run again.
+   * DSN `concurrency`, environment `HA_CONCURRENCY`.
+   * @default lww
+   */
+  concurrency?: 'lww' | 'serializable';
+  /**
+   * Where a node without a stored position starts: `all`, `last`, `new`, `by_start_sequence=N` or
+   * `by_start_time=RFC3339`.
+   * DSN `deliverPolicy`, environment `HA_DELIVER_POLICY`.
+   * @default all
+   */
+  deliverPolicy?: string;
+  /**
+   * Take no snapshots of the database.
+   * DSN `disableDBSnapshotter`, environment `HA_DISABLE_SNAPSHOTTER` or `HA_DISABLE_DB_SNAPSHOTTER`.
+   * @default false
+   */
+  disableDBSnapshotter?: boolean;
+  /**
+   * Do not replicate changes of the schema.
+   * DSN `disableDDLSync`, environment `HA_DISABLE_DDL_SYNC`.
+   * @default false
+   */
+  disableDDLSync?: boolean;
+  /**
+   * Make this node a read replica: writes are refused.
+   * DSN `disablePublisher`, environment `HA_DISABLE_PUBLISHER`.
+   * @default false
+   */
+  disablePublisher?: boolean;
+  /**
+   * Publish only: changes of other nodes are not applied here. Makes `generatedIds` `overwrite`.
+   * DSN `disableSubscriber`, environment `HA_DISABLE_SUBSCRIBER`.
+   * @default false
+   */
+  disableSubscriber?: boolean;
+  /**
+   * Rowids that SQLite chooses: `ordered` keeps both of two concurrent rows, `overwrite` lets the last in the stream
+   * win.
+   * DSN `generatedIds`, environment `HA_GENERATED_IDS`.
+   * @default `ordered`; `overwrite` with `asyncPublisher` or `disableSubscriber`
+   */
+  generatedIds?: 'ordered' | 'overwrite';
+  /**
+   * Call other nodes over gRPC without TLS.
+   * DSN `grpcInsecure`, environment `HA_GRPC_INSECURE`.
+   * @default false
+   */
+  grpcInsecure?: boolean;
+  /**
+   * Port of the gRPC server; 0 takes a free one, unset starts none.
+   * DSN `grpcPort`, environment `HA_GRPC_PORT`.
+   * @default none
+   */
+  grpcPort?: number;
+  /**
+   * How long a gRPC call to another node may take.
+   * DSN `grpcTimeout`, environment `HA_GRPC_TIMEOUT`.
+   * @default 5s
+   */
+  grpcTimeout?: Duration;
+  /**
+   * Token that gRPC callers must present.
+   * DSN `grpcToken`, environment `HA_GRPC_TOKEN`.
+   * @default none
+   */
+  grpcToken?: string;
+  /**
+   * One node writes for all: `dynamic:TARGET` elects it, TARGET being this node for the others; `static:TARGET`
+   * names it.
+   * DSN `leaderProvider`, environment `HA_LEADER_PROVIDER`.
+   * @default none
+   */
+  leaderProvider?: string;
+  /**
+   * Name of this node, unique in the cluster.
+   * DSN `name`, environment `HA_NAME`.
+   * @default the host name
+   */
+  name?: string;
+  /**
+   * How long a write waits for the stream before it fails.
+   * DSN `publisherTimeout`, environment `HA_PUBLISHER_TIMEOUT`.
+   * @default 15s
+   */
+  publisherTimeout?: Duration;
+  /**
+   * Regular expression on the names of the databases that a SELECT across databases asks.
+   * DSN `queryRouter`, environment `HA_QUERY_ROUTER`.
+   * @default none
+   */
+  queryRouter?: string;
+  /**
+   * Name of the database in the cluster: nodes with the same one hold the same rows.
+   * DSN `replicationID` or `replID`, environment `HA_REPLICATION_ID`.
+   * @default the name of the database file
+   */
+  replicationID?: string;
+  /**
+   * How the row of a change is found on other nodes: primary key, rowid, or all old values.
+   * DSN `rowIdentify`, environment `HA_ROW_IDENTIFY` or `HA_ROW_IDENTIDY`.
+   * @default pk
+   */
+  rowIdentify?: 'pk' | 'rowid' | 'full';
+  /**
+   * Time between two snapshots.
+   * DSN `snapshotInterval`, environment `HA_SNAPSHOT_INTERVAL`.
+   * @default 1m
+   */
+  snapshotInterval?: Duration;
+  /**
+   * How long the callback of a transaction may hold the write queue before it is rolled back.
+   * DSN `transactionTimeout`, environment `HA_TRANSACTION_TIMEOUT`.
+   * @default 5s
+   */
+  transactionTimeout?: Duration;
+}
