@@ -1,0 +1,67 @@
+import type { Connection } from '../sqlite/connection.js';
+import { quoteString } from '../sql/identifiers.js';
+import type { TriggerInfo } from '../sqlite/schema.js';
+import { quoteIdentifier } from '../sql/identifiers.js';
+
+/**
+ * Hides the user's triggers from the applier: their effects are in the changeset already, as rows of their own.
+ *
+ * SQLite can switch triggers off only through its C interface. Instead the connection loads its in-memory schema from a
+ * `sqlite_schema` whose trigger rows are deleted, inside a savepoint that is rolled back at once: the file, the schema
+ * cookie and all other connections stay as they are. The schema comes back whenever SQLite loads it anew, so it has to be
+ * hidden again behind every change of the schema, and never may DDL run while it is hidden.
+ *
+ * A trigger that writes to a virtual table stays: the shadow tables behind an external-content FTS index are never
+ * replicated, so only the trigger keeps the index in step.
+ */
+export class HiddenTriggers {
+  private hidden = false;
+
+  constructor(private readonly db: Connection) {}
+
+  /** Hides the triggers of this schema, except those that keep virtual tables. */
+  hide(triggers: readonly TriggerInfo[], virtualTables: ReadonlySet<string>): void {
+    const names = triggers.filter((t) => !writesVirtual(t, virtualTables)).map((t) => quoteString(t.name));
+    if (names.length === 0) return;
+    this.unlocked(() => {
+      this.db.exec('SAVEPOINT ha_hide');
+      try {
+        this.db.exec(`DELETE FROM main.sqlite_schema WHERE type = 'trigger' AND name IN (${names.join(', ')})`);
+        this.reload();
+      } finally {
+        this.db.exec('ROLLBACK TO ha_hide; RELEASE ha_hide');
+      }
+    });
+    this.hidden = true;
+  }
+
+  /** Loads the schema as it is on disk. Call before any DDL. */
+  show(): void {
+    if (!this.hidden) return;
+    this.unlocked(() => this.reload());
+    this.hidden = false;
+  }
+
+  /** Ends what `writable_schema = RESET` began: the next statement reads the schema. */
+  private reload(): void {
+    this.db.exec('PRAGMA writable_schema = RESET');
+    this.db.prepare('SELECT count(*) FROM main.sqlite_schema').get();
+  }
+
+  private unlocked(work: () => void): void {
+    this.db.unsafeMode(true);
+    try {
+      this.db.exec('PRAGMA writable_schema = ON');
+      work();
+    } finally {
+      this.db.exec('PRAGMA writable_schema = OFF');
+      this.db.unsafeMode(false);
+    }
+  }
+}
+
+/** True where the text of a trigger names a virtual table: it may write there. */
+function writesVirtual(trigger: TriggerInfo, virtualTables: ReadonlySet<string>): boolean {
+  const text = trigger.sql.toLowerCase();
+  return [...virtualTables].some((name) => text.includes(name) || text.includes(quoteIdentifier(name)));
+}

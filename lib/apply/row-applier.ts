@@ -1,0 +1,187 @@
+import type { RowChange, SqlValue } from '../changeset/changeset.js';
+import type { Connection, Statement } from '../sqlite/connection.js';
+import { isSqliteError } from '../sqlite/connections.js';
+import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
+import { StatementCache } from '../sqlite/statement-cache.js';
+import { adaptForeign } from './foreign-rows.js';
+import { RowPlan, bound, doubled } from './row-plan.js';
+import type { Bound } from './row-plan.js';
+
+/** Why a change was left out; every node leaves it out alike. */
+export interface Refusal {
+  readonly reason: string;
+}
+
+type SqlOf = (plan: RowPlan) => string;
+
+/**
+ * Applies one row change with *assignment* semantics: what a row shall be is set, whatever is stored. So all nodes that
+ * apply the same changes in the same order hold the same rows, even where a change meets a row that a concurrent writer
+ * changed meanwhile.
+ *
+ * - A row whose table has a key, and whose key has no NULL, is found by key. Anything else is a member of a bag: the row
+ *   at the rowid if it equals the old image exactly, else the first that does.
+ * - UPDATE that meets no row becomes INSERT. INSERT replaces what stands in its way, and keeps the writer's rowid where
+ *   that is free.
+ * - An UPDATE that violates uniqueness deletes its row and inserts it anew with OR REPLACE. `UPDATE OR REPLACE` would not
+ *   do: with recursive triggers it fails where a trigger exists.
+ */
+export class RowApplier {
+  private readonly statements: StatementCache;
+  private plans = new Map<string, RowPlan>();
+  private schema: SchemaInfo | undefined;
+
+  constructor(private readonly db: Connection) {
+    this.statements = new StatementCache(db, 1_000);
+  }
+
+  /** Names the schema that the following changes meet. */
+  useSchema(schema: SchemaInfo): void {
+    if (schema === this.schema) return;
+    this.schema = schema;
+    this.plans = new Map();
+  }
+
+  /** Applies a change; returns why not where every node refuses it. Any other failure is thrown. */
+  apply(change: RowChange, foreign: boolean): Refusal | undefined {
+    const table = this.schema?.tables.get(change.table) ?? this.findTable(change.table);
+    if (table === undefined) return { reason: `there is no table '${change.table}'` };
+    const adapted = foreign ? adaptForeign(change, table) : change;
+    const plan = this.plan(table, adapted);
+    if (plan.unusable) return { reason: `the change does not name the key of '${change.table}'` };
+    try {
+      this.run(plan, adapted);
+      return undefined;
+    } catch (error) {
+      if (isSqliteError(error) && /^SQLITE_(CONSTRAINT|MISMATCH)/.test(error.code)) return { reason: error.message };
+      throw error;
+    }
+  }
+
+  private findTable(name: string): TableInfo | undefined {
+    const lower = name.toLowerCase();
+    for (const table of this.schema?.tables.values() ?? []) if (table.name.toLowerCase() === lower) return table;
+    return undefined;
+  }
+
+  private plan(table: TableInfo, change: RowChange): RowPlan {
+    const key = `${table.name}\0${change.columns.join('\0')}`;
+    let plan = this.plans.get(key);
+    if (plan === undefined) this.plans.set(key, (plan = new RowPlan(table, change.columns)));
+    return plan;
+  }
+
+  private run(plan: RowPlan, change: RowChange): void {
+    if (change.operation === 'DELETE') this.remove(plan, change, change.oldValues ?? []);
+    else if (change.operation === 'INSERT') this.insert(plan, change, change.newValues ?? []);
+    else if (!this.update(plan, change, change.oldValues ?? [], change.newValues ?? [])) {
+      this.insert(plan, change, change.newValues ?? []);
+    }
+  }
+
+  private remove(plan: RowPlan, change: RowChange, before: readonly SqlValue[]): void {
+    if (plan.isKeyed(before)) {
+      const key = plan.keyOf(before);
+      this.statements.get(plan.deleteByKey(key)).run(...bound(key));
+      return;
+    }
+    const values = plan.pick(before);
+    if (plan.table.rowid === undefined) {
+      this.statements.get(plan.deleteExact(values)).run(...doubled(values));
+      return;
+    }
+    const rowid = this.find(plan, change, values);
+    if (rowid !== undefined) this.statements.get(plan.deleteByRowid()).run(rowid);
+  }
+
+  private insert(plan: RowPlan, change: RowChange, after: readonly SqlValue[]): void {
+    const values = plan.pick(after);
+    if (plan.partial && plan.isKeyed(after) && this.overwrite(plan, values, plan.keyOf(after))) return;
+    if (!plan.hasHiddenRowid) {
+      this.statements.get(plan.insert(values)).run(...bound(values));
+      return;
+    }
+    const rowid = change.newRowid !== undefined && this.isFree(plan, change.newRowid) ? change.newRowid : null;
+    this.statements.get(plan.insertWithRowid(values)).run(rowid, ...bound(values));
+  }
+
+  /** Returns false where no row was met. */
+  private update(plan: RowPlan, change: RowChange, before: readonly SqlValue[], after: readonly SqlValue[]): boolean {
+    const values = plan.pick(after);
+    if (plan.isKeyed(before)) return this.overwrite(plan, values, plan.keyOf(before));
+    const old = plan.pick(before);
+    if (plan.table.rowid === undefined) {
+      return this.statements.get(plan.updateExact(old, values)).run(...bound(values), ...doubled(old)).changes > 0;
+    }
+    const rowid = this.find(plan, change, old);
+    if (rowid === undefined) return false;
+    const moves = plan.hasHiddenRowid && change.newRowid !== undefined && change.newRowid !== change.oldRowid;
+    const to = moves && this.isFree(plan, change.newRowid ?? 0n) ? (change.newRowid ?? rowid) : rowid;
+    return this.move(
+      () => this.statements.get(plan.updateByRowid(values)).run(to, ...bound(values), rowid).changes > 0,
+      { plan, values, to, select: (p) => p.selectByRowid(), remove: (p) => p.deleteByRowid(), at: [rowid] },
+    );
+  }
+
+  private overwrite(plan: RowPlan, values: readonly SqlValue[], key: readonly SqlValue[]): boolean {
+    const at = bound(key);
+    return this.move(
+      () => this.statements.get(plan.updateByKey(values, key)).run(...bound(values), ...at).changes > 0,
+      { plan, values, select: (p) => p.selectByKey(key), remove: (p) => p.deleteByKey(key), at },
+    );
+  }
+
+  /** Runs an UPDATE; where uniqueness stops it, takes the row out and puts its new image in with OR REPLACE. */
+  private move(
+    update: () => boolean,
+    row: {
+      plan: RowPlan;
+      values: readonly SqlValue[];
+      to?: bigint;
+      select: SqlOf;
+      remove: SqlOf;
+      at: readonly Bound[];
+    },
+  ): boolean {
+    try {
+      return update();
+    } catch (error) {
+      if (!isSqliteError(error) || !/UNIQUE|PRIMARYKEY|ROWID/.test(error.code)) throw error;
+    }
+    const { plan, values, at } = row;
+    const stored = this.exact(row.select(plan)).get(...at) as [bigint | null, ...SqlValue[]];
+    const whole: SqlValue[] = stored.slice(1);
+    plan.targets.forEach((target, index) => (whole[target] = values[index] ?? null));
+    const rowid = plan.hasHiddenRowid ? [row.to ?? stored[0]] : [];
+    this.db.exec('SAVEPOINT ha_move');
+    try {
+      this.statements.get(row.remove(plan)).run(...at);
+      this.statements.get(plan.insertWhole(whole)).run(...rowid, ...bound(whole));
+    } catch (error) {
+      this.db.exec('ROLLBACK TO ha_move');
+      throw error;
+    } finally {
+      this.db.exec('RELEASE ha_move');
+    }
+    return true;
+  }
+
+  private find(plan: RowPlan, change: RowChange, values: readonly SqlValue[]): bigint | undefined {
+    const match = doubled(values);
+    const at = change.oldRowid;
+    const here =
+      at === undefined
+        ? undefined
+        : (this.exact(plan.findExact(values, true)).get(at, ...match) as [bigint] | undefined);
+    const found = here ?? (this.exact(plan.findExact(values, false)).get(...match) as [bigint] | undefined);
+    return found?.[0];
+  }
+
+  private isFree(plan: RowPlan, rowid: bigint): boolean {
+    return this.statements.get(plan.rowidIsTaken()).get(rowid) === undefined;
+  }
+
+  private exact(sql: string): Statement {
+    return this.statements.exact(sql);
+  }
+}

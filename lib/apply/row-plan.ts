@@ -1,0 +1,166 @@
+import { InvalidText } from '../changeset/changeset.js';
+import type { SqlValue } from '../changeset/changeset.js';
+import { quoteIdentifier as q } from '../sql/identifiers.js';
+import type { TableInfo } from '../sqlite/schema.js';
+
+/** A value as better-sqlite3 binds it. */
+export type Bound = null | bigint | number | string | Buffer;
+
+/**
+ * The SQL that applies changes with a given list of columns to a table as it is now. Columns that the table no longer
+ * has are ignored; columns that the message does not know keep what is stored.
+ */
+export class RowPlan {
+  /** For each column that message and table share: its place in the message. */
+  readonly sources: readonly number[];
+  /** The same columns: their place in the table. */
+  readonly targets: readonly number[];
+  /** Places of the table's key in the message; empty where the table has none. */
+  readonly keySources: readonly number[];
+  /** True where the message cannot identify rows here: no column in common, or a part of the key missing. */
+  readonly unusable: boolean;
+  /** True where the table has columns that the message does not know. */
+  readonly partial: boolean;
+  private readonly names: readonly string[];
+  private readonly target: string;
+
+  constructor(
+    readonly table: TableInfo,
+    columns: readonly string[],
+  ) {
+    const places = table.columns.map((column) => columns.indexOf(column.name));
+    this.targets = places.flatMap((source, target) => (source >= 0 ? [target] : []));
+    this.sources = places.filter((source) => source >= 0);
+    this.keySources = table.pkIndexes.map((index) => places[index] ?? -1);
+    this.unusable = this.sources.length === 0 || this.keySources.some((source) => source < 0);
+    this.partial = this.sources.length < table.columns.length;
+    this.names = this.targets.map((index) => q(table.columns[index]?.name ?? ''));
+    this.target = `main.${q(table.name)}`;
+  }
+
+  /** True where rows of this table have a rowid that is not one of their columns. */
+  get hasHiddenRowid(): boolean {
+    return this.table.rowid !== undefined && this.table.rowidAlias === undefined;
+  }
+
+  /** The shared columns of an image, in table order. */
+  pick(image: readonly SqlValue[]): SqlValue[] {
+    return this.sources.map((source) => image[source] ?? null);
+  }
+
+  keyOf(image: readonly SqlValue[]): SqlValue[] {
+    return this.keySources.map((source) => image[source] ?? null);
+  }
+
+  /** True where the key alone identifies the row of this image. */
+  isKeyed(image: readonly SqlValue[]): boolean {
+    if (this.table.pk.length === 0) return false;
+    return !this.table.bag || this.keySources.every((source) => image[source] !== null && image[source] !== undefined);
+  }
+
+  private get rowidName(): string {
+    return q(this.table.rowid ?? '');
+  }
+
+  updateByKey(values: readonly SqlValue[], key: readonly SqlValue[]): string {
+    return `UPDATE ${this.target} SET ${this.assignments(values)} WHERE ${this.keyMatch(key)}`;
+  }
+
+  deleteByKey(key: readonly SqlValue[]): string {
+    return `DELETE FROM ${this.target} WHERE ${this.keyMatch(key)}`;
+  }
+
+  /** The stored row with its rowid in front, NULL where there is none to be had. */
+  selectByKey(key: readonly SqlValue[]): string {
+    return `SELECT ${this.table.rowid === undefined ? 'NULL' : this.rowidName}, ${this.allNames()} FROM ${this.target} WHERE ${this.keyMatch(key)}`;
+  }
+
+  insert(values: readonly SqlValue[]): string {
+    return `INSERT OR REPLACE INTO ${this.target}(${this.names.join(', ')}) VALUES(${marks(values)})`;
+  }
+
+  insertWithRowid(values: readonly SqlValue[]): string {
+    return `INSERT OR REPLACE INTO ${this.target}(${this.rowidName}, ${this.names.join(', ')}) VALUES(?, ${marks(values)})`;
+  }
+
+  /** Inserts a complete row, with its rowid in front where it has a hidden one. */
+  insertWhole(values: readonly SqlValue[]): string {
+    const rowid = this.hasHiddenRowid ? [`${this.rowidName}, `, '?, '] : ['', ''];
+    return `INSERT OR REPLACE INTO ${this.target}(${rowid[0]}${this.allNames()}) VALUES(${rowid[1]}${marks(values)})`;
+  }
+
+  rowidIsTaken(): string {
+    return `SELECT 1 FROM ${this.target} WHERE ${this.rowidName} = ?`;
+  }
+
+  /** Finds a row that equals an image in every value, by storage class too: 2 is not 2.0, 'A' is not 'a'. */
+  findExact(values: readonly SqlValue[], byRowid: boolean): string {
+    const rowid = byRowid ? `${this.rowidName} = ? AND ` : '';
+    const order = byRowid ? '' : ` ORDER BY ${this.rowidName} LIMIT 1`;
+    return `SELECT ${this.rowidName} FROM ${this.target} WHERE ${rowid}${this.exactMatch(values)}${order}`;
+  }
+
+  selectByRowid(): string {
+    return `SELECT ${this.rowidName}, ${this.allNames()} FROM ${this.target} WHERE ${this.rowidName} = ?`;
+  }
+
+  updateByRowid(values: readonly SqlValue[]): string {
+    return `UPDATE ${this.target} SET ${this.rowidName} = ?, ${this.assignments(values)} WHERE ${this.rowidName} = ?`;
+  }
+
+  deleteByRowid(): string {
+    return `DELETE FROM ${this.target} WHERE ${this.rowidName} = ?`;
+  }
+
+  /** For tables whose columns shadow every name of the rowid. */
+  updateExact(before: readonly SqlValue[], after: readonly SqlValue[]): string {
+    return `UPDATE ${this.target} SET ${this.assignments(after)} WHERE ${this.exactMatch(before)} LIMIT 1`;
+  }
+
+  deleteExact(before: readonly SqlValue[]): string {
+    return `DELETE FROM ${this.target} WHERE ${this.exactMatch(before)} LIMIT 1`;
+  }
+
+  private keyMatch(key: readonly SqlValue[]): string {
+    return this.table.pk.map((name, index) => `${q(name)} = ${mark(key[index])}`).join(' AND ');
+  }
+
+  private allNames(): string {
+    return this.table.columns.map((column) => q(column.name)).join(', ');
+  }
+
+  private assignments(values: readonly SqlValue[]): string {
+    return this.names.map((name, index) => `${name} = ${mark(values[index])}`).join(', ');
+  }
+
+  private exactMatch(values: readonly SqlValue[]): string {
+    return this.names
+      .map((name, index) => {
+        const value = mark(values[index]);
+        return `${name} IS ${value} COLLATE BINARY AND typeof(${name}) = typeof(${value})`;
+      })
+      .join(' AND ');
+  }
+}
+
+/** Twice each value, as {@link RowPlan.findExact} binds them. */
+export function doubled(values: readonly SqlValue[]): Bound[] {
+  return values.flatMap((value) => [bind(value), bind(value)]);
+}
+
+export function bound(values: readonly SqlValue[]): Bound[] {
+  return values.map(bind);
+}
+
+function bind(value: SqlValue): Bound {
+  return value instanceof InvalidText ? value.bytes : value;
+}
+
+/** TEXT that is not UTF-8 cannot be a JavaScript string: its bytes are bound and called TEXT by SQLite. */
+function mark(value: SqlValue | undefined): string {
+  return value instanceof InvalidText ? 'CAST(? AS TEXT)' : '?';
+}
+
+function marks(values: readonly SqlValue[]): string {
+  return values.map(mark).join(', ');
+}

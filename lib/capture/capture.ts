@@ -1,0 +1,349 @@
+import type { SequenceChange } from '../changeset/changeset.js';
+import { quoteIdentifier } from '../sql/identifiers.js';
+import type { Connection } from '../sqlite/connection.js';
+import { readSchema, schemaVersion } from '../sqlite/schema.js';
+import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
+import { raiseSequence } from '../sqlite/sequences.js';
+import { StatementCache } from '../sqlite/statement-cache.js';
+import { createTriggersSql, image, kindsOf, triggerNames } from './triggers.js';
+import type { LogKind } from './triggers.js';
+import { needsRecoding, recodeValues } from './recode.js';
+
+/** What one transaction changed, as far as triggers see it. */
+export interface CapturedRows {
+  /** JSON of changes joined by commas, in order; several pieces where there is much. */
+  readonly pieces: readonly Buffer[];
+  readonly rows: number;
+  /** Tables that were touched. */
+  readonly tables: readonly TableInfo[];
+  /** True where SQLite chose the rowid of an INTEGER PRIMARY KEY. */
+  readonly generatedIds: boolean;
+}
+
+/** How to capture. */
+export interface CaptureSettings {
+  /** Mark inserts whose INTEGER PRIMARY KEY SQLite chose. */
+  readonly markGeneratedIds: boolean;
+  /** Aim for pieces of this many bytes. Default 256 KiB. */
+  readonly pieceBytes?: number;
+}
+
+interface Piece {
+  readonly rows: number;
+  readonly lastSeq: number;
+  readonly kinds: string;
+  readonly bytes: Buffer;
+}
+
+type LogRow = [
+  k: number,
+  oldRowid: string | null,
+  newRowid: string | null,
+  before: Buffer | null,
+  after: Buffer | null,
+];
+
+const LOG_SCHEMA = `
+CREATE TABLE IF NOT EXISTS temp.ha_log(seq INTEGER PRIMARY KEY, k INTEGER NOT NULL, orid, nrid, o, n);
+CREATE TABLE IF NOT EXISTS temp.ha_kind(k INTEGER PRIMARY KEY, operation TEXT NOT NULL, head TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS temp.ha_installed(base INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sql TEXT NOT NULL);`;
+
+/** One piece of the log as JSON, composed inside SQLite: the bytes go to the wire untouched. */
+const PIECE_SQL = `
+SELECT count(*), max(seq), group_concat(DISTINCT k), CAST(group_concat(change, ',') AS BLOB) FROM (
+  SELECT l.seq, l.k, t.head || CASE t.operation
+    WHEN 'INSERT' THEN iif(l.nrid IS NULL, '', '"old_rowid":' || l.nrid || ',"new_rowid":' || l.nrid || ',') || '"new_values":' || l.n
+    WHEN 'UPDATE' THEN iif(l.nrid IS NULL, '', '"old_rowid":' || l.orid || ',"new_rowid":' || l.nrid || ',') || '"old_values":' || l.o || ',"new_values":' || l.n
+    WHEN 'DELETE' THEN iif(l.orid IS NULL, '', '"old_rowid":' || l.orid || ',"new_rowid":' || l.orid || ',') || '"old_values":' || l.o
+    END || ? AS change
+  FROM temp.ha_log l LEFT JOIN temp.ha_kind t ON t.k = l.k WHERE l.seq > ? ORDER BY l.seq LIMIT ?)`;
+
+const ROWS_SQL = `
+SELECT k, CAST(orid AS TEXT), CAST(nrid AS TEXT), CAST(o AS BLOB), CAST(n AS BLOB)
+FROM temp.ha_log WHERE seq > ? AND seq <= ? AND k > 0 ORDER BY seq`;
+
+/** Bases of kinds are this far apart, so that a base also tells INSERT, UPDATE and DELETE. */
+const KINDS_PER_TABLE = 3;
+
+/**
+ * Captures the row changes of the writer's transactions with TEMP triggers (triggers.ts), and hands them over as JSON.
+ *
+ * Whether the triggers are there is asked of SQLite and never of a variable: TEMP objects take part in transactions, so
+ * a roll back may bring old ones back, and `PRAGMA temp_store` drops them all without a word. Both show in
+ * `schema_version`, of `main` and of `temp`.
+ */
+export class Capture {
+  private readonly statements: StatementCache;
+  private readonly kinds = new Map<number, LogKind>();
+  private current: SchemaInfo | undefined;
+  private tempVersion = -1;
+  private sequences: ReadonlyMap<string, bigint> | undefined;
+
+  constructor(
+    private readonly db: Connection,
+    private readonly settings: CaptureSettings,
+  ) {
+    this.statements = new StatementCache(db);
+  }
+
+  /** The schema as of the last {@link ensureInstalled}. */
+  get schema(): SchemaInfo {
+    return this.current ?? this.install();
+  }
+
+  /** Makes sure that every table is captured. Call at BEGIN and behind every statement that may change the schema. */
+  ensureInstalled(): SchemaInfo {
+    if (
+      this.current === undefined ||
+      this.current.version !== schemaVersion(this.db) ||
+      this.tempVersion !== this.readTempVersion()
+    ) {
+      return this.install();
+    }
+    return this.current;
+  }
+
+  /** Forgets what is known, after a roll back of something that changed the schema. */
+  invalidate(): void {
+    this.current = undefined;
+    this.sequences = undefined;
+  }
+
+  /** Drops all triggers: ALTER TABLE refuses to touch columns that a trigger names. */
+  uninstall(): void {
+    this.db.exec(LOG_SCHEMA);
+    for (const { base } of this.installed()) this.dropTriggers(base);
+    this.db.exec('DELETE FROM temp.ha_installed');
+    this.invalidate();
+  }
+
+  /** Logs all rows of a table as inserted: CREATE TABLE AS fills it before a trigger can be there. */
+  logAllRows(table: TableInfo): void {
+    const base = [...this.kinds.values()].find((kind) => kind.table.name === table.name)?.k ?? 0;
+    const rowid = table.rowid === undefined ? 'NULL' : `r.${quoteIdentifier(table.rowid)}`;
+    this.db.exec(
+      `INSERT INTO temp.ha_log(k, nrid, n) SELECT ${base}, ${rowid}, ${image(table, 'r')} FROM main.${quoteIdentifier(table.name)} r`,
+    );
+  }
+
+  /** Throws away what was logged. */
+  clear(): void {
+    this.statements.get('DELETE FROM temp.ha_log').run();
+  }
+
+  /** Takes the changes out of the log; undefined where there are none. */
+  drain(timestampNs: bigint): CapturedRows | undefined {
+    const tail = `,"ts_ns":${timestampNs}}`;
+    const pieces: Buffer[] = [];
+    const kinds = new Set<number>();
+    const chain = new Map<string, Buffer>();
+    let rows = 0;
+    let from = 0;
+    let limit = 32;
+    for (;;) {
+      const piece = this.readPiece(tail, from, limit);
+      if (piece.rows === 0) break;
+      for (const k of piece.kinds.split(',')) kinds.add(Number(k));
+      const bytes = this.finish(piece, from, tail, chain);
+      if (bytes.length > 0) pieces.push(bytes);
+      rows += piece.rows;
+      from = piece.lastSeq;
+      if (piece.rows < limit) break;
+      limit = nextLimit(piece, this.settings.pieceBytes ?? 256 * 1024);
+    }
+    if (rows === 0) return undefined;
+    this.raiseSequences(kinds);
+    this.clear();
+    if (pieces.length === 0) return undefined;
+    return { pieces, rows, tables: this.tablesOf(kinds), generatedIds: isGenerated(kinds) };
+  }
+
+  /** AUTOINCREMENT counters that moved since the last call of {@link markSequences}. */
+  sequenceChanges(): SequenceChange[] {
+    const before = this.sequences;
+    if (before === undefined) return [];
+    const after = this.readSequences();
+    const changes: SequenceChange[] = [];
+    for (const [table, value] of after) {
+      const old = before.get(table);
+      if (old === value) continue;
+      changes.push(value > (old ?? -1n) ? { table, bump: value } : { table, set: value });
+    }
+    for (const table of before.keys()) if (!after.has(table)) changes.push({ table, set: null });
+    return changes;
+  }
+
+  /** Remembers the AUTOINCREMENT counters in front of a transaction. */
+  markSequences(): void {
+    this.sequences = this.schema.hasAutoincrement ? this.readSequences() : undefined;
+  }
+
+  private readSequences(): Map<string, bigint> {
+    const rows = this.statements.exact('SELECT name, seq FROM main.sqlite_sequence').all() as [string, bigint | null][];
+    return new Map(rows.flatMap(([name, seq]) => (typeof seq === 'bigint' ? [[name, seq] as const] : [])));
+  }
+
+  private readTempVersion(): number {
+    return this.db.pragma('temp.schema_version', { simple: true }) as number;
+  }
+
+  private install(): SchemaInfo {
+    this.db.exec(LOG_SCHEMA);
+    const schema = readSchema(this.db);
+    const present = new Map(this.installed().map((row) => [row.name, row]));
+    const triggers = this.presentTriggers();
+    this.kinds.clear();
+    for (const [name, row] of present) {
+      if (!schema.tables.has(name)) this.remove(row.base);
+    }
+    for (const table of schema.tables.values()) {
+      const row = present.get(table.name);
+      const base = row?.base ?? this.nextBase();
+      const sql = createTriggersSql(table, base, this.settings.markGeneratedIds);
+      if (row?.sql !== sql || !triggers.has(String(base))) this.replace(table, base, sql);
+      for (const kind of kindsOf(table, base)) this.kinds.set(kind.k, kind);
+    }
+    this.current = schema;
+    this.tempVersion = this.readTempVersion();
+    return schema;
+  }
+
+  private installed(): { base: number; name: string; sql: string }[] {
+    return this.db.prepare('SELECT base, name, sql FROM temp.ha_installed').all() as {
+      base: number;
+      name: string;
+      sql: string;
+    }[];
+  }
+
+  /** Bases whose insert, update and delete triggers all exist. */
+  private presentTriggers(): Set<string> {
+    const rows = this.db
+      .prepare(
+        `SELECT substr(name, 12, length(name) - 13) FROM temp.sqlite_schema
+         WHERE type = 'trigger' AND name GLOB 'ha_capture_[0-9]*_[iud]' GROUP BY 1 HAVING count(*) = 3`,
+      )
+      .pluck()
+      .all();
+    return new Set(rows as string[]);
+  }
+
+  private nextBase(): number {
+    const top = this.db.prepare('SELECT max(base) FROM temp.ha_installed').pluck().get() as number | null;
+    return top === null ? 1 : top + KINDS_PER_TABLE;
+  }
+
+  private replace(table: TableInfo, base: number, sql: string): void {
+    this.dropTriggers(base);
+    this.db.exec(sql);
+    this.db.prepare('INSERT OR REPLACE INTO temp.ha_installed VALUES(?, ?, ?)').run(BigInt(base), table.name, sql);
+    const insert = this.db.prepare('INSERT OR REPLACE INTO temp.ha_kind VALUES(?, ?, ?)');
+    for (const kind of kindsOf(table, base)) insert.run(BigInt(kind.k), kind.operation, kind.head);
+  }
+
+  private remove(base: number): void {
+    this.dropTriggers(base);
+    this.db.prepare('DELETE FROM temp.ha_installed WHERE base = ?').run(BigInt(base));
+  }
+
+  private dropTriggers(base: number): void {
+    for (const name of triggerNames(base)) this.db.exec(`DROP TRIGGER IF EXISTS temp.${name}`);
+  }
+
+  private readPiece(tail: string, from: number, limit: number): Piece {
+    const row = this.statements.get(PIECE_SQL).raw(true).get(tail, BigInt(from), BigInt(limit)) as [
+      number,
+      number | null,
+      string | null,
+      Buffer | null,
+    ];
+    return { rows: row[0], lastSeq: row[1] ?? 0, kinds: row[2] ?? '', bytes: row[3] ?? Buffer.alloc(0) };
+  }
+
+  private finish(piece: Piece, from: number, tail: string, chain: Map<string, Buffer>): Buffer {
+    if (this.needsChain(piece) || needsRecoding(piece.bytes)) return this.recode(from, piece.lastSeq, tail, chain);
+    return piece.bytes;
+  }
+
+  /** Old images can be stale only where triggers or foreign key actions change a row that is being changed. */
+  private needsChain(piece: Piece): boolean {
+    return piece.kinds.split(',').some((k) => {
+      const table = this.kinds.get(Number(k))?.table;
+      return table?.bag === true && (this.schema.triggers.length > 0 || table.actionParent);
+    });
+  }
+
+  /**
+   * Composes changes one by one, with type letters where values need them. On tables whose rows no key identifies the
+   * old image is the one that this transaction last gave that rowid: a BEFORE DELETE trigger may have changed the row.
+   */
+  private recode(from: number, to: number, tail: string, chain: Map<string, Buffer>): Buffer {
+    const rows = this.statements.get(ROWS_SQL).raw(true).all(BigInt(from), BigInt(to)) as LogRow[];
+    const changes = rows.map(([k, oldRowid, newRowid, before, after]) => {
+      const kind = this.kinds.get(k) as LogKind;
+      const old = kind.table.bag && before !== null ? takeLast(chain, kind, oldRowid, before) : before;
+      if (kind.table.bag && after !== null) chain.set(chainKey(kind, newRowid), after);
+      const images = [imageMembers('old', old), imageMembers('new', after)].filter((member) => member !== '');
+      const head = Buffer.from(kind.head, 'utf8').toString('latin1');
+      return head + rowidMembers(kind, oldRowid, newRowid) + images.join(',') + tail;
+    });
+    return Buffer.from(changes.join(','), 'latin1');
+  }
+
+  /**
+   * Applying a change may insert a row with its rowid, which raises the AUTOINCREMENT counter, where the writer updated
+   * one, which does not. So every node raises it to the highest new rowid.
+   */
+  private raiseSequences(kinds: ReadonlySet<number>): void {
+    for (const k of kinds) {
+      const kind = this.kinds.get(k);
+      if (kind === undefined || !kind.table.autoincrement || kind.operation === 'DELETE') continue;
+      const top = this.statements.exact('SELECT max(nrid) FROM temp.ha_log WHERE k = ?').get(BigInt(k)) as [bigint];
+      raiseSequence(this.statements, kind.table.name, top[0]);
+    }
+  }
+
+  private tablesOf(kinds: ReadonlySet<number>): TableInfo[] {
+    const tables = new Set<TableInfo>();
+    for (const k of kinds) {
+      const kind = this.kinds.get(Math.abs(k));
+      if (kind !== undefined) tables.add(kind.table);
+    }
+    return [...tables];
+  }
+}
+
+/** A mark (negative kind) without an insert of its table was an ignored insert, or an upsert that only updated. */
+function isGenerated(kinds: ReadonlySet<number>): boolean {
+  for (const k of kinds) if (k < 0 && kinds.has(-k)) return true;
+  return false;
+}
+
+function chainKey(kind: LogKind, rowid: string | null): string {
+  return `${kind.table.name}\0${rowid}`;
+}
+
+function takeLast(last: Map<string, Buffer>, kind: LogKind, rowid: string | null, captured: Buffer): Buffer {
+  const key = chainKey(kind, rowid);
+  const image = last.get(key) ?? captured;
+  last.delete(key);
+  return image;
+}
+
+function rowidMembers(kind: LogKind, oldRowid: string | null, newRowid: string | null): string {
+  const before = kind.operation === 'INSERT' ? newRowid : oldRowid;
+  const after = kind.operation === 'DELETE' ? oldRowid : newRowid;
+  return before === null || after === null ? '' : `"old_rowid":${before},"new_rowid":${after},`;
+}
+
+function imageMembers(side: 'old' | 'new', captured: Buffer | null): string {
+  if (captured === null) return '';
+  const { json, types } = recodeValues(captured);
+  return `"${side}_values":${json}${types === undefined ? '' : `,"${side}_types":"${types}"`}`;
+}
+
+/** How many rows to read next so that a piece comes out near the size that was asked for. */
+function nextLimit(piece: Piece, pieceBytes: number): number {
+  const average = Math.max(1, piece.bytes.length / piece.rows);
+  return Math.max(1, Math.min(4_000, Math.floor(pieceBytes / average)));
+}

@@ -1,0 +1,126 @@
+import { rowChangeHead } from '../changeset/codec.js';
+import type { RowOperation } from '../changeset/changeset.js';
+import { quoteIdentifier as q } from '../sql/identifiers.js';
+import type { TableInfo } from '../sqlite/schema.js';
+
+/**
+ * The TEMP triggers that write every row change as JSON into `temp.ha_log`. Triggers follow SQLite's own rules of
+ * rolling back (statement, savepoint, transaction), so the log always says exactly what is in the transaction.
+ * AFTER triggers see the values as they are stored, affinities applied: https://www.sqlite.org/lang_createtrigger.html
+ */
+
+/** json_array takes at most 1,000 arguments (https://www.sqlite.org/limits.html); wider rows are joined from parts. */
+const MAX_ARGUMENTS = 500;
+
+/** One kind of log entry: a table and what happened to its row. */
+export interface LogKind {
+  readonly k: number;
+  readonly operation: RowOperation;
+  readonly table: TableInfo;
+  /** The members of the change that are the same for all entries of the kind. */
+  readonly head: string;
+}
+
+/** The three kinds of a table, from its number. Entry `-k` of an INSERT says that SQLite is about to choose a rowid. */
+export function kindsOf(table: TableInfo, base: number): readonly [insert: LogKind, update: LogKind, remove: LogKind] {
+  const columns = table.columns.map((c) => c.name);
+  const kind = (operation: RowOperation, k: number): LogKind => ({
+    k,
+    operation,
+    table,
+    head: rowChangeHead(operation, table.name, columns, table.pk),
+  });
+  return [kind('INSERT', base), kind('UPDATE', base + 1), kind('DELETE', base + 2)];
+}
+
+/** SQL that creates the triggers of a table. */
+export function createTriggersSql(table: TableInfo, base: number, markGeneratedIds: boolean): string {
+  const statements = [insertTrigger(table, base)];
+  if (markGeneratedIds && table.rowidAlias !== undefined) statements.push(generatedTrigger(table, base));
+  statements.push(...(table.actionParent ? parentTriggers(table, base) : plainTriggers(table, base)));
+  return statements.join('\n');
+}
+
+/** Names of the triggers that {@link createTriggersSql} may create. */
+export function triggerNames(base: number): string[] {
+  return ['b', 'i', 'u', 'd'].map((letter) => triggerName(base, letter));
+}
+
+function triggerName(base: number, letter: string): string {
+  return `ha_capture_${base}_${letter}`;
+}
+
+function trigger(base: number, letter: string, event: string, table: TableInfo, body: string): string {
+  return `CREATE TEMP TRIGGER ${triggerName(base, letter)} ${event} ON main.${q(table.name)} BEGIN ${body}; END;`;
+}
+
+function insertTrigger(table: TableInfo, base: number): string {
+  const values = `${base}, NULL, ${rowid(table, 'NEW')}, NULL, ${image(table, 'NEW')}`;
+  return trigger(base, 'i', 'AFTER INSERT', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${values})`);
+}
+
+/** In a BEFORE INSERT trigger a rowid that SQLite has yet to choose reads as -1 (measured on 3.53 and 3.54). */
+function generatedTrigger(table: TableInfo, base: number): string {
+  const alias = q(table.rowidAlias ?? '');
+  const body = `INSERT INTO ha_log(k) VALUES(${-base})`;
+  return `CREATE TEMP TRIGGER ${triggerName(base, 'b')} BEFORE INSERT ON main.${q(table.name)} WHEN NEW.${alias} = -1 BEGIN ${body}; END;`;
+}
+
+function plainTriggers(table: TableInfo, base: number): string[] {
+  const update = `${base + 1}, ${rowid(table, 'OLD')}, ${rowid(table, 'NEW')}, ${image(table, 'OLD')}, ${image(table, 'NEW')}`;
+  const remove = `${base + 2}, ${rowid(table, 'OLD')}, NULL, ${image(table, 'OLD')}, NULL`;
+  return [
+    trigger(base, 'u', 'AFTER UPDATE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${update})`),
+    trigger(base, 'd', 'AFTER DELETE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${remove})`),
+  ];
+}
+
+/**
+ * Foreign key actions run before AFTER triggers, so on their parents the log would tell them in the wrong order. Here
+ * the trigger reads the row that is actually there: absent means deleted, present means updated.
+ */
+function parentTriggers(table: TableInfo, base: number): string[] {
+  const readBack = (side: 'NEW' | 'OLD'): string => {
+    const from = `FROM main.${q(table.name)} r WHERE ${sameRow(table, side)}`;
+    const update = `SELECT ${base + 1}, ${rowid(table, 'OLD')}, ${rowid(table, 'r')}, ${image(table, 'OLD')}, ${image(table, 'r')} ${from}`;
+    return `INSERT INTO ha_log(k, orid, nrid, o, n) ${update}; ${gone('OLD', side)}`;
+  };
+  const gone = (images: 'NEW' | 'OLD', side: 'NEW' | 'OLD'): string =>
+    `INSERT INTO ha_log(k, orid, nrid, o, n) SELECT ${base + 2}, ${rowid(table, images)}, NULL, ${image(table, images)}, NULL WHERE NOT EXISTS (SELECT 1 FROM main.${q(table.name)} r WHERE ${sameRow(table, side)})`;
+  return [
+    trigger(base, 'u', 'AFTER UPDATE', table, `${readBack('NEW')}; ${gone('NEW', 'NEW')}`),
+    trigger(base, 'd', 'AFTER DELETE', table, readBack('OLD')),
+  ];
+}
+
+function sameRow(table: TableInfo, side: 'NEW' | 'OLD'): string {
+  if (table.rowid !== undefined) return `r.${q(table.rowid)} = ${side}.${q(table.rowid)}`;
+  const columns = table.pk.length > 0 ? table.pk : table.columns.map((c) => c.name);
+  return columns.map((name) => `r.${q(name)} IS ${side}.${q(name)}`).join(' AND ');
+}
+
+function rowid(table: TableInfo, row: string): string {
+  return table.rowid === undefined ? 'NULL' : `${row}.${q(table.rowid)}`;
+}
+
+/** The values of a row as a JSON array, without loss (recode.ts turns the marks into type letters). */
+export function image(table: TableInfo, row: string): string {
+  const expressions = table.columns.map((column) => {
+    const value = `${row}.${q(column.name)}`;
+    return column.name === table.rowidAlias ? value : exactValue(value);
+  });
+  const parts: string[] = [];
+  for (let at = 0; at < expressions.length; at += MAX_ARGUMENTS) {
+    parts.push(`json_array(${expressions.slice(at, at + MAX_ARGUMENTS).join(', ')})`);
+  }
+  if (parts.length === 1) return parts.join('');
+  return `'[' || ${parts.map((part) => `substr(CAST(${part} AS BLOB), 2, length(CAST(${part} AS BLOB)) - 2)`).join(` || ',' || `)} || ']'`;
+}
+
+/**
+ * `x || ''` takes the JSON subtype off a text, which would make json_array nest it; a BLOB is marked, for JSON has none;
+ * a negative zero is written out, for SQLite prints it without its sign. `atan2(-0.0, -1.0)` is negative.
+ */
+function exactValue(x: string): string {
+  return `CASE typeof(${x}) WHEN 'text' THEN ${x} || '' WHEN 'blob' THEN json_object('$b', hex(${x})) WHEN 'real' THEN iif(${x} = 0.0 AND atan2(${x}, -1.0) < 0, json('-0.0'), ${x}) ELSE ${x} END`;
+}

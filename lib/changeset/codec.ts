@@ -1,0 +1,160 @@
+import type { Change, ChangeSet, RowOperation, SequenceChange } from './changeset.js';
+import { parseExactJson } from './exact-json.js';
+import type { ExactJson, ExactObject } from './exact-json.js';
+import { decodeValues, encodeValues } from './values.js';
+import type { SqlValue } from './changeset.js';
+
+/**
+ * The wire format: one JSON object a transaction. This file alone knows its spelling, and has no side effects.
+ *
+ * Version history (header `HA-Version`):
+ * - none: go-ha. No type letters; integers are exact in the text, but a REAL 2.0 is written `2`; a BLOB in a column
+ *   declared exactly `BLOB` is base64 text.
+ * - 1: adds `new_types` and `old_types` to a row change, `arg_types` to a statement, and `sequences` and `epoch` to the
+ *   changeset. go-ha ignores members that it does not know.
+ */
+export const WIRE_VERSION = '1';
+
+/** What all messages of one process start with. */
+export interface MessageOrigin {
+  readonly node: string;
+  readonly processId: bigint;
+  readonly filename: string;
+}
+
+/** The text in front of the first change. */
+export function messageHead(origin: MessageOrigin): string {
+  return `{"node":${JSON.stringify(origin.node)},"process_id":${origin.processId},"filename":${JSON.stringify(origin.filename)},"changes":[`;
+}
+
+/** The text behind the last change. */
+export function messageTail(sequences: readonly SequenceChange[], epoch: bigint, timestampNs: bigint): string {
+  const counters = sequences.length > 0 ? `"sequences":[${sequences.map(sequenceJson).join(',')}],` : '';
+  return `],${counters}"epoch":${epoch},"timestamp_ns":${timestampNs}}`;
+}
+
+function sequenceJson(change: SequenceChange): string {
+  const value = 'bump' in change ? `"bump":${change.bump}` : `"set":${change.set === null ? 'null' : change.set}`;
+  return `{"table":${JSON.stringify(change.table)},${value}}`;
+}
+
+/** The members of a row change that are the same for every change of this kind, without the closing brace. */
+export function rowChangeHead(
+  operation: RowOperation,
+  table: string,
+  columns: readonly string[],
+  pkColumns: readonly string[],
+): string {
+  const key = pkColumns.length > 0 ? `"pk_columns":${JSON.stringify(pkColumns)},` : '';
+  return `{"database":"main","table":${JSON.stringify(table)},"columns":${JSON.stringify(columns)},${key}"operation":"${operation}",`;
+}
+
+/** A statement as a change. */
+export function sqlChangeJson(command: string, args: readonly SqlValue[], timestampNs: bigint): string {
+  const values = encodeValues(args);
+  const types = values.types === undefined ? '' : `,"arg_types":"${values.types}"`;
+  const members = args.length > 0 ? `,"args":${values.json}${types}` : '';
+  return `{"operation":"SQL","command":${JSON.stringify(command)}${members},"ts_ns":${timestampNs}}`;
+}
+
+/**
+ * Reads a message of this library or of go-ha.
+ *
+ * @throws SyntaxError where the text is not a changeset.
+ */
+export function decodeChangeSet(text: string): ChangeSet {
+  const message = parseExactJson(text);
+  if (!isObject(message)) throw new SyntaxError('a changeset is a JSON object');
+  return {
+    node: string(message, 'node', ''),
+    processId: integer(message['process_id']) ?? 0n,
+    filename: string(message, 'filename', ''),
+    changes: array(message['changes'], 'changes').map(decodeChange),
+    sequences: array(message['sequences'], 'sequences').map(decodeSequence),
+    epoch: integer(message['epoch']) ?? 0n,
+    timestampNs: integer(message['timestamp_ns']) ?? 0n,
+  };
+}
+
+function decodeChange(value: ExactJson): Change {
+  if (!isObject(value)) throw new SyntaxError('a change is a JSON object');
+  const operation = string(value, 'operation');
+  switch (operation) {
+    case 'SQL':
+      return {
+        operation,
+        command: string(value, 'command'),
+        args: decodeValues(array(value['args'], 'args'), letters(value['arg_types'])),
+      };
+    case 'CUSTOM':
+      return { operation, command: string(value, 'command', '') };
+    case 'INSERT':
+    case 'UPDATE':
+    case 'DELETE':
+      return decodeRow(operation, value);
+    default:
+      throw new SyntaxError(`unknown operation '${operation}'`);
+  }
+}
+
+function decodeRow(operation: RowOperation, value: ExactObject): Change {
+  const oldRowid = integer(value['old_rowid']);
+  const newRowid = integer(value['new_rowid']);
+  const images = {
+    ...(operation === 'INSERT' ? {} : { oldValues: image(value, 'old_values', 'old_types') }),
+    ...(operation === 'DELETE' ? {} : { newValues: image(value, 'new_values', 'new_types') }),
+  };
+  return {
+    operation,
+    database: string(value, 'database', 'main'),
+    table: string(value, 'table'),
+    columns: names(value['columns'], 'columns'),
+    pkColumns: names(value['pk_columns'], 'pk_columns'),
+    ...(oldRowid === undefined ? {} : { oldRowid }),
+    ...(newRowid === undefined ? {} : { newRowid }),
+    ...images,
+  };
+}
+
+function image(value: ExactObject, member: string, types: string): SqlValue[] {
+  return decodeValues(array(value[member], member), letters(value[types]));
+}
+
+function decodeSequence(value: ExactJson): SequenceChange {
+  if (!isObject(value)) throw new SyntaxError('a sequence change is a JSON object');
+  const table = string(value, 'table');
+  const bump = integer(value['bump']);
+  if (bump !== undefined) return { table, bump };
+  return { table, set: integer(value['set']) ?? null };
+}
+
+function isObject(value: ExactJson | undefined): value is ExactObject {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+function array(value: ExactJson | undefined, name: string): ExactJson[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value)) throw new SyntaxError(`'${name}' is not an array`);
+  return value;
+}
+
+function names(value: ExactJson | undefined, name: string): string[] {
+  const list = array(value, name);
+  for (const item of list) if (typeof item !== 'string') throw new SyntaxError(`'${name}' holds something but text`);
+  return list as string[];
+}
+
+function string(value: ExactObject, name: string, missing?: string): string {
+  const member = value[name];
+  if (typeof member === 'string') return member;
+  if ((member === undefined || member === null) && missing !== undefined) return missing;
+  throw new SyntaxError(`'${name}' is not text`);
+}
+
+function letters(value: ExactJson | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
+function integer(value: ExactJson | undefined): bigint | undefined {
+  return typeof value === 'bigint' ? value : undefined;
+}

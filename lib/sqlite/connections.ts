@@ -1,0 +1,157 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
+import { HAError } from '../common/ha-error.js';
+import type { ConfigureConnection, Connection, ConnectionRole } from './connection.js';
+
+/** How to open a database file. */
+export interface ConnectionSettings {
+  /** Path of the file, or `:memory:`: a private temporary file, removed on close. */
+  readonly filename: string;
+  readonly memory: boolean;
+  /** Pragmas of the DSN, run on every connection in order. */
+  readonly pragmas: readonly { readonly name: string; readonly value: string }[];
+  readonly configure?: ConfigureConnection | undefined;
+  /** True where the database is replicated: then a second process must not open it for replication too. */
+  readonly exclusive: boolean;
+}
+
+/** At most this many idle readers of `iterate` are kept open. */
+const IDLE_READERS = 4;
+
+/**
+ * The connections on one WAL file. Their roles keep three worlds apart: the *writer* runs the user's SQL with capture
+ * triggers; the *applier* runs what the stream brings, with foreign keys off and user triggers hidden; *readers* are
+ * read-only and never wait for a write (https://www.sqlite.org/wal.html#concurrency).
+ */
+export class Connections {
+  readonly path: string;
+  readonly writer: Connection;
+  readonly applier: Connection;
+  /** Serves `get` and `all`. */
+  readonly reader: Connection;
+  private outside: Connection | undefined;
+  private readonly idle: Connection[] = [];
+  private readonly leased = new Set<Connection>();
+  private readonly temporary: string | undefined;
+  private readonly lock: Connection | undefined;
+  private closed = false;
+
+  constructor(private readonly settings: ConnectionSettings) {
+    this.temporary = settings.memory ? mkdtempSync(join(tmpdir(), 'nestjs-ha-')) : undefined;
+    this.path = this.temporary === undefined ? settings.filename : join(this.temporary, 'memory.db');
+    const opened: Connection[] = [];
+    const open = (role: ConnectionRole): Connection => {
+      const db = this.open(role);
+      opened.push(db);
+      return db;
+    };
+    try {
+      this.lock = settings.exclusive && !settings.memory ? lockFile(`${this.path}-ha-lock`, this.path) : undefined;
+      if (this.lock !== undefined) opened.push(this.lock);
+      this.writer = open('writer');
+      this.applier = open('applier');
+      this.reader = open('reader');
+    } catch (error) {
+      for (const db of opened) db.close();
+      this.removeTemporary();
+      throw openError(error, this.path);
+    }
+  }
+
+  /** The connection that users read from synchronously: their open iterators must not block ours. */
+  get outsideReader(): Connection {
+    return (this.outside ??= this.open('reader'));
+  }
+
+  /** A reader for one long iteration; give it back with {@link releaseReader}. */
+  leaseReader(): Connection {
+    const db = this.idle.pop() ?? this.open('reader');
+    this.leased.add(db);
+    return db;
+  }
+
+  releaseReader(db: Connection): void {
+    if (!this.leased.delete(db)) return;
+    if (this.closed || this.idle.length >= IDLE_READERS) db.close();
+    else this.idle.push(db);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    for (const db of [...this.leased, ...this.idle]) db.close();
+    this.outside?.close();
+    this.reader.close();
+    this.applier.close();
+    this.writer.close();
+    this.lock?.close();
+    this.removeTemporary();
+  }
+
+  private open(role: ConnectionRole): Connection {
+    const { settings } = this;
+    const db = new BetterSqlite3(this.path, { readonly: role === 'reader', timeout: 0 });
+    try {
+      if (role !== 'reader') db.pragma('journal_mode = WAL');
+      for (const { name, value } of settings.pragmas) {
+        if (appliesTo(name, role)) db.pragma(`${name} = ${value}`);
+      }
+      db.pragma('temp_store = MEMORY');
+      if (role === 'applier') db.pragma('foreign_keys = OFF');
+      settings.configure?.(db, role);
+      return db;
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  }
+
+  private removeTemporary(): void {
+    if (this.temporary !== undefined) rmSync(this.temporary, { recursive: true, force: true });
+  }
+}
+
+/** Pragmas that change the file belong to connections that may write; waiting is ours, never SQLite's. */
+function appliesTo(name: string, role: ConnectionRole): boolean {
+  if (name === 'busy_timeout' || name === 'journal_mode') return false;
+  return role !== 'reader' || !['auto_vacuum', 'page_size', 'user_version', 'application_id'].includes(name);
+}
+
+/** Holds an exclusive lock of the operating system for as long as the process lives, however it ends. */
+function lockFile(path: string, database: string): Connection {
+  const db = new BetterSqlite3(path, { timeout: 0 });
+  try {
+    db.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
+    return db;
+  } catch (error) {
+    db.close();
+    if (!isBusy(error)) throw error;
+    throw new HAError(
+      'HA_DATABASE_LOCKED',
+      `The database '${database}' is already open for replication, in this or another process. Give every node a file of its own, or stop the other one first.`,
+      { cause: error, details: { path: database } },
+    );
+  }
+}
+
+/** True for SQLite's "database is locked", which passes by itself. */
+export function isBusy(error: unknown): boolean {
+  return error instanceof BetterSqlite3.SqliteError && error.code.startsWith('SQLITE_BUSY');
+}
+
+/** True for errors of SQLite itself, as better-sqlite3 raises them. */
+export function isSqliteError(error: unknown): error is InstanceType<typeof BetterSqlite3.SqliteError> {
+  return error instanceof BetterSqlite3.SqliteError;
+}
+
+function openError(error: unknown, path: string): unknown {
+  if (error instanceof HAError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new HAError(
+    'HA_DATABASE_OPEN',
+    `The database '${path}' cannot be opened: ${reason}. Check that its folder exists and that this process may write there.`,
+    { cause: error, details: { path } },
+  );
+}

@@ -1,0 +1,169 @@
+import { randomBytes } from 'node:crypto';
+import type { Connection } from './connection.js';
+import { SeenIds } from './seen-ids.js';
+import { StatementCache } from './statement-cache.js';
+
+/**
+ * Our own tables in the user's database. All start with `ha_`, are created on first use and never replicated.
+ *
+ * | table | what |
+ * | --- | --- |
+ * | `ha_stats` | the stream position of each subject; shared with go-ha, which reads and writes the same table |
+ * | `ha_cursor` | identity of the message at that position and of the stream, so that a rewritten stream is noticed |
+ * | `ha_seen` | ids of the messages that were applied, as ranges for each origin |
+ * | `ha_chunks` | parts of large transactions whose last part has not come yet |
+ * | `ha_skipped` | changes that could not be applied for a reason that every node shares |
+ *
+ * Every write here happens in the SQLite transaction of the rows that it speaks of: that is what makes delivery exactly
+ * once.
+ */
+export const CONTROL_TABLES = ['ha_stats', 'ha_cursor', 'ha_seen', 'ha_chunks', 'ha_skipped'] as const;
+
+const SCHEMA = `
+CREATE TABLE IF NOT EXISTS ha_stats(subject TEXT UNIQUE, received_seq INTEGER, updated_at DATETIME);
+CREATE TABLE IF NOT EXISTS ha_cursor(
+  subject TEXT PRIMARY KEY, subject_seq INTEGER NOT NULL, message_time TEXT NOT NULL, message_id TEXT,
+  stream_created TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_seen(origin TEXT NOT NULL, lo INTEGER NOT NULL, hi INTEGER NOT NULL,
+  PRIMARY KEY(origin, lo)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_chunks(transaction_id TEXT NOT NULL, part INTEGER NOT NULL, sequence INTEGER NOT NULL,
+  data TEXT NOT NULL, PRIMARY KEY(transaction_id, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_skipped(sequence INTEGER NOT NULL, change INTEGER NOT NULL, node TEXT NOT NULL,
+  target TEXT NOT NULL, operation TEXT NOT NULL, detail TEXT NOT NULL, error TEXT NOT NULL, skipped_at TEXT NOT NULL,
+  PRIMARY KEY(sequence, change)) WITHOUT ROWID;`;
+
+/** Where a node stands in the stream. */
+export interface StreamCursor {
+  /** Sequence up to which everything on our subject is applied. */
+  readonly received: number;
+  /** Sequence of the last applied message on our subject; what an ordered publish expects. */
+  readonly subjectSequence: number;
+  /** Server time of that message, RFC 3339; empty where none was applied yet. */
+  readonly messageTime: string;
+  readonly messageId: string | null;
+  /** Creation time of the stream, which tells it from one made anew under the same name. */
+  readonly streamCreated: string;
+}
+
+/** A change that no node could apply. */
+export interface SkippedChange {
+  readonly sequence: number;
+  readonly change: number;
+  readonly node: string;
+  readonly target: string;
+  readonly operation: string;
+  readonly detail: string;
+  readonly error: string;
+}
+
+/** Creates the control tables where they are missing. */
+export function createControlTables(db: Connection): void {
+  db.exec(SCHEMA);
+}
+
+/** True where the database has tables of its user. */
+export function hasUserTables(db: Connection): boolean {
+  const found = db
+    .prepare(
+      `SELECT 1 FROM main.sqlite_schema
+       WHERE type IN ('table', 'view') AND substr(lower(name), 1, 3) <> 'ha_' AND substr(name, 1, 7) <> 'sqlite_' LIMIT 1`,
+    )
+    .get();
+  return found !== undefined;
+}
+
+/** Reads the stored cursor of a subject, undefined where the database has never followed it. */
+export function readCursor(db: Connection, subject: string): StreamCursor | undefined {
+  const known = db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'ha_stats'`).get();
+  if (known === undefined) return undefined;
+  const stats = db.prepare('SELECT received_seq FROM main.ha_stats WHERE subject = ?').pluck().get(subject);
+  if (typeof stats !== 'number') return undefined;
+  createControlTables(db);
+  const row = db.prepare('SELECT * FROM main.ha_cursor WHERE subject = ?').get(subject) as
+    { subject_seq: number; message_time: string; message_id: string | null; stream_created: string } | undefined;
+  return {
+    received: stats,
+    subjectSequence: row?.subject_seq ?? stats,
+    messageTime: row?.message_time ?? '',
+    messageId: row?.message_id ?? null,
+    streamCreated: row?.stream_created ?? '',
+  };
+}
+
+/** Reads the ids of all applied messages. */
+export function readSeen(db: Connection): SeenIds {
+  return new SeenIds(
+    db.prepare('SELECT origin, lo, hi FROM main.ha_seen').all() as { origin: string; lo: number; hi: number }[],
+  );
+}
+
+/** Writes cursor and ids through one connection. Call inside its transaction only. */
+export class CursorWriter {
+  private readonly statements: StatementCache;
+
+  constructor(
+    db: Connection,
+    private readonly subject: string,
+  ) {
+    this.statements = new StatementCache(db);
+  }
+
+  write(cursor: StreamCursor, seen: SeenIds): void {
+    this.statements
+      .get(
+        `INSERT INTO main.ha_stats(subject, received_seq, updated_at) VALUES(?, ?, ?)
+         ON CONFLICT(subject) DO UPDATE SET received_seq = excluded.received_seq, updated_at = excluded.updated_at`,
+      )
+      .run(this.subject, BigInt(cursor.received), timestamp());
+    this.statements
+      .get(`INSERT OR REPLACE INTO main.ha_cursor VALUES(?, ?, ?, ?, ?)`)
+      .run(this.subject, BigInt(cursor.subjectSequence), cursor.messageTime, cursor.messageId, cursor.streamCreated);
+    for (const { origin, lo, hi } of seen.takeChanges()) {
+      if (hi === undefined) {
+        this.statements.get('DELETE FROM main.ha_seen WHERE origin = ? AND lo = ?').run(origin, BigInt(lo));
+      } else {
+        this.statements.get('INSERT OR REPLACE INTO main.ha_seen VALUES(?, ?, ?)').run(origin, BigInt(lo), BigInt(hi));
+      }
+    }
+  }
+
+  addChunk(transactionId: string, part: number, sequence: number, data: string): void {
+    this.statements
+      .get('INSERT OR REPLACE INTO main.ha_chunks VALUES(?, ?, ?, ?)')
+      .run(transactionId, BigInt(part), BigInt(sequence), data);
+  }
+
+  /** Takes the stored parts of a transaction out of the table, in order. */
+  takeChunks(transactionId: string): { part: number; data: string }[] {
+    const parts = this.statements
+      .get('SELECT part, data FROM main.ha_chunks WHERE transaction_id = ? ORDER BY part')
+      .all(transactionId) as { part: number; data: string }[];
+    this.statements.get('DELETE FROM main.ha_chunks WHERE transaction_id = ?').run(transactionId);
+    return parts;
+  }
+
+  addSkipped(skipped: SkippedChange): void {
+    this.statements
+      .get('INSERT OR REPLACE INTO main.ha_skipped VALUES(?, ?, ?, ?, ?, ?, ?, ?)')
+      .run(
+        BigInt(skipped.sequence),
+        BigInt(skipped.change),
+        skipped.node,
+        skipped.target,
+        skipped.operation,
+        skipped.detail,
+        skipped.error,
+        timestamp(),
+      );
+  }
+}
+
+/** A new origin: random, never a clock, so that two starts of one node are never taken for each other. */
+export function newOrigin(): string {
+  return randomBytes(9).toString('base64url');
+}
+
+/** Now, in RFC 3339 with nanoseconds, as go-ha writes it. */
+function timestamp(): string {
+  return new Date().toISOString().replace('Z', '000000Z');
+}

@@ -1,0 +1,326 @@
+import { connect, ConsumerEvents, DiscardPolicy, RetentionPolicy, StorageType, nanos } from 'nats';
+import type { ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg, NatsConnection, StreamInfo } from 'nats';
+import { HAError } from '../../common/ha-error.js';
+import { StreamUnavailable } from '../replication-stream.js';
+import type {
+  IncomingMessage,
+  MessageHandler,
+  OutgoingMessage,
+  PublishReceipt,
+  ReplicationStream,
+  StartPoint,
+  StreamState,
+  StreamStatus,
+  StreamSubscription,
+} from '../replication-stream.js';
+import { AckChannel } from './ack-channel.js';
+import { connectOptions, describeServers } from './connect-options.js';
+import type { NatsAccess } from './connect-options.js';
+
+/** What the stream is, and how to make it where it is missing. */
+export interface JetStreamSettings {
+  readonly access: NatsAccess;
+  readonly stream: string;
+  readonly subject: string;
+  readonly replicas: number;
+  /** Milliseconds; undefined keeps messages for ever. */
+  readonly maxAge: number | undefined;
+  readonly warn: (message: string) => void;
+}
+
+/** Messages asked for ahead of their use. */
+const PREFETCH = 500;
+/** Room that headers and envelope may take beside a payload. */
+const HEADER_ROOM = 4_096;
+const NOT_FOUND = 404;
+
+interface Session {
+  readonly nc: NatsConnection;
+  readonly js: JetStreamClient;
+  readonly jsm: JetStreamManager;
+  readonly acks: AckChannel;
+}
+
+/** The replication stream on NATS JetStream, 2.9 or later. */
+export class JetStreamStream implements ReplicationStream {
+  onStatus: (status: StreamStatus) => void = () => undefined;
+  readonly description: string;
+  private session: Session | undefined;
+  private connected = false;
+  private replicas = 1;
+
+  constructor(private readonly settings: JetStreamSettings) {
+    this.description = `${describeServers(settings.access.servers)}, subject '${settings.subject}'`;
+  }
+
+  get maxPayload(): number {
+    return (this.current().nc.info?.max_payload ?? 1_048_576) - HEADER_ROOM;
+  }
+
+  get isConnected(): boolean {
+    return this.connected;
+  }
+
+  get ordering(): 'chained' | 'single' {
+    return this.replicas === 1 ? 'chained' : 'single';
+  }
+
+  async open(): Promise<StreamState> {
+    const { settings } = this;
+    try {
+      const nc = await connect(connectOptions(settings.access));
+      const js = nc.jetstream();
+      const session = { nc, js, jsm: await nc.jetstreamManager(), acks: new AckChannel(nc, settings.subject) };
+      this.session = session;
+      this.connected = true;
+      void this.watch(session);
+      return stateOf(await this.ensureStream(session.jsm));
+    } catch (error) {
+      await this.close();
+      throw error instanceof HAError ? error : connectError(error, describeServers(settings.access.servers));
+    }
+  }
+
+  async state(): Promise<StreamState> {
+    const info = await this.current().jsm.streams.info(this.settings.stream);
+    this.replicas = info.config.num_replicas;
+    return stateOf(info);
+  }
+
+  async lastSubjectSequence(): Promise<number> {
+    try {
+      const message = await this.current().jsm.streams.getMessage(this.settings.stream, {
+        last_by_subj: this.settings.subject,
+      });
+      return message.seq;
+    } catch (error) {
+      if (isNotFound(error)) return 0;
+      throw error;
+    }
+  }
+
+  async messageAt(sequence: number): Promise<IncomingMessage | undefined> {
+    try {
+      const message = await this.current().jsm.streams.getMessage(this.settings.stream, { seq: sequence });
+      if (message.subject !== this.settings.subject) return undefined;
+      return {
+        sequence: message.seq,
+        data: message.data,
+        id: headerOf(message.header, 'Nats-Msg-Id'),
+        version: headerOf(message.header, 'HA-Version'),
+        chunk: headerOf(message.header, 'HA-Chunk'),
+        time: String(message.time.getTime()),
+      };
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async startPosition(point: StartPoint): Promise<number> {
+    if (point.kind === 'startSequence') return Math.max(0, Number(point.sequence) - 1);
+    if (point.kind === 'all') return 0;
+    const last = await this.lastSubjectSequence();
+    if (point.kind !== 'startTime') return point.kind === 'new' ? last : Math.max(0, last - 1);
+    const consumer = await this.current().js.consumers.get(this.settings.stream, {
+      filterSubjects: this.settings.subject,
+      opt_start_time: point.time.toISOString(),
+    });
+    const first = await consumer.next({ expires: 1_000 });
+    return first === null ? last : first.seq - 1;
+  }
+
+  publish(message: OutgoingMessage, timeoutMs: number): Promise<PublishReceipt> {
+    if (!this.connected || this.session === undefined) {
+      return Promise.reject(new StreamUnavailable(`not connected to ${this.description}`));
+    }
+    return this.session.acks.publish(message, timeoutMs);
+  }
+
+  async consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
+    const consumer = await this.current().js.consumers.get(this.settings.stream, {
+      filterSubjects: this.settings.subject,
+      opt_start_seq: afterSequence + 1,
+    });
+    const messages = await consumer.consume({ max_messages: PREFETCH, expires: 5_000, idle_heartbeat: 1_000 });
+    void this.watchConsumer(messages);
+    const delivery = this.deliver(messages, handler);
+    return {
+      stop: async () => {
+        messages.stop();
+        await delivery;
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    const { session } = this;
+    this.session = undefined;
+    this.connected = false;
+    session?.acks.close();
+    await session?.nc.close();
+  }
+
+  private current(): Session {
+    if (this.session === undefined) throw new StreamUnavailable(`not connected to ${this.description}`);
+    return this.session;
+  }
+
+  private async deliver(messages: ConsumerMessages, handler: MessageHandler): Promise<void> {
+    try {
+      for await (const message of messages) {
+        const held = handler(incoming(message));
+        if (held !== undefined) await held;
+      }
+    } catch (error) {
+      this.onStatus({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) });
+    }
+  }
+
+  private async watchConsumer(messages: ConsumerMessages): Promise<void> {
+    for await (const status of await messages.status()) {
+      if (status.type === ConsumerEvents.StreamNotFound) {
+        this.onStatus({
+          type: 'error',
+          error: new HAError(
+            'HA_STREAM_RESET',
+            `The stream '${this.settings.stream}' is gone from ${this.description}. Nothing more can be replicated until it is restored.`,
+          ),
+        });
+      }
+    }
+  }
+
+  private async watch(session: Session): Promise<void> {
+    for await (const status of session.nc.status()) {
+      if (this.session !== session) return;
+      if (status.type === 'disconnect') {
+        this.connected = false;
+        session.acks.fail('the connection was lost');
+        this.onStatus({ type: 'disconnected' });
+      } else if (status.type === 'reconnect') {
+        this.connected = true;
+        this.onStatus({ type: 'connected' });
+      }
+    }
+  }
+
+  /** A stream that exists belongs to the whole cluster: it is used as it is, and differences are only told. */
+  private async ensureStream(jsm: JetStreamManager): Promise<StreamInfo> {
+    const { settings } = this;
+    const info = (await find(jsm, settings.stream)) ?? (await this.createStream(jsm));
+    const { config } = info;
+    this.replicas = config.num_replicas;
+    if (!config.subjects.some((pattern) => covers(pattern, settings.subject))) {
+      throw new HAError(
+        'HA_STREAM_CONFIG',
+        `The stream '${settings.stream}' listens to ${config.subjects.join(', ')}, but not to '${settings.subject}'. Choose another replicationStream, or add the subject to the stream.`,
+      );
+    }
+    const age = config.max_age / 1e6;
+    const wanted = settings.maxAge ?? 0;
+    if (config.num_replicas !== settings.replicas) {
+      settings.warn(
+        `The stream '${settings.stream}' has ${config.num_replicas} replicas, the option replicas says ${settings.replicas}. The stream is left as it is.`,
+      );
+    }
+    if (age !== wanted) {
+      settings.warn(
+        `The stream '${settings.stream}' keeps messages for ${describeAge(age)}, the option streamMaxAge says ${describeAge(wanted)}. The stream is left as it is.`,
+      );
+    }
+    return info;
+  }
+
+  private async createStream(jsm: JetStreamManager): Promise<StreamInfo> {
+    const { settings } = this;
+    try {
+      return await jsm.streams.add({
+        name: settings.stream,
+        subjects: [settings.stream, `${settings.stream}.>`],
+        storage: StorageType.File,
+        retention: RetentionPolicy.Limits,
+        discard: DiscardPolicy.Old,
+        num_replicas: settings.replicas,
+        max_age: nanos(settings.maxAge ?? 0),
+        duplicate_window: nanos(
+          Math.min(120_000, settings.maxAge === undefined || settings.maxAge === 0 ? 120_000 : settings.maxAge),
+        ),
+      });
+    } catch (error) {
+      // Another node may have made it at the same moment.
+      const made = await find(jsm, settings.stream);
+      if (made !== undefined) return made;
+      throw new HAError(
+        'HA_STREAM_CONFIG',
+        `The stream '${settings.stream}' cannot be created: ${error instanceof Error ? error.message : String(error)}. Check that JetStream is enabled and has ${settings.replicas} server(s) for its replicas.`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+async function find(jsm: JetStreamManager, stream: string): Promise<StreamInfo | undefined> {
+  try {
+    return await jsm.streams.info(stream);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+function incoming(message: JsMsg): IncomingMessage {
+  const { headers, info } = message;
+  return {
+    sequence: message.seq,
+    data: message.data,
+    id: headerOf(headers, 'Nats-Msg-Id'),
+    version: headerOf(headers, 'HA-Version'),
+    chunk: headerOf(headers, 'HA-Chunk'),
+    time: String(Math.floor(info.timestampNanos / 1e6)),
+  };
+}
+
+function headerOf(headers: JsMsg['headers'], name: string): string | undefined {
+  const value = headers?.get(name);
+  return value === undefined || value === '' ? undefined : value;
+}
+
+function stateOf(info: StreamInfo): StreamState {
+  return {
+    created: info.created,
+    firstSequence: info.state.first_seq,
+    lastSequence: info.state.last_seq,
+    replicas: info.config.num_replicas,
+  };
+}
+
+function isNotFound(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const api = (error as { api_error?: { code?: number } }).api_error;
+  return api?.code === NOT_FOUND || /not found|no message found/i.test(error.message);
+}
+
+/** True where a subject pattern matches a subject: https://docs.nats.io/nats-concepts/subjects */
+function covers(pattern: string, subject: string): boolean {
+  const want = pattern.split('.');
+  const have = subject.split('.');
+  for (let i = 0; i < want.length; i++) {
+    if (want[i] === '>') return have.length > i;
+    if (want[i] !== '*' && want[i] !== have[i]) return false;
+  }
+  return want.length === have.length;
+}
+
+function describeAge(ms: number): string {
+  return ms === 0 ? 'ever' : `${ms / 1000} s`;
+}
+
+function connectError(error: unknown, servers: string): HAError {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new HAError(
+    'HA_STREAM_CONNECT',
+    `NATS at ${servers} cannot be reached: ${reason}. Check replicationURL, credentials and that the server runs with JetStream (-js).`,
+    { cause: error, retryable: true, details: { servers } },
+  );
+}

@@ -1,0 +1,133 @@
+/**
+ * The replication stream: one totally ordered, append-only log of messages for each database ("subject"), on a stream
+ * that many databases may share. Its order is the truth: what the nodes hold is the fold of it.
+ *
+ * What an implementation promises:
+ *
+ * 1. `publish` resolves with the sequence once the message is stored, and never before. Messages of one node are handed
+ *    over in the order of the calls.
+ * 2. A message whose id was stored within the duplicate window is not stored again; the first one's sequence is answered,
+ *    with `duplicate`.
+ * 3. An expectation that does not hold refuses the message ({@link StreamRefusal}), and nothing is stored.
+ * 4. `consume` delivers every message of the subject from a sequence on, in order, once, and goes on by itself after
+ *    disconnects.
+ *
+ * Sequences are counted across the whole stream: on one subject they grow, but need not be consecutive. They stay far
+ * below 2^53 and are numbers inside the library; the public API has bigint.
+ */
+
+/** Condition under which a message may be stored. */
+export interface PublishExpectation {
+  /** Sequence of the last message on the subject; 0 where it has none. */
+  readonly lastSubjectSequence?: number;
+  /** Id of the last message of the whole stream. Streams of one replica only. */
+  readonly lastMessageId?: string;
+}
+
+export interface OutgoingMessage {
+  /** Unique in the stream; the same on every attempt. */
+  readonly id: string;
+  readonly data: Buffer;
+  /** `<transaction id>;<part>/<parts>` where a transaction is cut into several messages. */
+  readonly chunk?: string;
+  readonly expect?: PublishExpectation;
+}
+
+export interface PublishReceipt {
+  readonly sequence: number;
+  readonly duplicate: boolean;
+}
+
+export interface IncomingMessage {
+  readonly sequence: number;
+  readonly data: Uint8Array;
+  /** Absent on messages of go-ha. */
+  readonly id: string | undefined;
+  /** Value of the header `HA-Version`; absent on messages of go-ha. */
+  readonly version: string | undefined;
+  readonly chunk: string | undefined;
+  /** When the server stored it, RFC 3339 or nanoseconds; opaque but equal for one message. */
+  readonly time: string;
+}
+
+/** State of the stream, as the server tells it. */
+export interface StreamState {
+  /** When the stream was made, which tells it from one made anew under the same name. */
+  readonly created: string;
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly replicas: number;
+}
+
+/** A delivery that goes on until it is stopped. */
+export interface StreamSubscription {
+  stop(): Promise<void>;
+}
+
+/** Receives messages. A promise holds the delivery back until it is settled. */
+export type MessageHandler = (message: IncomingMessage) => void | Promise<void>;
+
+export type StreamStatus =
+  | { readonly type: 'connected' }
+  | { readonly type: 'disconnected' }
+  | { readonly type: 'error'; readonly error: Error };
+
+/** Where to start without a stored position. */
+export type StartPoint =
+  | { readonly kind: 'all' }
+  | { readonly kind: 'last' }
+  | { readonly kind: 'new' }
+  | { readonly kind: 'startSequence'; readonly sequence: bigint }
+  | { readonly kind: 'startTime'; readonly time: Date };
+
+export interface ReplicationStream {
+  /** Largest message in bytes, headers included. */
+  readonly maxPayload: number;
+  readonly isConnected: boolean;
+  /** How a group of ordered messages can be sent: chained by message id, or only one after another. */
+  readonly ordering: 'chained' | 'single';
+  /** What the messages go to, for logs: server and subject. */
+  readonly description: string;
+  /** Called on every change of the connection; set by the owner. */
+  onStatus: (status: StreamStatus) => void;
+  /** Connects, and creates the stream where it is missing. */
+  open(): Promise<StreamState>;
+  state(): Promise<StreamState>;
+  /** Sequence of the last message on the subject; 0 where it has none. */
+  lastSubjectSequence(): Promise<number>;
+  /** The message at a sequence, undefined where the stream no longer (or not yet) holds it. */
+  messageAt(sequence: number): Promise<IncomingMessage | undefined>;
+  /** Position from which a database without one starts: everything up to it counts as applied. */
+  startPosition(point: StartPoint): Promise<number>;
+  /**
+   * Sends a message now; retries are the caller's.
+   *
+   * @throws StreamRefusal where an expectation did not hold, {@link StreamTimeout} where no answer came in time,
+   * {@link StreamUnavailable} where it was surely not sent or not stored.
+   */
+  publish(message: OutgoingMessage, timeoutMs: number): Promise<PublishReceipt>;
+  consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription>;
+  close(): Promise<void>;
+}
+
+/** The stream refused a message because somebody else's came first. */
+export class StreamRefusal extends Error {
+  constructor(
+    message: string,
+    /** Last sequence on the subject, where the server said so. */
+    readonly lastSequence: number | undefined,
+  ) {
+    super(message);
+    this.name = 'StreamRefusal';
+  }
+}
+
+/** No answer came: the message may be stored or not. */
+export class StreamTimeout extends Error {
+  override readonly name = 'StreamTimeout';
+}
+
+/** The message was surely not stored: not connected, or the server said why. */
+export class StreamUnavailable extends Error {
+  override readonly name = 'StreamUnavailable';
+}
