@@ -24,8 +24,8 @@ export interface CapturedRows {
 export interface CaptureSettings {
   /** Mark inserts whose INTEGER PRIMARY KEY SQLite chose. */
   readonly markGeneratedIds: boolean;
-  /** Aim for pieces of this many bytes. Default 256 KiB. */
-  readonly pieceBytes?: number;
+  /** Aim for pieces of this many bytes; none of several changes is larger than twice that. */
+  readonly pieceBytes: () => number;
 }
 
 interface Piece {
@@ -137,19 +137,24 @@ export class Capture {
     const pieces: Buffer[] = [];
     const kinds = new Set<number>();
     const chain = new Map<string, Buffer>();
+    const target = this.settings.pieceBytes();
     let rows = 0;
     let from = 0;
     let limit = 32;
     for (;;) {
       const piece = this.readPiece(tail, from, limit);
       if (piece.rows === 0) break;
+      if (piece.rows > 1 && piece.bytes.length > 2 * target) {
+        limit = Math.max(1, Math.floor((piece.rows * target) / piece.bytes.length));
+        continue;
+      }
       for (const k of piece.kinds.split(',')) kinds.add(Number(k));
       const bytes = this.finish(piece, from, tail, chain);
       if (bytes.length > 0) pieces.push(bytes);
       rows += piece.rows;
       from = piece.lastSeq;
       if (piece.rows < limit) break;
-      limit = nextLimit(piece, this.settings.pieceBytes ?? 256 * 1024);
+      limit = nextLimit(piece, target);
     }
     if (rows === 0) return undefined;
     this.raiseSequences(kinds);

@@ -46,6 +46,7 @@ export interface SchemaInfo {
   /** True where REPLACE occurs in a trigger, or as a conflict clause of a table. */
   readonly replaceInSchema: boolean;
   readonly deferredForeignKeys: boolean;
+  readonly foreignKeyActions: boolean;
   readonly raiseRollback: boolean;
   readonly hasAutoincrement: boolean;
 }
@@ -104,6 +105,7 @@ export function readSchema(db: Connection): SchemaInfo {
     foreignKeyCycle: hasCycle(keys),
     replaceInSchema: texts.some((sql) => /\breplace\b(?!\s*\()/i.test(sql)),
     deferredForeignKeys: ordinary.some((t) => /\binitially\s+deferred\b/i.test(sqlOf.get(t.name) ?? '')),
+    foreignKeyActions: parents.size > 0,
     raiseRollback: texts.some((sql) => /\brollback\b/i.test(sql)),
     hasAutoincrement: [...tables.values()].some((t) => t.autoincrement),
   };

@@ -1,5 +1,12 @@
 import type { Connection, Statement } from './connection.js';
 
+/** How rows are returned, as better-sqlite3 names it. */
+export interface RowShape {
+  readonly pluck: boolean;
+  readonly raw: boolean;
+  readonly safeIntegers: boolean;
+}
+
 /**
  * Prepared statements of one connection, the least recently used dropped first. SQLite compiles a statement anew by
  * itself when the schema has changed (sqlite3_prepare_v3), so nothing has to be dropped for that.
@@ -23,6 +30,13 @@ export class StatementCache {
     return this.statements.get(key) ?? this.add(key, exactStatement(this.connection.prepare(sql)));
   }
 
+  /** The statement for a text with rows in a given form. */
+  shaped(sql: string, shape: RowShape): Statement {
+    if (!shape.pluck && !shape.raw && !shape.safeIntegers) return this.get(sql);
+    const key = `${Number(shape.pluck)}${Number(shape.raw)}${Number(shape.safeIntegers)}:${sql}`;
+    return this.statements.get(key) ?? this.add(key, shapeStatement(this.connection.prepare(sql), shape));
+  }
+
   clear(): void {
     this.statements.clear();
   }
@@ -40,4 +54,11 @@ export class StatementCache {
 function exactStatement(statement: Statement): Statement {
   statement.safeIntegers(true);
   return statement.reader ? statement.raw(true) : statement;
+}
+
+function shapeStatement(statement: Statement, shape: RowShape): Statement {
+  if (shape.safeIntegers) statement.safeIntegers(true);
+  if (!statement.reader) return statement;
+  if (shape.pluck) return statement.pluck(true);
+  return shape.raw ? statement.raw(true) : statement;
 }

@@ -1,0 +1,70 @@
+/**
+ * The folders of lib are stages, in flow order: a file imports its own folder and folders above it in this list. Modules at
+ * the top of lib (the wiring) may import all of them, and none may import the wiring.
+ */
+const stages = [
+  'common',
+  'config',
+  'sql',
+  'changeset',
+  'sqlite',
+  'stream',
+  'capture',
+  'apply',
+  'publish',
+  'write',
+  'subscribe',
+  'snapshot',
+  'leader',
+  'grpc',
+  'history',
+  'shard',
+  'cdc',
+];
+
+module.exports = {
+  forbidden: [
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    ...stages.map((stage, index) => ({
+      name: `${stage}-imports-only-what-is-above`,
+      severity: 'error',
+      from: { path: `^lib/${stage}/` },
+      to: { path: `^lib/(?!(${stages.slice(0, index + 1).join('|')})/)` },
+    })),
+    {
+      name: 'publish-knows-neither-capture-nor-apply',
+      severity: 'error',
+      from: { path: '^lib/publish/' },
+      to: { path: '^lib/(capture|apply)/' },
+    },
+    {
+      name: 'nats-only-in-stream',
+      severity: 'error',
+      from: { pathNot: '^lib/stream/' },
+      to: { path: 'node_modules/nats/' },
+    },
+    {
+      name: 'no-development-packages',
+      severity: 'error',
+      from: { path: '^lib' },
+      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['npm-peer'], pathNot: 'node_modules/@types/' },
+    },
+    { name: 'no-barrels', severity: 'error', from: { path: '^lib/' }, to: { path: '^lib/.+/index\\.ts$' } },
+    { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'types', 'default'],
+    },
+  },
+};

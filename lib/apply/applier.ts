@@ -1,0 +1,117 @@
+import { isRowChange } from '../changeset/changeset.js';
+import type { Change, ChangeSet, SqlChange } from '../changeset/changeset.js';
+import { InvalidText } from '../changeset/changeset.js';
+import { classify } from '../sql/classify.js';
+import { idempotentDDL } from '../sql/ddl.js';
+import { parameters } from '../sql/params.js';
+import { splitStatements } from '../sql/split.js';
+import type { Connection } from '../sqlite/connection.js';
+import { isSqliteError } from '../sqlite/connections.js';
+import { isInternalTable, readSchema, schemaVersion } from '../sqlite/schema.js';
+import type { SchemaInfo } from '../sqlite/schema.js';
+import { raiseSequence, setSequence } from '../sqlite/sequences.js';
+import { StatementCache } from '../sqlite/statement-cache.js';
+import { HiddenTriggers } from './hidden-triggers.js';
+import { RowApplier } from './row-applier.js';
+import type { Bound } from './row-plan.js';
+
+/** Reports a change that no node can apply. */
+export type SkipReport = (index: number, change: Change, reason: string) => void;
+
+/** Changes between two looks at the clock. */
+const CHANGES_PER_STEP = 64;
+
+/** Statements that a peer may send; anything else would reach beyond the transaction or the file. */
+const APPLICABLE = new Set(['ddl', 'insert', 'update', 'delete', 'pragma', 'analyze', 'reindex']);
+
+/**
+ * Applies changesets to the database through the applier's connection, inside the transaction of the caller.
+ *
+ * Foreign keys are off there and user triggers hidden: what they did at the writer is in the changeset already. A change
+ * that fails for a reason that every node shares is left out and reported; any other failure is thrown, and the caller
+ * rolls back and tries again.
+ */
+export class Applier {
+  private readonly rows: RowApplier;
+  private readonly statements: StatementCache;
+  private readonly triggers: HiddenTriggers;
+  private schema: SchemaInfo | undefined;
+
+  constructor(private readonly db: Connection) {
+    this.rows = new RowApplier(db);
+    this.statements = new StatementCache(db);
+    this.triggers = new HiddenTriggers(db);
+  }
+
+  /** Looks whether the schema is still the one that is known. Call behind BEGIN. */
+  prepare(): void {
+    if (this.schema?.version !== schemaVersion(this.db)) this.loadSchema();
+  }
+
+  /** Forgets the schema: call behind a ROLLBACK, which may have taken back a change of it without a trace. */
+  reset(): void {
+    this.triggers.show();
+    this.schema = undefined;
+  }
+
+  /** Applies one changeset; yields now and then so that the caller can let others run. */
+  *apply(changeSet: ChangeSet, foreign: boolean, report: SkipReport): Generator<void, void> {
+    let index = 0;
+    for (const change of changeSet.changes) {
+      if (index > 0 && index % CHANGES_PER_STEP === 0) yield;
+      const reason = this.applyChange(change, foreign);
+      if (reason !== undefined) report(index, change, reason);
+      index++;
+    }
+    for (const change of changeSet.sequences) {
+      if (this.schema?.tables.get(change.table)?.autoincrement !== true) continue;
+      if ('bump' in change) raiseSequence(this.statements, change.table, change.bump);
+      else setSequence(this.statements, change.table, change.set);
+    }
+  }
+
+  private applyChange(change: Change, foreign: boolean): string | undefined {
+    if (change.operation === 'CUSTOM') return undefined;
+    if (!isRowChange(change)) return this.applySql(change);
+    if (isInternalTable(change.table)) return undefined;
+    return this.rows.apply(change, foreign)?.reason;
+  }
+
+  private applySql(change: SqlChange): string | undefined {
+    const reasons = splitStatements(change.command).map(({ sql }) => this.runStatement(sql, change.args));
+    return reasons.find((reason) => reason !== undefined);
+  }
+
+  private runStatement(sql: string, args: readonly Bound[] | SqlChange['args']): string | undefined {
+    const info = classify(sql);
+    if (!APPLICABLE.has(info.kind)) return `a peer may not send ${info.verb}`;
+    this.triggers.show();
+    try {
+      if (info.kind === 'ddl') this.db.exec(idempotentDDL(sql, info));
+      else if (info.kind === 'pragma') this.db.pragma(sql.replace(/^\s*pragma\s/i, ''));
+      else this.db.prepare(sql).run(...bindings(sql, args));
+      return undefined;
+    } catch (error) {
+      if (isSqliteError(error) && /^SQLITE_(ERROR|CONSTRAINT|MISMATCH|RANGE)/.test(error.code)) return error.message;
+      throw error;
+    } finally {
+      this.loadSchema();
+    }
+  }
+
+  private loadSchema(): void {
+    this.triggers.show();
+    const schema = readSchema(this.db);
+    this.triggers.hide(schema.triggers, schema.virtualTables);
+    this.schema = schema;
+    this.rows.useSchema(schema);
+  }
+}
+
+/** better-sqlite3 binds named and numbered parameters from an object only. */
+function bindings(sql: string, args: SqlChange['args']): unknown[] {
+  const values = args.map((value) => (value instanceof InvalidText ? value.bytes : value));
+  const list = parameters(sql);
+  if (list.every((parameter) => parameter.key === undefined)) return values;
+  return [Object.fromEntries(list.map((parameter) => [parameter.key ?? '', values[parameter.ordinal - 1] ?? null]))];
+}

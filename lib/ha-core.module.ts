@@ -1,0 +1,110 @@
+import { Logger, Module } from '@nestjs/common';
+import type { DynamicModule, Provider } from '@nestjs/common';
+import { DEFAULT_CONNECTION, getHAToken, partToken } from './common/tokens.js';
+import { HAError } from './common/ha-error.js';
+import { resolveOptions } from './config/resolve.js';
+import type {
+  HAFactoryOptions,
+  HAModuleAsyncOptions,
+  HAModuleOptionsWithDsn,
+  HAOptionsFactory,
+} from './ha-module-options.js';
+import { HARegistry, HARegistryModule } from './ha-registry.js';
+import { HARuntime } from './ha-runtime.js';
+import { HALifecycle } from './ha.lifecycle.js';
+import { ReplicationPublisher } from './publish/replication-publisher.js';
+import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+import { HADatabase } from './write/ha-database.js';
+
+const DEFAULT_RETRY_ATTEMPTS = 10;
+const DEFAULT_RETRY_DELAY_MS = 3_000;
+
+/** The wiring behind {@link HAModule}: one dynamic module for each database. */
+@Module({})
+export class HACoreModule {
+  static forRoot(options: HAModuleOptionsWithDsn): DynamicModule {
+    const { connection = DEFAULT_CONNECTION, isGlobal = true, ...rest } = options;
+    return build(connection, isGlobal, { provide: partToken('options', connection), useValue: rest });
+  }
+
+  static forRootAsync(options: HAModuleAsyncOptions): DynamicModule {
+    const { connection = DEFAULT_CONNECTION, isGlobal = true, imports = [], extraProviders = [] } = options;
+    const module = build(connection, isGlobal, asyncOptions(connection, options));
+    const maker = options.useClass === undefined ? [] : [options.useClass];
+    return {
+      ...module,
+      imports: [...imports, ...(module.imports ?? [])],
+      providers: [...extraProviders, ...maker, ...(module.providers ?? [])],
+    };
+  }
+}
+
+function build(connection: string, global: boolean, options: Provider): DynamicModule {
+  const providers: Provider[] = [
+    options,
+    {
+      provide: partToken('runtime', connection),
+      inject: [partToken('options', connection), HARegistry],
+      useFactory: (given: HAFactoryOptions, registry: HARegistry) => createRuntime(connection, given, registry),
+    },
+    part('lifecycle', connection, (runtime) => new HALifecycle(runtime)),
+    part('publisher', connection, (runtime) => runtime.publisher),
+    part('subscriber', connection, (runtime) => runtime.subscriber),
+    part('database', connection, (runtime) => new HADatabase(runtime)),
+    ...(connection === DEFAULT_CONNECTION ? aliases() : []),
+  ];
+  const hidden = new Set([partToken('options', connection), partToken('runtime', connection)]);
+  return {
+    module: HACoreModule,
+    global,
+    imports: [HARegistryModule],
+    providers,
+    exports: providers.map(tokenOf).filter((token) => typeof token !== 'string' || !hidden.has(token)),
+  };
+}
+
+/** The default database can be injected by its class too. */
+function aliases(): Provider[] {
+  return [
+    { provide: HADatabase, useExisting: getHAToken() },
+    { provide: ReplicationPublisher, useExisting: partToken('publisher') },
+    { provide: ReplicationSubscriber, useExisting: partToken('subscriber') },
+  ];
+}
+
+function part(
+  name: 'lifecycle' | 'publisher' | 'subscriber' | 'database',
+  connection: string,
+  make: (runtime: HARuntime) => unknown,
+): Provider {
+  return { provide: partToken(name, connection), inject: [partToken('runtime', connection)], useFactory: make };
+}
+
+function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) => unknown) {
+  return (typeof provider === 'function' ? provider : provider.provide) as string;
+}
+
+function createRuntime(connection: string, given: HAFactoryOptions, registry: HARegistry): HARuntime {
+  registry.claim(connection);
+  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS, ...options } = given;
+  return new HARuntime(resolveOptions(options), {
+    logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),
+    configure,
+    retryAttempts,
+    retryDelay,
+  });
+}
+
+function asyncOptions(connection: string, options: HAModuleAsyncOptions): Provider {
+  const provide = partToken('options', connection);
+  const { useFactory, useClass, useExisting, inject = [] } = options;
+  if (useFactory !== undefined) return { provide, useFactory, inject };
+  const factory = useClass ?? useExisting;
+  if (factory === undefined) {
+    throw new HAError(
+      'HA_OPTIONS_INVALID',
+      'HAModule.forRootAsync needs useFactory, useClass or useExisting to make its options.',
+    );
+  }
+  return { provide, inject: [factory], useFactory: (maker: HAOptionsFactory) => maker.createHAOptions(connection) };
+}

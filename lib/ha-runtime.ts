@@ -1,0 +1,282 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from '@nestjs/common';
+import { Subject } from 'rxjs';
+import { Applier } from './apply/applier.js';
+import { Capture } from './capture/capture.js';
+import type { HAEvent } from './common/events.js';
+import { HAError } from './common/ha-error.js';
+import { subjectOf } from './config/normalize.js';
+import type { ResolvedHAOptions } from './config/resolved.js';
+import type { MessageOrigin } from './changeset/codec.js';
+import { MessageEncoder } from './publish/message-encoder.js';
+import { ReplicationPublisher } from './publish/replication-publisher.js';
+import type { ConfigureConnection } from './sqlite/connection.js';
+import { Connections } from './sqlite/connections.js';
+import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
+import { Position } from './sqlite/position.js';
+import { WriteTurn } from './sqlite/write-turn.js';
+import type { ReplicationStream } from './stream/replication-stream.js';
+import { StreamSource } from './stream/stream-source.js';
+import { establishCursor } from './subscribe/establish-cursor.js';
+import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+import { Committer } from './write/committer.js';
+import type { ReplicationPorts } from './write/committer.js';
+import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
+import { Reads } from './write/reads.js';
+import { StatementInfos } from './write/statement-info.js';
+import type { HAStatus } from './write/status.js';
+import { TransactionRunner } from './write/transaction-runner.js';
+
+/** What the runtime needs besides the options. */
+export interface RuntimeExtras {
+  readonly logger: Logger;
+  readonly configure?: ConfigureConnection | undefined;
+  /** How often connecting is tried again at start. */
+  readonly retryAttempts: number;
+  /** Milliseconds between tries. */
+  readonly retryDelay: number;
+  /** Replaces the stream that the options describe: tests and simulators bring their own. */
+  readonly stream?: ReplicationStream | undefined;
+}
+
+interface Replication {
+  readonly stream: ReplicationStream;
+  readonly position: Position;
+}
+
+const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
+
+/** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
+export class HARuntime implements DatabaseLifecycle {
+  readonly events = new Subject<HAEvent>();
+  readonly publisher = new ReplicationPublisher();
+  readonly subscriber = new ReplicationSubscriber();
+  private opened: OpenDatabase | undefined;
+  private files: Connections | undefined;
+  private replication: Replication | undefined;
+  private readonly source: StreamSource;
+  private starting: Promise<OpenDatabase> | undefined;
+  private stopping: Promise<void> | undefined;
+  private closed = false;
+
+  constructor(
+    readonly options: ResolvedHAOptions,
+    private readonly extras: RuntimeExtras,
+  ) {
+    this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
+  }
+
+  get autoStart(): boolean {
+    return this.options.autoStart && !this.closed && this.stopping === undefined;
+  }
+
+  get transactionTimeout(): number {
+    return this.options.transactionTimeout;
+  }
+
+  get open(): OpenDatabase | undefined {
+    return this.opened;
+  }
+
+  get isStandalone(): boolean {
+    const { mode, disablePublisher, disableSubscriber } = this.options;
+    if (disablePublisher && disableSubscriber) return true;
+    return mode === 'standalone' && this.extras.stream === undefined;
+  }
+
+  start(): Promise<OpenDatabase> {
+    if (this.closed) return Promise.reject(closedError());
+    return (this.starting ??= this.startOnce().catch(async (error: unknown) => {
+      await this.tearDown();
+      this.starting = undefined;
+      throw error;
+    }));
+  }
+
+  async stop(): Promise<void> {
+    if (this.starting === undefined) return;
+    await this.starting.catch(() => undefined);
+    await (this.stopping ??= this.stopOnce().finally(() => {
+      this.starting = undefined;
+      this.stopping = undefined;
+    }));
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.stop();
+    this.events.complete();
+  }
+
+  status(): HAStatus {
+    const { options, opened, replication, subscriber } = this;
+    return {
+      state: this.stateName(),
+      role: this.isStandalone ? 'standalone' : options.disablePublisher ? 'replica' : 'peer',
+      node: options.name,
+      connected: replication?.stream.isConnected ?? false,
+      position: {
+        received: BigInt(replication?.position.received ?? 0),
+        published: BigInt(replication?.position.published ?? 0),
+      },
+      backlog: subscriber.backlog,
+      waitingWrites: opened?.committer.waiting ?? 0,
+      lastError: subscriber.error,
+    };
+  }
+
+  private stateName(): HAStatus['state'] {
+    if (this.closed) return 'closed';
+    if (this.opened === undefined) return this.starting === undefined ? 'stopped' : 'starting';
+    const { state } = this.subscriber;
+    return state === 'halted' || state === 'retrying' ? state : 'running';
+  }
+
+  private async startOnce(): Promise<OpenDatabase> {
+    const { options, extras } = this;
+    const connections = new Connections({
+      filename: options.filename,
+      memory: options.memory,
+      pragmas: options.pragmas,
+      configure: extras.configure,
+      exclusive: !this.isStandalone,
+    });
+    this.files = connections;
+    const turn = new WriteTurn();
+    const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
+    const infos = new StatementInfos();
+    const runner = new TransactionRunner(connections.writer, ports?.capture, infos, {
+      orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
+      replicateDDL: !options.disableDDLSync,
+    });
+    const committer = new Committer(connections.writer, runner, turn, ports, {
+      publisherTimeout: options.publisherTimeout,
+      busyTimeout: busyTimeout(options),
+    });
+    await this.catchUp();
+    this.opened = {
+      connections,
+      committer,
+      runner,
+      reads: new Reads(connections),
+      infos,
+      position: ports?.position,
+      readOnly: options.disablePublisher && !this.isStandalone,
+    };
+    this.events.next({ type: 'started' });
+    return this.opened;
+  }
+
+  private async joinStream(connections: Connections, turn: WriteTurn): Promise<ReplicationPorts> {
+    const { options } = this;
+    const subject = subjectOf(options.replicationStream, options.replicationID);
+    const stream = await this.connect(subject);
+    const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
+    const position = new Position(cursor, readSeen(connections.applier));
+    this.replication = { stream, position };
+    this.publisher.attach(stream, new MessageEncoder(newOrigin(), this.messageOrigin()));
+    if (!options.disableSubscriber) {
+      await this.subscriber.start({
+        stream,
+        db: connections.applier,
+        applier: new Applier(connections.applier),
+        turn,
+        position,
+        cursorWriter: new CursorWriter(connections.applier, subject),
+        emit: (event) => this.emit(event),
+      });
+    }
+    return {
+      publisher: this.publisher,
+      position,
+      capture: new Capture(connections.writer, {
+        markGeneratedIds: options.generatedIds === 'ordered',
+        pieceBytes: () => Math.min(256 * 1024, Math.floor(stream.maxPayload / 4)),
+      }),
+      cursorWriter: new CursorWriter(connections.writer, subject),
+      feed: options.disableSubscriber ? undefined : this.subscriber,
+    };
+  }
+
+  private messageOrigin(): MessageOrigin {
+    return {
+      node: this.options.name,
+      processId: BigInt(Math.round(performance.timeOrigin * 1e3)) * 1_000n,
+      filename: this.options.replicationID,
+    };
+  }
+
+  /** Connects, as often as Nest's other database modules would. */
+  private async connect(subject: string): Promise<ReplicationStream> {
+    const { extras } = this;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const stream = await this.source.open(subject);
+        stream.onStatus = (status) => this.emit(status);
+        return stream;
+      } catch (error) {
+        const retryable = error instanceof HAError && error.retryable;
+        if (!retryable || attempt >= extras.retryAttempts) throw error;
+        extras.logger.warn(`${error.message} Trying again (${attempt + 1}/${extras.retryAttempts}) …`);
+        await sleep(extras.retryDelay);
+      }
+    }
+  }
+
+  /** Waits until what the stream held at this moment is applied: an application must not begin with stale data. */
+  private async catchUp(): Promise<void> {
+    const { replication } = this;
+    if (replication === undefined || this.options.disableSubscriber) return;
+    const last = await replication.stream.lastSubjectSequence();
+    await replication.position.waitFor(last);
+  }
+
+  private async stopOnce(): Promise<void> {
+    await this.opened?.committer.close(stoppedError());
+    this.opened = undefined;
+    await this.tearDown();
+    this.events.next({ type: 'stopped' });
+  }
+
+  private async tearDown(): Promise<void> {
+    const { replication, files } = this;
+    this.opened = undefined;
+    this.replication = undefined;
+    this.files = undefined;
+    replication?.position.fail(stoppedError());
+    await this.subscriber.stop();
+    this.publisher.detach();
+    await this.source.close();
+    files?.close();
+  }
+
+  private emit(event: HAEvent): void {
+    const { logger } = this.extras;
+    if (event.type === 'halted') logger.error(event.error.message);
+    else if (event.type === 'error') logger.warn(event.error.message);
+    else if (event.type === 'skipped') {
+      logger.warn(
+        `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
+      );
+    } else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
+    else if (event.type === 'connected') logger.log('Connected to NATS again.');
+    this.events.next(event);
+  }
+}
+
+function busyTimeout(options: ResolvedHAOptions): number {
+  const pragma = options.pragmas.find(({ name }) => name === 'busy_timeout');
+  return pragma === undefined ? DEFAULT_BUSY_TIMEOUT_MS : Number(pragma.value);
+}
+
+function stoppedError(): HAError {
+  return new HAError('HA_UNAVAILABLE', 'The database is stopped. Await db.start() to go on.');
+}
+
+function closedError(): HAError {
+  return new HAError(
+    'HA_DATABASE_CLOSED',
+    'The database is closed for good. Open it anew with another module instance.',
+  );
+}

@@ -1,0 +1,27 @@
+import type { OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
+import type { HARuntime } from './ha-runtime.js';
+
+/**
+ * Ties a database to the application.
+ *
+ * Start (module init, or the first call before that, whichever comes first):
+ * 1. open the file and its connections
+ * 2. find or start NATS, connect, make the stream where it is missing
+ * 3. compare the stored position with the stream
+ * 4. follow the stream, and wait until what it held is applied
+ * 5. take writes
+ *
+ * Stop, in reverse, when HTTP servers have drained: finish the writes that wait, stop following, disconnect, stop the
+ * embedded server, close the file.
+ */
+export class HALifecycle implements OnModuleInit, OnApplicationShutdown {
+  constructor(private readonly runtime: HARuntime) {}
+
+  async onModuleInit(): Promise<void> {
+    if (this.runtime.autoStart) await this.runtime.start();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await this.runtime.close();
+  }
+}

@@ -1,0 +1,27 @@
+export { HAModule } from './ha.module.js';
+export type {
+  HAFactoryOptions,
+  HAModuleAsyncOptions,
+  HAModuleOptions,
+  HAModuleOptionsWithDsn,
+  HAOptionsFactory,
+} from './ha-module-options.js';
+export { HADatabase } from './write/ha-database.js';
+export type {
+  HAExecutor,
+  HAParameters,
+  HARunResult,
+  HAStatement,
+  HATransaction,
+  HATransactionOptions,
+} from './write/executor.js';
+export type { HAPosition, HAStatus } from './write/status.js';
+export { ReplicationPublisher } from './publish/replication-publisher.js';
+export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+export { InjectHA } from './common/inject-ha.js';
+export { getHAToken } from './common/tokens.js';
+export { HAError } from './common/ha-error.js';
+export type { HAErrorCode } from './common/ha-error.js';
+export type { HAEvent } from './common/events.js';
+export type { HAOptions } from './config/options.js';
+export type { ConfigureConnection, ConnectionRole } from './sqlite/connection.js';

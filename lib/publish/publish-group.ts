@@ -1,0 +1,141 @@
+import type {
+  OutgoingMessage,
+  PublishExpectation,
+  PublishReceipt,
+  ReplicationStream,
+} from '../stream/replication-stream.js';
+import { StreamRefusal, StreamUnavailable } from '../stream/replication-stream.js';
+
+/** What became of a message. */
+export type PublishOutcome =
+  | { readonly kind: 'stored'; readonly sequence: number; readonly retried: boolean }
+  /** Somebody else's message came first; nothing was stored. */
+  | { readonly kind: 'refused'; readonly lastSequence: number | undefined }
+  /** Surely not stored. */
+  | { readonly kind: 'failed'; readonly error: Error }
+  /** Stored or not: no answer came. */
+  | { readonly kind: 'unknown'; readonly error: Error };
+
+interface Sent {
+  readonly message: OutgoingMessage;
+  receipt: Promise<PublishReceipt | Error>;
+  outcome: PublishOutcome | undefined;
+  attempts: number;
+  /** True once it may have reached the server without an answer. */
+  maybeStored: boolean;
+}
+
+/** How long one attempt waits for its acknowledgement, ms. */
+const ATTEMPT_MS = 2_000;
+const RETRY_PAUSE_MS = 25;
+
+/**
+ * The messages of one group commit. Each is sent the moment it is added; {@link settle} waits for all answers and
+ * repeats what got none, under the same ids.
+ *
+ * A node's messages must never overtake each other, or an insert that is retried behind its update would restore the old
+ * row everywhere. So only an unanswered *tail* is repeated: a message whose successor was stored never is.
+ */
+export class PublishGroup {
+  private readonly sent: Sent[] = [];
+
+  constructor(
+    private readonly stream: ReplicationStream,
+    /** The group is refused unless this is the last sequence on the subject; undefined for a plain group. */
+    private readonly expected: number | undefined,
+  ) {}
+
+  get size(): number {
+    return this.sent.length;
+  }
+
+  /** Sends a message; in an ordered group it is chained to the one before. */
+  add(message: OutgoingMessage): void {
+    const expect = this.expectation();
+    const full = expect === undefined || expect === 'refuse' ? message : { ...message, expect };
+    const entry: Sent = {
+      message: full,
+      receipt: Promise.resolve(new Error('not sent')),
+      outcome: undefined,
+      attempts: 0,
+      maybeStored: false,
+    };
+    this.sent.push(entry);
+    if (expect === 'refuse') entry.outcome = { kind: 'refused', lastSequence: undefined };
+    else this.send(entry);
+  }
+
+  /** Waits until the last message is answered: streams without a chain take ordered messages one by one. */
+  async answered(): Promise<void> {
+    await this.sent.at(-1)?.receipt;
+  }
+
+  /** What became of every message, in order. `deadline` is a time of `performance.now()`. */
+  async settle(deadline: number): Promise<PublishOutcome[]> {
+    for (;;) {
+      await this.collect();
+      const tail = this.unansweredTail();
+      if (tail.length === 0 || performance.now() >= deadline) break;
+      await pause(RETRY_PAUSE_MS);
+      if (!this.stream.isConnected) continue;
+      for (const entry of tail) this.send(entry);
+    }
+    return this.sent.map((entry) => entry.outcome ?? { kind: 'unknown', error: new Error('no answer') });
+  }
+
+  /** What the next message expects; `refuse` where the one before it was not stored, so that nothing is sent. */
+  private expectation(): PublishExpectation | 'refuse' | undefined {
+    if (this.expected === undefined) return undefined;
+    const before = this.sent.at(-1);
+    if (before === undefined) return { lastSubjectSequence: this.expected };
+    if (this.stream.ordering === 'chained') return { lastMessageId: before.message.id };
+    return before.outcome?.kind === 'stored' ? { lastSubjectSequence: before.outcome.sequence } : 'refuse';
+  }
+
+  private send(entry: Sent): void {
+    entry.attempts++;
+    entry.outcome = undefined;
+    entry.receipt = this.stream.publish(entry.message, ATTEMPT_MS).then(
+      (receipt) => {
+        entry.outcome = {
+          kind: 'stored',
+          sequence: receipt.sequence,
+          retried: entry.attempts > 1 || receipt.duplicate,
+        };
+        return receipt;
+      },
+      (error: Error) => {
+        entry.outcome = this.failure(entry, error);
+        return error;
+      },
+    );
+  }
+
+  private failure(entry: Sent, error: Error): PublishOutcome {
+    if (error instanceof StreamRefusal) {
+      return { kind: 'refused', lastSequence: error.lastSequence };
+    }
+    if (!(error instanceof StreamUnavailable)) entry.maybeStored = true;
+    return entry.maybeStored ? { kind: 'unknown', error } : { kind: 'failed', error };
+  }
+
+  private async collect(): Promise<void> {
+    for (const entry of this.sent) await entry.receipt;
+  }
+
+  /** Messages behind the last stored one that got no answer; none behind a refusal, for they are refused with it. */
+  private unansweredTail(): Sent[] {
+    const tail: Sent[] = [];
+    for (let i = this.sent.length - 1; i >= 0; i--) {
+      const entry = this.sent[i] as Sent;
+      if (entry.outcome?.kind === 'stored') break;
+      if (entry.outcome?.kind === 'refused') tail.length = 0;
+      else tail.unshift(entry);
+    }
+    return tail;
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

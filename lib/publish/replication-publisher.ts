@@ -1,0 +1,61 @@
+import { HAError } from '../common/ha-error.js';
+import type { OutgoingMessage, ReplicationStream } from '../stream/replication-stream.js';
+import type { MessageEncoder, TransactionContent } from './message-encoder.js';
+import { PublishGroup } from './publish-group.js';
+
+interface Channel {
+  readonly stream: ReplicationStream;
+  readonly encoder: MessageEncoder;
+}
+
+/** Sends committed transactions to the stream. It exists for the life of the module, and works while attached. */
+export class ReplicationPublisher {
+  private channel: Channel | undefined;
+
+  /** Random id of this start of the database; the ids of its messages begin with it. Undefined while stopped. */
+  get origin(): string | undefined {
+    return this.channel?.encoder.originId;
+  }
+
+  get isConnected(): boolean {
+    return this.channel?.stream.isConnected ?? false;
+  }
+
+  /** True where an ordered message has to be answered before the next can be sent. */
+  get oneByOne(): boolean {
+    return this.current().stream.ordering === 'single';
+  }
+
+  attach(stream: ReplicationStream, encoder: MessageEncoder): void {
+    this.channel = { stream, encoder };
+  }
+
+  detach(): void {
+    this.channel = undefined;
+  }
+
+  /** Opens a group. `expected` makes it an ordered one: refused unless that is the last sequence on the subject. */
+  group(expected: number | undefined): PublishGroup {
+    return new PublishGroup(this.current().stream, expected);
+  }
+
+  /** The messages of a transaction. */
+  encode(content: TransactionContent): OutgoingMessage[] {
+    const { stream, encoder } = this.current();
+    return encoder.encode(content, stream.maxPayload);
+  }
+
+  abortMessage(transactionId: string): OutgoingMessage {
+    return this.current().encoder.abort(transactionId);
+  }
+
+  /** Sequence of the last message on the subject, as the server says. */
+  lastSubjectSequence(): Promise<number> {
+    return this.current().stream.lastSubjectSequence();
+  }
+
+  private current(): Channel {
+    if (this.channel === undefined) throw new HAError('HA_UNAVAILABLE', 'Nothing can be published before db.start().');
+    return this.channel;
+  }
+}

@@ -1,0 +1,305 @@
+import { HAError } from '../common/ha-error.js';
+import { parseMessageId } from '../publish/message-encoder.js';
+import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
+import type { Connection } from '../sqlite/connection.js';
+import type { OutgoingMessage } from '../stream/replication-stream.js';
+import type { ReplicationPorts } from './committer.js';
+import type { Habits } from './habits.js';
+import type { QueuedMember } from './member.js';
+import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
+
+/** A callback that takes longer than this, ms, is not put behind others next time. */
+const SLOW_MS = 2;
+
+/** What became of all messages of one member. */
+export type MemberResult =
+  | { readonly kind: 'stored'; readonly sequence: number }
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'failed' | 'unknown'; readonly error: Error };
+
+/** A member whose changes were sent. */
+export interface PublishedMember {
+  readonly queued: QueuedMember;
+  readonly value: unknown;
+  readonly messages: readonly OutgoingMessage[];
+  readonly ids: readonly { readonly origin: string; readonly n: number }[];
+  readonly ordered: boolean;
+  readonly inexact: boolean;
+  outcomes: readonly PublishOutcome[];
+  /** A later message of this node was stored: so this one is in the stream in front of it, or never will be. */
+  followedByStored: boolean;
+  result(): MemberResult;
+}
+
+/**
+ * One group commit on its way: the members that ran in the open SQLite transaction, and their messages.
+ *
+ * A group is wholly *ordered* (stored only where nobody wrote in between) or wholly *plain*. The first member decides; one
+ * that turns out to be ordered inside a plain group is undone to its savepoint and opens the next group.
+ */
+export class CommitGroup {
+  readonly published: PublishedMember[] = [];
+  bytes = 0;
+  /** True when no further member may join. */
+  closed = false;
+  /** Whether the last member that ran at once was admitted. */
+  lastAdmitted = true;
+  private readonly noops: { readonly queued: QueuedMember; readonly value: unknown }[] = [];
+  private publishing: PublishGroup | undefined;
+  private ordered = false;
+
+  constructor(
+    private readonly db: Connection,
+    private readonly runner: TransactionRunner,
+    private readonly ports: ReplicationPorts | undefined,
+    private readonly habits: Habits,
+  ) {}
+
+  /** True where a member may join as far as can be told before it runs. */
+  admits({ member }: QueuedMember): boolean {
+    if (this.isEmpty) return true;
+    if (!member.retry || this.habits.isSlow(member.key)) return false;
+    return this.ordered || this.published.length === 0 || !this.expectsOrder(member.serializable, member.key);
+  }
+
+  /**
+   * Runs a member. Returns nothing where it ended at once (see {@link lastAdmitted}), else a promise; false means that it
+   * has to open the next group.
+   */
+  run(queued: QueuedMember): Promise<boolean> | undefined {
+    const { member } = queued;
+    this.db.exec('SAVEPOINT ha_member');
+    this.runner.start();
+    let value: unknown;
+    try {
+      value = member.run(queued.attempt + 1);
+    } catch (error) {
+      this.fail(queued, error);
+      return undefined;
+    }
+    if (value instanceof Promise) return this.runAsync(queued, value);
+    const admitted = this.finish(queued, value);
+    if (admitted instanceof Promise) return admitted;
+    this.lastAdmitted = admitted;
+    return undefined;
+  }
+
+  /** Waits for the acknowledgements. */
+  async settle(deadline: number): Promise<void> {
+    const outcomes = (await this.publishing?.settle(deadline)) ?? [];
+    let at = 0;
+    for (const member of this.published) {
+      member.outcomes = outcomes.slice(at, at + member.messages.length);
+      at += member.messages.length;
+    }
+    let later = false;
+    for (const member of this.published.toReversed()) {
+      member.followedByStored = later;
+      later ||= member.outcomes.some((outcome) => outcome.kind === 'stored');
+    }
+  }
+
+  /** True where every message is in the stream, the open transaction still stands, and its rows are exact. */
+  get isStored(): boolean {
+    return (
+      this.db.inTransaction && this.published.every((member) => member.result().kind === 'stored' && !member.inexact)
+    );
+  }
+
+  /** True where nobody's message came between this node's position and the end of the group. */
+  async standsAtItsPlace(deadline: number): Promise<boolean> {
+    const { feed, position } = this.ports as ReplicationPorts;
+    if (feed === undefined) return true;
+    const sequences = this.sequences;
+    const last = sequences.at(-1) ?? 0;
+    if (this.ordered) return true;
+    if (sequences.every((sequence, index) => sequence === position.received + index + 1)) return true;
+    // Other subjects share the stream, or somebody came between: the delivery tells.
+    await feed.whenDelivered(last, sequences.length, Math.max(0, deadline - performance.now()));
+    const next = feed.nextIds(sequences.length);
+    const own = this.published.flatMap((member) => member.messages.map((message) => message.id));
+    return next.length === own.length && own.every((id, index) => id === next[index]);
+  }
+
+  get lastMessage(): { readonly sequence: number; readonly id: string } {
+    const id = this.published.at(-1)?.messages.at(-1)?.id ?? '';
+    return { sequence: this.sequences.at(-1) ?? 0, id };
+  }
+
+  get lastStoredSequence(): number | undefined {
+    return this.sequences.length === 0 ? undefined : Math.max(...this.sequences);
+  }
+
+  get messageIds(): { readonly origin: string; readonly n: number }[] {
+    return this.published.flatMap((member) => [...member.ids]);
+  }
+
+  /** Tells all nodes to drop the chunks of members that were stored only in part. */
+  async abortIncomplete(): Promise<void> {
+    const { publisher } = this.ports as ReplicationPorts;
+    for (const { outcomes, messages } of this.published) {
+      const stored = outcomes.filter((outcome) => outcome.kind === 'stored').length;
+      if (stored === 0 || stored === messages.length) continue;
+      const group = publisher.group(undefined);
+      group.add(publisher.abortMessage(messages[0]?.id ?? ''));
+      await group.settle(performance.now() + 5_000);
+    }
+  }
+
+  resolveAll(): void {
+    this.resolveNoops();
+    for (const member of this.published) {
+      const outcome = member.result();
+      member.queued.member.resolve(member.value, outcome.kind === 'stored' ? outcome.sequence : undefined);
+    }
+  }
+
+  resolveNoops(): void {
+    for (const { queued, value } of this.noops) queued.member.resolve(value, undefined);
+    this.noops.length = 0;
+  }
+
+  rejectAll(error: unknown): void {
+    for (const { queued } of [...this.noops, ...this.published]) queued.member.reject(error);
+  }
+
+  private get isEmpty(): boolean {
+    return this.published.length === 0 && this.noops.length === 0;
+  }
+
+  private get sequences(): number[] {
+    return this.published.flatMap((member) =>
+      member.outcomes.flatMap((outcome) => (outcome.kind === 'stored' ? [outcome.sequence] : [])),
+    );
+  }
+
+  private expectsOrder(serializable: boolean, key: string): boolean {
+    return serializable || this.habits.isOrdered(key);
+  }
+
+  private async runAsync(queued: QueuedMember, running: Promise<unknown>): Promise<boolean> {
+    const { member } = queued;
+    const started = performance.now();
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(timedOut(member.timeout)), member.timeout);
+    });
+    try {
+      const value = await Promise.race([running, timeout]);
+      if (performance.now() - started > SLOW_MS) this.habits.noteSlow(member.key);
+      return await this.finish(queued, value);
+    } catch (error) {
+      running.catch(() => undefined);
+      this.habits.noteSlow(member.key);
+      this.fail(queued, error);
+      return true;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private finish(queued: QueuedMember, value: unknown): boolean | Promise<boolean> {
+    let effects: TransactionEffects | undefined;
+    try {
+      queued.member.abandon();
+      effects = this.runner.finish();
+      if (effects === undefined) {
+        this.db.exec('RELEASE ha_member');
+        this.noops.push({ queued, value });
+        return true;
+      }
+      if (!this.takesOrder(queued, effects)) return false;
+      return this.publish(queued, value, effects);
+    } catch (error) {
+      this.fail(queued, error);
+      return true;
+    }
+  }
+
+  /** Decides the kind of the group, or undoes a member that does not fit into it. */
+  private takesOrder(queued: QueuedMember, effects: TransactionEffects): boolean {
+    const { member } = queued;
+    const ordered = effects.ordered || member.serializable;
+    if (effects.ordered) this.habits.noteOrdered(member.key);
+    if (this.published.length === 0) {
+      this.ordered = ordered;
+      return true;
+    }
+    if (!ordered || this.ordered) return true;
+    this.rollbackMember();
+    this.closed = true;
+    queued.attempt++;
+    return false;
+  }
+
+  private publish(queued: QueuedMember, value: unknown, effects: TransactionEffects): boolean | Promise<boolean> {
+    const { publisher, position, feed } = this.ports as ReplicationPorts;
+    const messages = publisher.encode({ ...effects, epoch: position.received });
+    this.db.exec('RELEASE ha_member');
+    const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
+    this.publishing ??= publisher.group(expected);
+    const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
+    const member: PublishedMember = {
+      queued,
+      value,
+      messages,
+      ids,
+      ordered: effects.ordered || queued.member.serializable,
+      inexact: effects.inexact,
+      outcomes: [],
+      followedByStored: false,
+      result: () => combine(member.outcomes),
+    };
+    queued.attempt++;
+    queued.tried.push({ ids: messages.map(({ id }) => id), value });
+    this.published.push(member);
+    if (effects.inexact) this.closed = true;
+    for (const message of messages) this.bytes += message.data.length;
+    if (this.ordered && publisher.oneByOne) return this.publishOneByOne(messages);
+    for (const message of messages) this.publishing.add(message);
+    return true;
+  }
+
+  private async publishOneByOne(messages: readonly OutgoingMessage[]): Promise<boolean> {
+    for (const message of messages) {
+      this.publishing?.add(message);
+      await this.publishing?.answered();
+    }
+    return true;
+  }
+
+  private fail(queued: QueuedMember, error: unknown): void {
+    this.lastAdmitted = true;
+    queued.member.abandon();
+    // OR ROLLBACK and RAISE(ROLLBACK) end the whole SQLite transaction; what was sent comes back through the stream.
+    if (this.db.inTransaction) this.rollbackMember();
+    else this.closed = true;
+    queued.member.reject(error);
+  }
+
+  private rollbackMember(): void {
+    this.db.exec('ROLLBACK TO ha_member');
+    this.db.exec('RELEASE ha_member');
+    if (this.runner.touchedSchema) this.ports?.capture.invalidate();
+    this.ports?.capture.ensureInstalled();
+  }
+}
+
+/** Chunks count as stored only together, at the place of the last one. */
+function combine(outcomes: readonly PublishOutcome[]): MemberResult {
+  const last = outcomes.at(-1);
+  if (last === undefined) return { kind: 'unknown', error: new Error('not sent') };
+  if (outcomes.some((outcome) => outcome.kind === 'refused')) return { kind: 'refused' };
+  for (const outcome of outcomes) {
+    if (outcome.kind === 'failed' || outcome.kind === 'unknown') return outcome;
+  }
+  return last.kind === 'stored' ? { kind: 'stored', sequence: last.sequence } : { kind: 'refused' };
+}
+
+function timedOut(ms: number): HAError {
+  return new HAError(
+    'HA_TRANSACTION_TIMEOUT',
+    `The transaction was rolled back: its callback had not ended after ${ms} ms, and all writes wait for it. Do slow work before or behind it, or raise its timeout.`,
+    { details: { timeout: ms } },
+  );
+}

@@ -1,0 +1,379 @@
+import { HAError } from '../common/ha-error.js';
+import type { Capture } from '../capture/capture.js';
+import type { ReplicationPublisher } from '../publish/replication-publisher.js';
+import type { Connection } from '../sqlite/connection.js';
+import { isBusy } from '../sqlite/connections.js';
+import { readSeen } from '../sqlite/control-tables.js';
+import type { CursorWriter } from '../sqlite/control-tables.js';
+import type { Position } from '../sqlite/position.js';
+import type { WriteTurn } from '../sqlite/write-turn.js';
+import { CommitGroup } from './commit-group.js';
+import type { PublishedMember } from './commit-group.js';
+import { Habits } from './habits.js';
+import type { Member, QueuedMember } from './member.js';
+import type { TransactionRunner } from './transaction-runner.js';
+
+/** What replication adds to the write path; absent in standalone mode. */
+export interface ReplicationPorts {
+  readonly publisher: ReplicationPublisher;
+  readonly capture: Capture;
+  readonly position: Position;
+  readonly cursorWriter: CursorWriter;
+  /** What the stream has delivered; undefined where this node does not follow the stream. */
+  readonly feed: DeliveredFeed | undefined;
+}
+
+/** Messages that the stream has delivered and that are not applied yet. */
+export interface DeliveredFeed {
+  /** Ids of the next messages in stream order, at most `count`. */
+  nextIds(count: number): readonly (string | undefined)[];
+  /** Resolves once the message at a sequence was delivered, or enough of others in front of it. */
+  whenDelivered(sequence: number, count: number, timeoutMs: number): Promise<void>;
+}
+
+export interface CommitterSettings {
+  /** Milliseconds. */
+  readonly publisherTimeout: number;
+  readonly busyTimeout: number;
+}
+
+/** Most transactions in one group. */
+const GROUP_MEMBERS = 256;
+/** A group stops taking members after this time, ms, so that those in it are not kept waiting. */
+const GROUP_MS = 10;
+const GROUP_BYTES = 4 * 1024 * 1024;
+/** Members run in one go before the loop may send what is waiting. */
+const MEMBERS_PER_STEP = 16;
+const MAX_ATTEMPTS = 64;
+const BACK_OFF_MS = 20;
+const MAX_BACK_OFF_MS = 320;
+
+/**
+ * The write path: one queue, one loop.
+ *
+ * ```
+ * queue → write turn → BEGIN IMMEDIATE → each member: SAVEPOINT, run, drain, publish, RELEASE
+ *       → all acknowledged → in the stream exactly where this node stands? COMMIT with the new position
+ *                          → else ROLLBACK, and the stream brings it back in its order
+ * ```
+ * *Once published, the stream decides.* The local run is kept only where it is certainly the same as applying the stream:
+ * the acknowledged sequences follow the position without a gap, and applying is exact. In every other case (somebody
+ * came between, an acknowledgement was lost, COMMIT failed) the group is rolled back, the applier brings what was stored,
+ * and the caller is answered when its position is applied. So the database never holds anything but the fold of the
+ * stream, and a crash at any point needs no repair.
+ */
+export class Committer {
+  private readonly queue: QueuedMember[] = [];
+  private readonly habits = new Habits();
+  private running: Promise<void> | undefined;
+  private refusals = 0;
+  private closed: HAError | undefined;
+
+  constructor(
+    private readonly db: Connection,
+    private readonly runner: TransactionRunner,
+    private readonly turn: WriteTurn,
+    private readonly ports: ReplicationPorts | undefined,
+    private readonly settings: CommitterSettings,
+  ) {}
+
+  /** Transactions that wait. */
+  get waiting(): number {
+    return this.queue.length;
+  }
+
+  enqueue(member: Member): void {
+    if (this.closed !== undefined) {
+      member.reject(this.closed);
+      return;
+    }
+    this.queue.push({ member, attempt: 0, tried: [] });
+    this.running ??= Promise.resolve().then(() => this.loop());
+  }
+
+  /** Runs something on the writer outside any transaction: VACUUM, checkpoints. */
+  async exclusive<R>(work: (db: Connection) => R): Promise<R> {
+    const release = await this.turn.acquire();
+    try {
+      return work(this.db);
+    } finally {
+      release();
+    }
+  }
+
+  /** Refuses new transactions, and resolves when those that wait are done. */
+  async close(reason: HAError): Promise<void> {
+    this.closed = reason;
+    await this.running;
+  }
+
+  /** Takes transactions again after {@link close}. */
+  reopen(): void {
+    this.closed = undefined;
+  }
+
+  private async loop(): Promise<void> {
+    try {
+      while (this.queue.length > 0) {
+        await this.runGroup();
+        if (this.refusals > 0) await sleep(backOff(this.refusals));
+        else await immediate();
+      }
+    } finally {
+      this.running = undefined;
+      if (this.queue.length > 0) this.running = Promise.resolve().then(() => this.loop());
+    }
+  }
+
+  private async runGroup(): Promise<void> {
+    const release = await this.turn.acquire();
+    let finish: (() => Promise<void>) | undefined;
+    try {
+      await this.begin();
+      const group = new CommitGroup(this.db, this.runner, this.ports, this.habits);
+      await this.admit(group);
+      finish = await this.commit(group);
+    } catch (error) {
+      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      this.ports?.capture.invalidate();
+      this.queue.shift()?.member.reject(error);
+    } finally {
+      release();
+    }
+    await finish?.();
+  }
+
+  /** Waits for other processes without blocking the loop: https://www.sqlite.org/rescode.html#busy */
+  private async begin(): Promise<void> {
+    const deadline = performance.now() + this.settings.busyTimeout;
+    for (;;) {
+      try {
+        this.db.exec('BEGIN IMMEDIATE');
+        break;
+      } catch (error) {
+        if (!isBusy(error) || performance.now() >= deadline) throw error;
+        await sleep(5);
+      }
+    }
+    this.ports?.capture.ensureInstalled();
+  }
+
+  private async admit(group: CommitGroup): Promise<void> {
+    const limit = this.ports === undefined ? 1 : GROUP_MEMBERS;
+    const until = performance.now() + GROUP_MS;
+    let taken = 0;
+    while (taken < limit && !group.closed) {
+      const next = this.queue[0];
+      if (next === undefined || !group.admits(next)) return;
+      this.queue.shift();
+      const pending = group.run(next);
+      const admitted = pending === undefined ? group.lastAdmitted : await pending;
+      if (!admitted) {
+        this.queue.unshift(next);
+        return;
+      }
+      taken++;
+      if (taken % MEMBERS_PER_STEP === 0) await Promise.resolve();
+      if (performance.now() >= until || group.bytes >= GROUP_BYTES) return;
+    }
+  }
+
+  /** Ends a group; returns what remains to be done once the write turn is given back. */
+  private async commit(group: CommitGroup): Promise<(() => Promise<void>) | undefined> {
+    const { ports } = this;
+    if (ports === undefined || group.published.length === 0) {
+      this.commitPlain(group);
+      return undefined;
+    }
+    const deadline = this.publishDeadline(group);
+    await group.settle(deadline);
+    if (group.isStored && (await group.standsAtItsPlace(deadline)) && this.tryCommit(group, ports)) {
+      this.refusals = 0;
+      group.resolveAll();
+      return undefined;
+    }
+    if (this.db.inTransaction) this.db.exec('ROLLBACK');
+    ports.capture.invalidate();
+    return () => this.followStream(group, ports);
+  }
+
+  private commitPlain(group: CommitGroup): void {
+    if (!this.db.inTransaction) {
+      group.resolveAll();
+      return;
+    }
+    try {
+      this.db.exec('COMMIT');
+      group.resolveAll();
+    } catch (error) {
+      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      group.rejectAll(error);
+    }
+  }
+
+  private publishDeadline(group: CommitGroup): number {
+    const { publisherTimeout } = this.settings;
+    const oldest = Math.min(...group.published.map(({ queued }) => queued.member.enqueuedAt));
+    return Math.max(oldest + publisherTimeout, performance.now() + Math.min(publisherTimeout, 1_000));
+  }
+
+  /** COMMIT together with the position that the group moved to. */
+  private tryCommit(group: CommitGroup, ports: ReplicationPorts): boolean {
+    const { position } = ports;
+    const last = group.lastMessage;
+    position.published = Math.max(position.published, last.sequence);
+    if (ports.feed === undefined) {
+      this.db.exec('COMMIT');
+      return true;
+    }
+    const cursor = {
+      ...position.cursor,
+      received: last.sequence,
+      subjectSequence: last.sequence,
+      messageTime: '',
+      messageId: last.id,
+    };
+    try {
+      for (const id of group.messageIds) position.seen.add(id.origin, id.n);
+      ports.cursorWriter.write(cursor, position.seen);
+      this.db.exec('COMMIT');
+    } catch {
+      // The messages are stored, so the stream will bring them; only what memory says of this attempt has to go.
+      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      position.seen = readSeen(this.db);
+      return false;
+    }
+    position.advance(cursor);
+    return true;
+  }
+
+  /** The group was rolled back: answers its callers as the stream brings what was stored of it. */
+  private async followStream(group: CommitGroup, ports: ReplicationPorts): Promise<void> {
+    const { position } = ports;
+    const last = group.lastStoredSequence;
+    if (last !== undefined) {
+      position.published = Math.max(position.published, last);
+      await group.abortIncomplete();
+      try {
+        if (ports.feed !== undefined) await position.waitFor(last);
+      } catch (error) {
+        group.rejectAll(error);
+        return;
+      }
+    }
+    group.resolveNoops();
+    const again: QueuedMember[] = [];
+    for (const member of group.published) {
+      if (await this.answer(member, ports)) again.push(member.queued);
+    }
+    if (again.length > 0) await this.runAgain(again, ports);
+  }
+
+  /** Answers a member of a rolled back group. Returns true where it has to run again. */
+  private async answer(member: PublishedMember, ports: ReplicationPorts): Promise<boolean> {
+    const { queued, value } = member;
+    const result = member.result();
+    if (result.kind === 'stored') {
+      queued.member.resolve(value, result.sequence);
+    } else if (result.kind === 'refused') {
+      if (member.ordered) return true;
+      await this.publishAgain(member, ports);
+    } else if (this.wasDelivered(member.ids, ports.position)) {
+      queued.member.resolve(value, ports.position.received);
+    } else {
+      const surely = result.kind === 'failed' || member.followedByStored;
+      queued.member.reject(surely ? publishFailed(result.error) : publishUnknown(result.error, member.ids));
+    }
+    return false;
+  }
+
+  private wasDelivered(ids: readonly { origin: string; n: number }[], position: Position): boolean {
+    return ids.length > 0 && ids.every((id) => position.seen.has(id.origin, id.n));
+  }
+
+  /** A plain transaction that was refused only for its company: sent once more, not run once more. */
+  private async publishAgain(member: PublishedMember, ports: ReplicationPorts): Promise<void> {
+    const group = ports.publisher.group(undefined);
+    for (const message of member.messages) group.add(message);
+    const outcomes = await group.settle(performance.now() + this.settings.publisherTimeout);
+    const last = outcomes.at(-1);
+    if (last?.kind === 'stored' && outcomes.every((outcome) => outcome.kind === 'stored')) {
+      if (ports.feed !== undefined) await ports.position.waitFor(last.sequence);
+      member.queued.member.resolve(member.value, last.sequence);
+      return;
+    }
+    const error = new Error('the stream did not take the message');
+    member.queued.member.reject(publishUnknown(error, member.ids));
+  }
+
+  /** Catches up with the stream, and puts the members in front of the queue. */
+  private async runAgain(members: QueuedMember[], ports: ReplicationPorts): Promise<void> {
+    this.refusals++;
+    try {
+      await this.catchUp(ports);
+    } catch (error) {
+      for (const { member } of members) member.reject(error);
+      return;
+    }
+    const again: QueuedMember[] = [];
+    for (const queued of members) {
+      const stored = queued.tried.find(({ ids }) => this.wasDelivered(parseAll(ids), ports.position));
+      if (stored !== undefined) queued.member.resolve(stored.value, ports.position.received);
+      else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
+      else again.push(queued);
+    }
+    this.queue.unshift(...again);
+  }
+
+  private async catchUp(ports: ReplicationPorts): Promise<void> {
+    const { position, publisher } = ports;
+    const last = await publisher.lastSubjectSequence();
+    if (last > position.received) await position.waitFor(last, { timeout: this.settings.publisherTimeout });
+    else if (last !== position.cursor.subjectSequence) {
+      // The stream forgot the last message of this subject by age or size: expectations compare with what is left.
+      position.cursor = { ...position.cursor, subjectSequence: last };
+    }
+  }
+}
+
+function parseAll(ids: readonly string[]): { origin: string; n: number }[] {
+  return ids.map((id) => ({ origin: id.slice(0, id.lastIndexOf('.')), n: Number(id.slice(id.lastIndexOf('.') + 1)) }));
+}
+
+function publishFailed(cause: Error): HAError {
+  return new HAError(
+    'HA_PUBLISH_FAILED',
+    `The transaction was rolled back: the stream did not take it (${cause.message}). Nothing was written; run it again when the stream is back.`,
+    { cause, retryable: true },
+  );
+}
+
+function publishUnknown(cause: Error, ids: readonly { origin: string; n: number }[]): HAError {
+  const id = ids.map(({ origin, n }) => `${origin}.${n}`)[0];
+  return new HAError(
+    'HA_PUBLISH_UNKNOWN',
+    `The stream did not say whether it stored the transaction ${id} (${cause.message}). It was rolled back here; if it was stored, it appears by itself when the stream is back. Do not run it again before you know.`,
+    { cause, details: { id } },
+  );
+}
+
+function conflict(attempts: number): HAError {
+  return new HAError(
+    'HA_CONFLICT',
+    `Other nodes wrote in between, ${attempts} time(s) in a row; nothing was written. Run the transaction again.`,
+    { retryable: true, details: { attempts } },
+  );
+}
+
+/** A random time below a bound that doubles: nodes that collided must not collide again. */
+function backOff(refusals: number): number {
+  return Math.random() * Math.min(BACK_OFF_MS * 2 ** (refusals - 1), MAX_BACK_OFF_MS);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function immediate(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,72 @@
+import type { RowShape } from '../sqlite/statement-cache.js';
+
+/** Parameters as better-sqlite3 binds them: values in order, or an object for named and numbered parameters. */
+export type HAParameters = readonly unknown[] | Readonly<Record<string, unknown>>;
+
+/** What a write did. */
+export interface HARunResult {
+  /** Rows inserted, changed or deleted by the statement itself, as better-sqlite3 counts them. */
+  readonly changes: number;
+  /** Rowid of the last inserted row; a bigint where `safeIntegers()` asks for it. */
+  readonly lastInsertRowid: number | bigint;
+  /** Sequence of the transaction in the stream; absent without replication, inside a transaction, and where nothing changed. */
+  readonly txseq?: bigint;
+}
+
+/** Rows as objects, integers as numbers: better-sqlite3's default. */
+export const PLAIN_SHAPE: RowShape = { pluck: false, raw: false, safeIntegers: false };
+
+/** A statement that was prepared once and runs often. Rows and results are as better-sqlite3 returns them. */
+export interface HAStatement<T = unknown> {
+  run(...params: unknown[]): Promise<HARunResult>;
+  get(...params: unknown[]): Promise<T | undefined>;
+  all(...params: unknown[]): Promise<T[]>;
+  iterate(...params: unknown[]): AsyncIterableIterator<T>;
+  /** Return only the first column of each row. */
+  pluck(on?: boolean): this;
+  /** Return rows as arrays. */
+  raw(on?: boolean): this;
+  /** Return integers as bigint, without the loss that numbers have beyond 2^53. */
+  safeIntegers(on?: boolean): this;
+}
+
+/** What database and transaction have in common. SQLite's own failures surface as better-sqlite3's `SqliteError`. */
+export interface HAExecutor {
+  /** Runs one statement that writes. */
+  run(sql: string, params?: HAParameters): Promise<HARunResult>;
+  /** The first row, undefined where there is none. */
+  get<T = unknown>(sql: string, params?: HAParameters): Promise<T | undefined>;
+  /** All rows. */
+  all<T = unknown>(sql: string, params?: HAParameters): Promise<T[]>;
+  /** Rows one by one. */
+  iterate<T = unknown>(sql: string, params?: HAParameters): AsyncIterableIterator<T>;
+  /** Runs a script of several statements as one transaction: all of it or nothing. */
+  exec(script: string): Promise<void>;
+  prepare<T = unknown>(sql: string): HAStatement<T>;
+}
+
+/** The open transaction that a callback gets. Its calls run at once, on the state that the transaction sees. */
+export interface HATransaction extends HAExecutor {
+  /** 1 on the first run; more where the callback runs again because others came first. */
+  readonly attempt: number;
+  /** False once the transaction has ended; calls are refused then. */
+  readonly open: boolean;
+  /** Runs a part that is rolled back alone if it throws. */
+  savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R>;
+}
+
+/** Options of a transaction. */
+export interface HATransactionOptions {
+  /** Milliseconds until an unfinished callback is rolled back. Default: option `transactionTimeout` (5 s). */
+  readonly timeout?: number;
+  /** The transaction is stored only if nobody wrote in between; else it runs again. Default false. */
+  readonly serializable?: boolean;
+  /** False: do not run the callback again, fail with `HA_CONFLICT` instead. Default true. */
+  readonly retry?: boolean;
+}
+
+/** Parameters as arguments of a better-sqlite3 statement. */
+export function bindArguments(params: HAParameters | undefined): unknown[] {
+  if (params === undefined) return [];
+  return Array.isArray(params) ? (params as unknown[]) : [params];
+}

@@ -1,0 +1,287 @@
+import type { Observable } from 'rxjs';
+import type { HAEvent } from '../common/events.js';
+import { HAError } from '../common/ha-error.js';
+import type { Connection } from '../sqlite/connection.js';
+import type { Connections } from '../sqlite/connections.js';
+import type { Position } from '../sqlite/position.js';
+import type { RowShape } from '../sqlite/statement-cache.js';
+import type { Committer } from './committer.js';
+import { PLAIN_SHAPE } from './executor.js';
+import type {
+  HAExecutor,
+  HAParameters,
+  HARunResult,
+  HAStatement,
+  HATransaction,
+  HATransactionOptions,
+} from './executor.js';
+import { withSequence } from './member.js';
+import type { Member } from './member.js';
+import { OpenTransaction } from './open-transaction.js';
+import { Prepared } from './prepared.js';
+import type { Reads } from './reads.js';
+import { runsAlone, scriptParts } from './script.js';
+import { isWrite } from './statement-info.js';
+import type { StatementInfos } from './statement-info.js';
+import type { HAPosition, HAStatus } from './status.js';
+import { refuseNested, runInContext } from './transaction-context.js';
+import type { TransactionRunner } from './transaction-runner.js';
+import { refuseVacuum } from './vacuum.js';
+
+/** A database that is open: what the calls of {@link HADatabase} work with. */
+export interface OpenDatabase {
+  readonly connections: Connections;
+  readonly committer: Committer;
+  readonly runner: TransactionRunner;
+  readonly reads: Reads;
+  readonly infos: StatementInfos;
+  /** Absent without replication. */
+  readonly position: Position | undefined;
+  readonly readOnly: boolean;
+}
+
+/** Opens and closes the database; the wiring behind {@link HADatabase}. */
+export interface DatabaseLifecycle {
+  /** Whether a first call may start the database. */
+  readonly autoStart: boolean;
+  readonly transactionTimeout: number;
+  readonly events: Observable<HAEvent>;
+  /** The database, while it is started. */
+  readonly open: OpenDatabase | undefined;
+  start(): Promise<OpenDatabase>;
+  stop(): Promise<void>;
+  close(): Promise<void>;
+  status(): HAStatus;
+}
+
+type ReadMethod = 'run' | 'get' | 'all';
+
+/**
+ * The SQLite database of this node, replicated to all others.
+ *
+ * Reads see the local copy and never wait. Writes of all callers go through one queue; a call resolves when its
+ * transaction is in the stream and committed here. SQLite's own failures surface as better-sqlite3's `SqliteError`;
+ * everything else is an {@link HAError} with a code.
+ */
+export class HADatabase implements HAExecutor {
+  /** What happens to the database; never fails. */
+  readonly events: Observable<HAEvent>;
+
+  constructor(private readonly lifecycle: DatabaseLifecycle) {
+    this.events = lifecycle.events;
+  }
+
+  /**
+   * A read-only connection of better-sqlite3, for synchronous reads of the local copy.
+   *
+   * @throws HAError `HA_UNAVAILABLE` before the database is started.
+   */
+  get reader(): Connection {
+    const { open } = this.lifecycle;
+    if (open === undefined) throw notStarted();
+    return open.connections.outsideReader;
+  }
+
+  /** @inheritdoc */
+  async run(sql: string, params?: HAParameters): Promise<HARunResult> {
+    return (await this.call('run', sql, params, PLAIN_SHAPE)) as HARunResult;
+  }
+
+  /** @inheritdoc */
+  async get<T = unknown>(sql: string, params?: HAParameters): Promise<T | undefined> {
+    return (await this.call('get', sql, params, PLAIN_SHAPE)) as T | undefined;
+  }
+
+  /** @inheritdoc */
+  async all<T = unknown>(sql: string, params?: HAParameters): Promise<T[]> {
+    return (await this.call('all', sql, params, PLAIN_SHAPE)) as T[];
+  }
+
+  /** Rows one by one, in one snapshot, from a connection of its own. */
+  iterate<T = unknown>(sql: string, params?: HAParameters): AsyncIterableIterator<T> {
+    return this.iterateShaped(sql, params, PLAIN_SHAPE) as AsyncIterableIterator<T>;
+  }
+
+  /**
+   * Runs a script as one transaction: all of it or nothing. BEGIN and COMMIT in it, as dumps have them, cut it into
+   * several.
+   */
+  async exec(script: string): Promise<void> {
+    refuseNested(this);
+    const open = await this.opened();
+    for (const { alone, statements } of scriptParts(script, open.infos)) {
+      if (alone) await this.runAlone(open, statements[0] ?? '');
+      else await this.enqueueScript(open, statements);
+    }
+  }
+
+  prepare<T = unknown>(sql: string): HAStatement<T> {
+    return new Prepared<T>(sql, {
+      call: (method, text, params, shape) => this.call(method, text, params, shape),
+      iterate: (text, params, shape) => this.iterateShaped(text, params, shape),
+    });
+  }
+
+  /**
+   * Runs a callback as one transaction: what it does through `tx` is committed together, or not at all where it throws.
+   * Writes of all callers wait for it, so it should not wait for anything else. Where it generates ids, changes the
+   * schema or asks for `serializable`, it may run more than once (`tx.attempt`).
+   *
+   * @throws HAError `HA_TRANSACTION_TIMEOUT` after `timeout` ms, `HA_CONFLICT` where it may not run again, and whatever
+   * the callback throws.
+   */
+  async transaction<R>(fn: (tx: HATransaction) => R | Promise<R>, options: HATransactionOptions = {}): Promise<R> {
+    refuseNested(this);
+    const open = await this.opened();
+    this.refuseReadOnly(open);
+    return new Promise<R>((resolve, reject) => {
+      let tx: OpenTransaction | undefined;
+      open.committer.enqueue({
+        key: fn.toString(),
+        serializable: options.serializable ?? false,
+        retry: options.retry ?? true,
+        timeout: options.timeout ?? this.lifecycle.transactionTimeout,
+        enqueuedAt: performance.now(),
+        run: (attempt) => {
+          const current = new OpenTransaction(this, open.connections.writer, open.runner, attempt);
+          tx = current;
+          return runInContext(current, () => fn(current));
+        },
+        abandon: () => tx?.end(),
+        resolve: (value) => resolve(value as R),
+        reject,
+      });
+    });
+  }
+
+  /** Where this node stands in the stream. */
+  position(): HAPosition {
+    return this.lifecycle.status().position;
+  }
+
+  /**
+   * Resolves once everything up to a stream sequence is applied here. Without replication it resolves at once.
+   *
+   * @throws HAError `HA_WAIT_TIMEOUT` after `timeout` ms; the signal's reason where that is aborted.
+   */
+  async waitFor(sequence: bigint, options: { timeout?: number; signal?: AbortSignal } = {}): Promise<void> {
+    const open = await this.opened();
+    await open.position?.waitFor(Number(sequence), options);
+  }
+
+  /** Opens the file, connects, and resolves when everything that the stream held is applied here. Idempotent. */
+  async start(): Promise<void> {
+    await this.lifecycle.start();
+  }
+
+  /** Finishes the writes that wait, and stops following the stream. {@link start} goes on where it stopped. */
+  async stop(): Promise<void> {
+    await this.lifecycle.stop();
+  }
+
+  /** Stops, and closes the file for good. */
+  async close(): Promise<void> {
+    await this.lifecycle.close();
+  }
+
+  status(): HAStatus {
+    return this.lifecycle.status();
+  }
+
+  private opened(): OpenDatabase | Promise<OpenDatabase> {
+    const { open } = this.lifecycle;
+    if (open !== undefined) return open;
+    if (!this.lifecycle.autoStart && this.lifecycle.status().state !== 'starting') throw notStarted();
+    return this.lifecycle.start();
+  }
+
+  private async call(
+    method: ReadMethod,
+    sql: string,
+    params: HAParameters | undefined,
+    shape: RowShape,
+  ): Promise<unknown> {
+    refuseNested(this);
+    const open = this.lifecycle.open ?? (await this.opened());
+    if (!isWrite(open.infos.of(sql))) return open.reads.call(method, sql, params, shape);
+    if (runsAlone(sql, open.infos)) return this.runAlone(open, sql);
+    return this.write(open, method, sql, params, shape);
+  }
+
+  private write(
+    open: OpenDatabase,
+    method: ReadMethod,
+    sql: string,
+    params: HAParameters | undefined,
+    shape: RowShape,
+  ): Promise<unknown> {
+    this.refuseReadOnly(open);
+    return new Promise((resolve, reject) => {
+      open.committer.enqueue({
+        ...this.statementMember(sql, reject),
+        run: () => open.runner.call(method, sql, params, shape),
+        resolve: (value, sequence) => resolve(method === 'run' ? withSequence(value, sequence) : value),
+      });
+    });
+  }
+
+  private enqueueScript(open: OpenDatabase, statements: readonly string[]): Promise<void> {
+    this.refuseReadOnly(open);
+    return new Promise((resolve, reject) => {
+      open.committer.enqueue({
+        ...this.statementMember(statements.join(';'), reject),
+        run: () => {
+          for (const sql of statements) open.runner.call('exec', sql);
+        },
+        resolve: () => resolve(),
+      });
+    });
+  }
+
+  private statementMember(key: string, reject: (error: unknown) => void): Omit<Member, 'run' | 'resolve'> {
+    return {
+      key,
+      serializable: false,
+      retry: true,
+      timeout: 0,
+      enqueuedAt: performance.now(),
+      abandon: () => undefined,
+      reject,
+    };
+  }
+
+  /** VACUUM and checkpoints: SQLite refuses them inside a transaction. */
+  private async runAlone(open: OpenDatabase, sql: string): Promise<unknown> {
+    return open.committer.exclusive((db) => {
+      if (open.position !== undefined) refuseVacuum(db, open.infos.of(sql));
+      const statement = db.prepare(sql);
+      return statement.reader ? statement.all() : statement.run();
+    });
+  }
+
+  private async *iterateShaped(
+    sql: string,
+    params: HAParameters | undefined,
+    shape: RowShape,
+  ): AsyncIterableIterator<unknown> {
+    refuseNested(this);
+    const open = this.lifecycle.open ?? (await this.opened());
+    if (isWrite(open.infos.of(sql))) yield* (await this.write(open, 'all', sql, params, shape)) as unknown[];
+    else yield* open.reads.iterate(sql, params, shape);
+  }
+
+  private refuseReadOnly(open: OpenDatabase): void {
+    if (!open.readOnly) return;
+    throw new HAError(
+      'HA_READ_ONLY',
+      'This node is a read replica (disablePublisher): it does not write. Send the write to another node.',
+    );
+  }
+}
+
+function notStarted(): HAError {
+  return new HAError(
+    'HA_UNAVAILABLE',
+    'The database is not started. Await db.start() first, or leave autoStart on; after close() it stays closed.',
+  );
+}

@@ -1,0 +1,36 @@
+import type { HARunResult } from './executor.js';
+
+/** One transaction waiting for its turn: a single statement, a script or a callback. */
+export interface Member {
+  /** Text by which the committer remembers what this kind of transaction turned out to be. */
+  readonly key: string;
+  /** It has to be stored where nobody wrote in between. */
+  readonly serializable: boolean;
+  /** It may run again after a refusal. */
+  readonly retry: boolean;
+  /** Milliseconds for a callback that returns a promise. */
+  readonly timeout: number;
+  /** Time of `performance.now()`. */
+  readonly enqueuedAt: number;
+  /** Runs it, inside a savepoint of the writer. */
+  run(attempt: number): unknown;
+  /** Called when its time is over, so that late calls are refused. */
+  abandon(): void;
+  resolve(value: unknown, sequence: number | undefined): void;
+  reject(error: unknown): void;
+}
+
+/** A member and what its earlier attempts left behind. */
+export interface QueuedMember {
+  readonly member: Member;
+  attempt: number;
+  /** Message ids of attempts that were refused, and what they would have answered. */
+  tried: { readonly ids: readonly string[]; readonly value: unknown }[];
+}
+
+/** Puts the stream sequence into the result of a write. */
+export function withSequence(result: unknown, sequence: number | undefined): HARunResult {
+  const run = result as { changes: number; lastInsertRowid: number | bigint };
+  const { changes, lastInsertRowid } = run;
+  return sequence === undefined ? { changes, lastInsertRowid } : { changes, lastInsertRowid, txseq: BigInt(sequence) };
+}

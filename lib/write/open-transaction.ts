@@ -1,0 +1,96 @@
+import { HAError } from '../common/ha-error.js';
+import type { Connection } from '../sqlite/connection.js';
+import type { RowShape } from '../sqlite/statement-cache.js';
+import { Prepared } from './prepared.js';
+import { PLAIN_SHAPE } from './executor.js';
+import type { HAParameters, HARunResult, HAStatement, HATransaction } from './executor.js';
+import type { TransactionContext } from './transaction-context.js';
+import type { CallMethod, TransactionRunner } from './transaction-runner.js';
+
+/** The transaction handed to a callback: its calls run at once on the writer. */
+export class OpenTransaction implements HATransaction, TransactionContext {
+  private ended = false;
+  private depth = 0;
+
+  constructor(
+    readonly owner: object,
+    private readonly db: Connection,
+    private readonly runner: TransactionRunner,
+    readonly attempt: number,
+  ) {}
+
+  get open(): boolean {
+    return !this.ended;
+  }
+
+  end(): void {
+    this.ended = true;
+  }
+
+  async run(sql: string, params?: HAParameters): Promise<HARunResult> {
+    return this.call('run', sql, params, PLAIN_SHAPE) as HARunResult;
+  }
+
+  async get<T = unknown>(sql: string, params?: HAParameters): Promise<T | undefined> {
+    return this.call('get', sql, params, PLAIN_SHAPE) as T | undefined;
+  }
+
+  async all<T = unknown>(sql: string, params?: HAParameters): Promise<T[]> {
+    return this.call('all', sql, params, PLAIN_SHAPE) as T[];
+  }
+
+  async *iterate<T = unknown>(sql: string, params?: HAParameters): AsyncIterableIterator<T> {
+    yield* this.call('all', sql, params, PLAIN_SHAPE) as T[];
+  }
+
+  async exec(script: string): Promise<void> {
+    this.refuseEnded();
+    this.runner.exec(script);
+  }
+
+  prepare<T = unknown>(sql: string): HAStatement<T> {
+    this.refuseEnded();
+    return new Prepared<T>(sql, {
+      call: async (method, text, params, shape) => this.call(method, text, params, shape),
+      iterate: (text, params, shape) => this.iterateShaped(text, params, shape),
+    });
+  }
+
+  async savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
+    this.refuseEnded();
+    const name = `ha_user_${++this.depth}`;
+    const mark = this.runner.mark();
+    this.db.exec(`SAVEPOINT ${name}`);
+    try {
+      const result = await fn(this);
+      this.refuseEnded();
+      this.db.exec(`RELEASE ${name}`);
+      return result;
+    } catch (error) {
+      if (this.open && this.db.inTransaction) {
+        this.db.exec(`ROLLBACK TO ${name}; RELEASE ${name}`);
+        this.runner.rolledBackTo(mark);
+      }
+      throw error;
+    } finally {
+      this.depth--;
+    }
+  }
+
+  private async *iterateShaped(sql: string, params: HAParameters, shape: RowShape): AsyncIterableIterator<unknown> {
+    yield* this.call('all', sql, params, shape) as unknown[];
+  }
+
+  private call(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
+    this.refuseEnded();
+    return this.runner.call(method, sql, params, shape);
+  }
+
+  private refuseEnded(): void {
+    if (!this.ended) return;
+    throw new HAError(
+      'HA_TRANSACTION_CLOSED',
+      'The transaction has ended. Await every call before the callback returns, and do not keep tx for later.',
+    );
+  }
+}

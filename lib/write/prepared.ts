@@ -1,0 +1,50 @@
+import type { RowShape } from '../sqlite/statement-cache.js';
+import type { HAParameters, HARunResult, HAStatement } from './executor.js';
+import { PLAIN_SHAPE } from './executor.js';
+
+/** Where a prepared statement runs. */
+export interface StatementTarget {
+  call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters, shape: RowShape): Promise<unknown>;
+  iterate(sql: string, params: HAParameters, shape: RowShape): AsyncIterableIterator<unknown>;
+}
+
+/** A statement text with a row shape. SQLite's own compiled form is kept by the connection that runs it. */
+export class Prepared<T> implements HAStatement<T> {
+  private shape: RowShape = PLAIN_SHAPE;
+
+  constructor(
+    private readonly sql: string,
+    private readonly target: StatementTarget,
+  ) {}
+
+  run(...params: unknown[]): Promise<HARunResult> {
+    return this.target.call('run', this.sql, params, this.shape) as Promise<HARunResult>;
+  }
+
+  get(...params: unknown[]): Promise<T | undefined> {
+    return this.target.call('get', this.sql, params, this.shape) as Promise<T | undefined>;
+  }
+
+  all(...params: unknown[]): Promise<T[]> {
+    return this.target.call('all', this.sql, params, this.shape) as Promise<T[]>;
+  }
+
+  iterate(...params: unknown[]): AsyncIterableIterator<T> {
+    return this.target.iterate(this.sql, params, this.shape) as AsyncIterableIterator<T>;
+  }
+
+  pluck(on = true): this {
+    this.shape = { ...this.shape, pluck: on, raw: on ? false : this.shape.raw };
+    return this;
+  }
+
+  raw(on = true): this {
+    this.shape = { ...this.shape, raw: on, pluck: on ? false : this.shape.pluck };
+    return this;
+  }
+
+  safeIntegers(on = true): this {
+    this.shape = { ...this.shape, safeIntegers: on };
+    return this;
+  }
+}

@@ -1,0 +1,37 @@
+import type { Connections } from '../sqlite/connections.js';
+import { StatementCache } from '../sqlite/statement-cache.js';
+import type { RowShape } from '../sqlite/statement-cache.js';
+import { bindArguments } from './executor.js';
+import type { HAParameters } from './executor.js';
+
+/** Rows handed over between two looks at the event loop. */
+const ROWS_PER_STEP = 256;
+
+/** Reads outside of transactions: on connections of their own, so that they never wait for a write. */
+export class Reads {
+  private readonly statements: StatementCache;
+
+  constructor(private readonly connections: Connections) {
+    this.statements = new StatementCache(connections.reader, 1_000);
+  }
+
+  call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
+    const statement = this.statements.shaped(sql, shape);
+    return params === undefined ? statement[method]() : statement[method](...bindArguments(params));
+  }
+
+  /** Streams rows from a reader of its own, in one snapshot; the reader is given back when the iteration ends. */
+  async *iterate(sql: string, params: HAParameters | undefined, shape: RowShape): AsyncIterableIterator<unknown> {
+    const db = this.connections.leaseReader();
+    try {
+      const statement = new StatementCache(db).shaped(sql, shape);
+      let rows = 0;
+      for (const row of statement.iterate(...bindArguments(params))) {
+        yield row;
+        if (++rows % ROWS_PER_STEP === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+    } finally {
+      this.connections.releaseReader(db);
+    }
+  }
+}

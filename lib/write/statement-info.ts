@@ -1,0 +1,104 @@
+import { HAError } from '../common/ha-error.js';
+import { classify } from '../sql/classify.js';
+import { refuseNul } from '../sql/nul.js';
+import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
+
+const LIMIT = 2_000;
+
+/** Classifies statements and remembers them: applications run the same few texts over and over. */
+export class StatementInfos {
+  private readonly known = new Map<string, StatementInfo>();
+
+  of(sql: string): StatementInfo {
+    let info = this.known.get(sql);
+    if (info === undefined) {
+      refuseNul(sql);
+      info = classify(sql);
+      if (this.known.size >= LIMIT) this.known.clear();
+      this.known.set(sql, info);
+    }
+    return info;
+  }
+}
+
+/** True for statements that go to the writer; everything else is read where it does not disturb. */
+export function isWrite(info: StatementInfo): boolean {
+  switch (info.kind) {
+    case 'select':
+    case 'explain':
+    case 'empty':
+      return false;
+    case 'pragma':
+      return info.pragma !== undefined && isSetting(info.pragma);
+    default:
+      return true;
+  }
+}
+
+/** PRAGMAs whose argument is a question and no value: https://www.sqlite.org/pragma.html */
+const ASKING = new Set([
+  'foreign_key_check',
+  'foreign_key_list',
+  'index_info',
+  'index_list',
+  'index_xinfo',
+  'integrity_check',
+  'quick_check',
+  'table_info',
+  'table_list',
+  'table_xinfo',
+]);
+
+/** PRAGMAs that are part of the database and so go to every node. */
+const REPLICATED = new Set(['user_version', 'application_id']);
+
+/** PRAGMAs that run on the writer without leaving a trace in the rows. */
+const MAINTENANCE = new Set(['optimize', 'wal_checkpoint', 'incremental_vacuum', 'shrink_memory']);
+
+/** True for a PRAGMA that sets something, or does something. */
+function isSetting(pragma: PragmaInfo): boolean {
+  if (MAINTENANCE.has(pragma.name)) return true;
+  return pragma.hasArgument && !ASKING.has(pragma.name);
+}
+
+export function isReplicatedPragma(pragma: PragmaInfo): boolean {
+  return REPLICATED.has(pragma.name) && pragma.hasArgument;
+}
+
+export function isMaintenancePragma(pragma: PragmaInfo): boolean {
+  return MAINTENANCE.has(pragma.name);
+}
+
+/** Refuses what cannot be a statement of its own, before SQLite sees it. */
+export function refuseControl(info: StatementInfo): void {
+  switch (info.kind) {
+    case 'begin':
+    case 'commit':
+    case 'rollback':
+    case 'savepoint':
+    case 'release':
+      throw new HAError(
+        'HA_TRANSACTION_CONTROL',
+        `${info.verb} cannot be a statement of its own: transactions of all callers share one connection. Use db.transaction(async (tx) => …), and tx.savepoint(…) inside it.`,
+      );
+    case 'attach':
+    case 'detach':
+      throw new HAError(
+        'HA_STATEMENT_REFUSED',
+        `${info.verb} is not supported: an attached database would not be replicated. Attach it in configure(connection, role), or open it with better-sqlite3 and copy the rows.`,
+      );
+    case 'pragma':
+      refusePragma(info.pragma);
+      return;
+    default:
+  }
+}
+
+function refusePragma(pragma: PragmaInfo | undefined): void {
+  if (pragma === undefined || !isSetting(pragma) || isReplicatedPragma(pragma) || isMaintenancePragma(pragma)) return;
+  throw new HAError(
+    'HA_STATEMENT_REFUSED',
+    `PRAGMA ${pragma.name} would change one of several connections only. Set it in the DSN (_pragma=${pragma.name}(value)), or in configure(connection, role).`,
+    { details: { pragma: pragma.name } },
+  );
+}

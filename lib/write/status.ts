@@ -1,0 +1,23 @@
+/** Sequences of the stream; 0 where there is none yet. */
+export interface HAPosition {
+  /** Everything up to here is applied. */
+  readonly received: bigint;
+  /** The last transaction that this node published. */
+  readonly published: bigint;
+}
+
+/** What a database says about itself. Cheap: nothing is asked of the stream. */
+export interface HAStatus {
+  readonly state: 'stopped' | 'starting' | 'running' | 'retrying' | 'halted' | 'closed';
+  /** `standalone` without a stream; `replica` where this node may not write; else `peer`. */
+  readonly role: 'standalone' | 'peer' | 'replica';
+  /** Name of this node. */
+  readonly node: string;
+  readonly connected: boolean;
+  readonly position: HAPosition;
+  /** Messages that are delivered and not yet applied. */
+  readonly backlog: number;
+  /** Transactions that wait for their turn. */
+  readonly waitingWrites: number;
+  readonly lastError: Error | undefined;
+}

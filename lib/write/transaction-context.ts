@@ -1,0 +1,33 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { HAError } from '../common/ha-error.js';
+
+/** The transaction whose callback is running. */
+export interface TransactionContext {
+  readonly owner: object;
+  readonly open: boolean;
+}
+
+const current = new AsyncLocalStorage<TransactionContext>();
+/** Until the first callback no lookup is needed: asking costs every read a little. */
+let used = false;
+
+/** Runs a transaction's callback, so that calls from inside it are recognised. */
+export function runInContext<R>(context: TransactionContext, fn: () => R): R {
+  used = true;
+  return current.run(context, fn);
+}
+
+/**
+ * Refuses a call on the database from inside one of its own transactions: it would wait for itself.
+ *
+ * @throws HAError `HA_NESTED_TRANSACTION`.
+ */
+export function refuseNested(owner: object): void {
+  if (!used) return;
+  const context = current.getStore();
+  if (context === undefined || !context.open || context.owner !== owner) return;
+  throw new HAError(
+    'HA_NESTED_TRANSACTION',
+    'The database was called inside a transaction callback, where it would wait for itself. Use the callback’s argument instead: tx.run(…), tx.get(…), tx.savepoint(…); db.reader reads outside of it.',
+  );
+}

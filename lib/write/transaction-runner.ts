@@ -1,0 +1,259 @@
+import { sqlChangeJson } from '../changeset/codec.js';
+import { InvalidText } from '../changeset/changeset.js';
+import type { SequenceChange, SqlValue } from '../changeset/changeset.js';
+import type { Capture } from '../capture/capture.js';
+import { idempotentDDL } from '../sql/ddl.js';
+import { parameters } from '../sql/params.js';
+import { splitStatements } from '../sql/split.js';
+import type { StatementInfo } from '../sql/statement-info.js';
+import type { Connection } from '../sqlite/connection.js';
+import { schemaVersion } from '../sqlite/schema.js';
+import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
+import { StatementCache } from '../sqlite/statement-cache.js';
+import type { RowShape } from '../sqlite/statement-cache.js';
+import { findDeferredViolation } from './deferred-keys.js';
+import { PLAIN_SHAPE, bindArguments } from './executor.js';
+import type { HAParameters } from './executor.js';
+import { isReplicatedPragma, refuseControl } from './statement-info.js';
+import type { StatementInfos } from './statement-info.js';
+
+/** How a statement is called. `exec` runs whatever it is and returns nothing. */
+export type CallMethod = 'run' | 'get' | 'all' | 'exec';
+
+/** What a finished transaction has to tell the other nodes. */
+export interface TransactionEffects {
+  readonly pieces: readonly Buffer[];
+  readonly sequences: readonly SequenceChange[];
+  readonly timestampNs: bigint;
+  /** It may only be stored where nobody wrote in between: DDL, virtual tables, ids that SQLite chose. */
+  readonly ordered: boolean;
+  /** Applying it may give other rows than running it did, so the stream has to bring it back. */
+  readonly inexact: boolean;
+}
+
+export interface RunnerSettings {
+  /** Inserts whose id SQLite chose are ordered. */
+  readonly orderGeneratedIds: boolean;
+  readonly replicateDDL: boolean;
+}
+
+/**
+ * Runs the statements of one transaction on the writer and gathers what they did: rows through capture triggers, DDL and
+ * writes to virtual tables as statements, in the order in which they happened.
+ */
+export class TransactionRunner {
+  private readonly statements: StatementCache;
+  private readonly recursiveTriggers: boolean;
+  private readonly foreignKeys: boolean;
+  private pieces: Buffer[] = [];
+  private tables = new Set<TableInfo>();
+  private ordered = false;
+  private replaces = false;
+  private timestampNs = 0n;
+  /** True once the transaction changed the schema, or tried to. */
+  touchedSchema = false;
+
+  constructor(
+    private readonly db: Connection,
+    /** Absent without replication. */
+    private readonly capture: Capture | undefined,
+    private readonly infos: StatementInfos,
+    private readonly settings: RunnerSettings,
+  ) {
+    this.statements = new StatementCache(db, 1_000);
+    this.recursiveTriggers = db.pragma('recursive_triggers', { simple: true }) === 1;
+    this.foreignKeys = db.pragma('foreign_keys', { simple: true }) === 1;
+  }
+
+  /** Starts a transaction's record. */
+  start(): void {
+    this.pieces = [];
+    this.tables.clear();
+    this.ordered = false;
+    this.replaces = false;
+    this.touchedSchema = false;
+    this.timestampNs = BigInt(Date.now()) * 1_000_000n;
+    this.capture?.markSequences();
+  }
+
+  /** Runs one statement. */
+  call(method: CallMethod, sql: string, params?: HAParameters, shape: RowShape = PLAIN_SHAPE): unknown {
+    const info = this.infos.of(sql);
+    refuseControl(info);
+    switch (info.kind) {
+      case 'insert':
+      case 'update':
+      case 'delete':
+        if (info.mentionsReplace) this.replaces = true;
+        return this.writesVirtual(info)
+          ? this.callReplicated(method, sql, params, shape)
+          : this.callPlain(method, sql, params, shape);
+      case 'ddl':
+        return info.temp ? this.callPlain(method, sql, params, shape) : this.callDDL(method, sql, info, params, shape);
+      case 'pragma':
+        return info.pragma !== undefined && isReplicatedPragma(info.pragma)
+          ? this.callReplicated(method, sql, params, shape)
+          : this.callPlain(method, sql, params, shape);
+      case 'analyze':
+      case 'reindex':
+        return this.callReplicated(method, sql, params, shape);
+      default:
+        return this.callPlain(method, sql, params, shape);
+    }
+  }
+
+  /** A point to return to: what was logged so far is out of reach of a ROLLBACK TO. */
+  mark(): number {
+    this.flush();
+    return this.pieces.length;
+  }
+
+  /** Forgets what was recorded since a mark, behind a ROLLBACK TO. */
+  rolledBackTo(mark: number): void {
+    this.pieces.length = mark;
+    if (this.touchedSchema) this.capture?.invalidate();
+    this.capture?.ensureInstalled();
+  }
+
+  /** Runs every statement of a script. */
+  exec(script: string): void {
+    for (const { sql } of splitStatements(script)) this.call('exec', sql);
+  }
+
+  /**
+   * Ends the record; undefined where nothing changed.
+   *
+   * @throws SqliteError where a deferred foreign key is violated, as COMMIT would.
+   */
+  finish(): TransactionEffects | undefined {
+    const { capture } = this;
+    if (capture === undefined) return undefined;
+    this.flush();
+    const sequences = capture.sequenceChanges();
+    if (this.pieces.length === 0 && sequences.length === 0) return undefined;
+    const { schema } = capture;
+    if (this.foreignKeys && schema.deferredForeignKeys) findDeferredViolation(this.db, schema, this.tables);
+    return {
+      pieces: this.pieces,
+      sequences,
+      timestampNs: this.timestampNs,
+      ordered: this.ordered,
+      inexact: this.isInexact(schema),
+    };
+  }
+
+  /**
+   * With recursive triggers off, SQLite tells no trigger of the rows that REPLACE removes. Where a key identifies every
+   * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not.
+   */
+  private isInexact(schema: SchemaInfo): boolean {
+    if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
+    if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
+    return (this.foreignKeys && schema.foreignKeyActions) || this.touches((table) => table.bag);
+  }
+
+  private touches(test: (table: TableInfo) => boolean): boolean {
+    for (const table of this.tables) if (test(table)) return true;
+    return false;
+  }
+
+  private writesVirtual(info: StatementInfo): boolean {
+    const { capture } = this;
+    if (capture === undefined || info.target === undefined || info.temp) return false;
+    const { virtualTables } = capture.schema;
+    return virtualTables.size > 0 && virtualTables.has(info.target.name.toLowerCase());
+  }
+
+  private callPlain(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
+    const statement = this.statements.shaped(sql, shape);
+    const args = bindArguments(params);
+    if (method === 'exec') return statement.reader ? statement.all(...args) : statement.run(...args);
+    return statement[method](...args);
+  }
+
+  /** A statement that every node runs itself. */
+  private callReplicated(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
+    this.flush();
+    const result = this.callPlain(method, sql, params, shape);
+    if (this.capture === undefined) return result;
+    this.flush();
+    this.push(sqlChangeJson(sql, this.wireArguments(sql, params), this.timestampNs));
+    return result;
+  }
+
+  private callDDL(
+    method: CallMethod,
+    sql: string,
+    info: StatementInfo,
+    params: HAParameters | undefined,
+    shape: RowShape,
+  ): unknown {
+    const { capture } = this;
+    if (capture === undefined) return this.callPlain(method, sql, params, shape);
+    this.flush();
+    this.touchedSchema = true;
+    const before = schemaVersion(this.db);
+    const made = info.ddl?.asSelect === true;
+    try {
+      if (info.ddl?.action === 'alter') capture.uninstall();
+      const result = this.callPlain(method, sql, params, shape);
+      capture.invalidate();
+      const schema = capture.ensureInstalled();
+      if (schemaVersion(this.db) === before) return result;
+      if (this.settings.replicateDDL) {
+        this.push(sqlChangeJson(made ? this.createdTable(info) : idempotentDDL(sql, info), [], this.timestampNs));
+      }
+      const table = made ? schema.tables.get(this.storedName(info)) : undefined;
+      if (table !== undefined) capture.logAllRows(table);
+      return result;
+    } finally {
+      capture.ensureInstalled();
+    }
+  }
+
+  /** What CREATE TABLE AS made: its rows travel as rows, for the SELECT may answer otherwise elsewhere. */
+  private createdTable(info: StatementInfo): string {
+    const sql = this.db
+      .prepare(`SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND lower(name) = lower(?)`)
+      .pluck()
+      .get(info.ddl?.name.name ?? '') as string;
+    return idempotentDDL(sql);
+  }
+
+  private storedName(info: StatementInfo): string {
+    return this.db
+      .prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table' AND lower(name) = lower(?)`)
+      .pluck()
+      .get(info.ddl?.name.name ?? '') as string;
+  }
+
+  /** Moves what the triggers logged to the record. */
+  private flush(): void {
+    const rows = this.capture?.drain(this.timestampNs);
+    if (rows === undefined) return;
+    this.pieces.push(...rows.pieces);
+    for (const table of rows.tables) this.tables.add(table);
+    if (rows.generatedIds && this.settings.orderGeneratedIds) this.ordered = true;
+  }
+
+  private push(change: string): void {
+    this.pieces.push(Buffer.from(change));
+    this.ordered = true;
+  }
+
+  /** Parameters in the order of SQLite's numbers, as SQLite would store them: a JavaScript number is a REAL. */
+  private wireArguments(sql: string, params: HAParameters | undefined): SqlValue[] {
+    if (params === undefined) return [];
+    if (Array.isArray(params)) return (params as unknown[]).flat().map((value) => this.wireValue(value));
+    const named = params as Readonly<Record<string, unknown>>;
+    return parameters(sql).map((parameter) => this.wireValue(named[parameter.key ?? '']));
+  }
+
+  private wireValue(value: unknown): SqlValue {
+    if (value === null || value === undefined) return null;
+    if (typeof value === 'bigint' || typeof value === 'number') return value;
+    if (typeof value !== 'string') return Buffer.from(value as Uint8Array);
+    if (value.isWellFormed()) return value;
+    return new InvalidText(this.db.prepare('SELECT CAST(? AS BLOB)').pluck().get(value) as Buffer);
+  }
+}
