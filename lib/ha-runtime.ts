@@ -11,6 +11,7 @@ import type { MessageOrigin } from './changeset/codec.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
+import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
 import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
 import { Position } from './sqlite/position.js';
@@ -53,6 +54,7 @@ export class HARuntime implements DatabaseLifecycle {
   readonly subscriber = new ReplicationSubscriber();
   private opened: OpenDatabase | undefined;
   private files: Connections | undefined;
+  private checkpointer: Checkpointer | undefined;
   private replication: Replication | undefined;
   private readonly source: StreamSource;
   private starting: Promise<OpenDatabase> | undefined;
@@ -144,6 +146,7 @@ export class HARuntime implements DatabaseLifecycle {
     });
     this.files = connections;
     const turn = new WriteTurn();
+    this.checkpointer = new Checkpointer(connections.path, turn, (error) => this.emit({ type: 'error', error }));
     const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, ports?.capture, infos, {
@@ -248,6 +251,7 @@ export class HARuntime implements DatabaseLifecycle {
     await this.subscriber.stop();
     this.publisher.detach();
     await this.source.close();
+    await this.checkpointer?.close();
     files?.close();
   }
 
