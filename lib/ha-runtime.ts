@@ -7,6 +7,7 @@ import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
+import { refuseUnsupported } from './config/unsupported.js';
 import type { MessageOrigin } from './changeset/codec.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
@@ -86,8 +87,9 @@ export class HARuntime implements DatabaseLifecycle {
     return mode === 'standalone' && this.extras.stream === undefined;
   }
 
-  start(): Promise<OpenDatabase> {
-    if (this.closed) return Promise.reject(closedError());
+  async start(): Promise<OpenDatabase> {
+    if (this.closed) throw closedError();
+    refuseUnsupported(this.options);
     return (this.starting ??= this.startOnce().catch(async (error: unknown) => {
       await this.tearDown();
       this.starting = undefined;
@@ -151,6 +153,7 @@ export class HARuntime implements DatabaseLifecycle {
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
+      orderAll: options.concurrency === 'serializable',
       replicateDDL: !options.disableDDLSync,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
