@@ -1,7 +1,7 @@
 import type { SequenceChange } from '../changeset/changeset.js';
 import { quoteIdentifier, quoteString } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
-import { readSchema, schemaVersion } from '../sqlite/schema.js';
+import { readSchema, schemaVersion, tempSchemaVersion } from '../sqlite/schema.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { raiseSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
@@ -120,7 +120,7 @@ export class Capture {
     if (
       this.current === undefined ||
       this.current.version !== schemaVersion(this.db) ||
-      this.tempVersion !== this.readTempVersion()
+      this.tempVersion !== tempSchemaVersion(this.db)
     ) {
       return this.install();
     }
@@ -234,10 +234,6 @@ export class Capture {
     return new Map(rows.flatMap(([name, seq]) => (typeof seq === 'bigint' ? [[name, seq] as const] : [])));
   }
 
-  private readTempVersion(): number {
-    return this.db.pragma('temp.schema_version', { simple: true }) as number;
-  }
-
   private install(): SchemaInfo {
     this.db.exec(LOG_SCHEMA);
     const schema = readSchema(this.db);
@@ -255,7 +251,7 @@ export class Capture {
       for (const kind of kindsOf(table, base)) this.kinds.set(kind.k, kind);
     }
     this.current = schema;
-    this.tempVersion = this.readTempVersion();
+    this.tempVersion = tempSchemaVersion(this.db);
     return schema;
   }
 
