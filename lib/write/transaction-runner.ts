@@ -14,7 +14,7 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
-import { isReplicatedPragma, refuseControl } from './statement-info.js';
+import { isReplicatedPragma, refuseControl, refuseOwnTables } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 
 /** How a statement is called. `exec` runs whatever it is and returns nothing. */
@@ -80,6 +80,7 @@ export class TransactionRunner {
   call(method: CallMethod, sql: string, params?: HAParameters, shape: RowShape = PLAIN_SHAPE): unknown {
     const info = this.infos.of(sql);
     refuseControl(info);
+    if (this.capture !== undefined) refuseOwnTables(info);
     switch (info.kind) {
       case 'insert':
       case 'update':
