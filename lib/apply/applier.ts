@@ -88,7 +88,7 @@ export class Applier {
     this.triggers.show();
     try {
       if (info.kind === 'ddl') this.db.exec(idempotentDDL(sql, info));
-      else if (info.kind === 'pragma') this.db.pragma(sql.replace(/^\s*pragma\s/i, ''));
+      else if (info.kind === 'pragma') this.db.exec(sql);
       else this.db.prepare(sql).run(...bindings(sql, args));
       return undefined;
     } catch (error) {

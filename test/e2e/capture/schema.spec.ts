@@ -132,7 +132,7 @@ describe('changes of the schema', () => {
     await cluster.a.exec('CREATE TABLE t(v); CREATE INDEX i ON t(v)');
     const before = await cluster.lastSequence();
     await cluster.a.exec(
-      'CREATE TABLE IF NOT EXISTS t(other); CREATE INDEX IF NOT EXISTS i ON t(v); DROP TABLE IF EXISTS nothing; DROP VIEW IF EXISTS nor_this',
+      'CREATE TABLE IF NOT EXISTS t(other); CREATE INDEX IF NOT EXISTS i ON t(v); DROP TABLE IF EXISTS no_such; DROP VIEW IF EXISTS nor_this',
     );
     expect(await cluster.lastSequence()).toBe(before);
     await cluster.expectEqual();
@@ -220,6 +220,8 @@ describe('changes of the schema', () => {
       `CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE INDEX i ON t(v); INSERT INTO t VALUES(1, 1), (2, 1); ANALYZE; REINDEX i;`,
     );
     await cluster.expectEqual();
-    expect(await cluster.b.all('SELECT * FROM sqlite_stat1')).toEqual([{ tbl: 't', idx: 'i', stat: '2 2' }]);
+    expect(await cluster.b.all(`SELECT * FROM sqlite_stat1 WHERE tbl = 't'`)).toEqual([
+      { tbl: 't', idx: 'i', stat: '2 2' },
+    ]);
   });
 });
