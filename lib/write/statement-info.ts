@@ -105,6 +105,15 @@ export function refuseOwnTables(info: StatementInfo): void {
   );
 }
 
+/** Refuses a write to a view whose trigger fills a virtual table: no other node would be told of it. */
+export function refuseVirtualView(name: string): never {
+  throw new HAError(
+    'HA_STATEMENT_REFUSED',
+    `A trigger on the view '${name}' writes to a virtual table, which cannot be replicated. Write to that table itself, or let the trigger write to an ordinary table whose own trigger fills it.`,
+    { details: { name } },
+  );
+}
+
 function refusePragma(pragma: PragmaInfo | undefined): void {
   if (pragma === undefined || !isSetting(pragma) || isReplicatedPragma(pragma) || isMaintenancePragma(pragma)) return;
   throw new HAError(

@@ -45,6 +45,7 @@ describe('foreign keys', () => {
           ]
         : updated;
     expect(await cluster.b.all('SELECT * FROM c')).toEqual(all);
+    await cluster.settle();
     await cluster.b.run('DELETE FROM p WHERE id IN (2, 5)');
     await cluster.expectEqual();
     expect(await cluster.a.all('SELECT * FROM c')).toEqual(removed);
@@ -57,8 +58,10 @@ describe('foreign keys', () => {
       INSERT INTO p VALUES(1), (2); INSERT INTO c VALUES(1);`);
     const before = await cluster.lastSequence();
     expect((await failureOf(cluster.a.run('DELETE FROM p'))).code).toMatch(/^SQLITE_CONSTRAINT/);
+    await cluster.settle();
     expect((await failureOf(cluster.b.run('INSERT INTO c VALUES(7)'))).code).toBe('SQLITE_CONSTRAINT_FOREIGNKEY');
     expect(await cluster.lastSequence()).toBe(before);
+    await cluster.settle();
     await cluster.b.run('DELETE FROM p WHERE id = 2');
     await cluster.expectEqual();
   });
@@ -76,6 +79,7 @@ describe('foreign keys', () => {
       { id: 4, up: null },
       { id: 10, up: 10 },
     ]);
+    await cluster.settle();
     await cluster.b.run('DELETE FROM t WHERE id = 10');
     await cluster.expectEqual();
     expect(await cluster.a.all('SELECT id FROM t')).toEqual([{ id: 4 }]);

@@ -57,6 +57,7 @@ describe('changes of the schema', () => {
       CREATE TRIGGER tr AFTER INSERT ON t BEGIN INSERT INTO log VALUES('new ' || NEW.v); END;
       CREATE VIEW w AS SELECT id, v FROM t;
       COMMIT;`);
+    await cluster.settle();
     await cluster.b.run(`INSERT INTO t VALUES(3, 'c')`);
     await cluster.expectEqual();
     expect(await cluster.a.all('SELECT * FROM t')).toEqual([
@@ -199,6 +200,7 @@ describe('changes of the schema', () => {
     );
     await cluster.a.run('VACUUM');
     await cluster.a.exec(`UPDATE t SET v = 'c' WHERE id = 5`);
+    await cluster.settle();
     await cluster.b.exec('VACUUM; INSERT INTO t VALUES(6, 6)');
     await cluster.a.run(`INSERT INTO t VALUES(7, 'd')`);
     await cluster.expectEqual();

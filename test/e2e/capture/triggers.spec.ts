@@ -11,6 +11,7 @@ describe('user triggers', () => {
       CREATE TRIGGER au AFTER UPDATE ON t BEGIN INSERT INTO audit(what) VALUES('u' || NEW.id); INSERT INTO bag VALUES('u' || NEW.id); END;
       CREATE TRIGGER ad AFTER DELETE ON t BEGIN INSERT INTO audit(what) VALUES('d' || OLD.id); INSERT INTO bag VALUES('d' || OLD.id); END;`);
     await cluster.a.run(`INSERT INTO t VALUES(1, 'a'), (2, 'b')`);
+    await cluster.settle();
     await cluster.b.run(`UPDATE t SET v = 'c' WHERE id = 1`);
     await cluster.a.run(`DELETE FROM t WHERE id = 2`);
     await cluster.expectEqual();
@@ -84,11 +85,13 @@ describe('user triggers', () => {
     ];
     for (const [index, sql] of steps.entries()) {
       await cluster.a.exec(`${sql}; INSERT INTO t(id) VALUES(${index});`);
+      await cluster.settle();
       await cluster.b.run(`INSERT INTO t(id) VALUES(${100 + index})`);
     }
     await cluster.a.exec(
       `DROP TRIGGER tr; INSERT INTO t(id) VALUES(50); CREATE TRIGGER tr2 AFTER DELETE ON t BEGIN INSERT INTO logs VALUES('d' || OLD.id); END;`,
     );
+    await cluster.settle();
     await cluster.b.run('DELETE FROM t WHERE id = 50');
     await cluster.expectEqual();
     const log = await cluster.b.prepare('SELECT what FROM logs ORDER BY rowid').pluck().all();
@@ -111,6 +114,7 @@ describe('user triggers', () => {
     await cluster.a.exec(`
       CREATE TABLE t(id INTEGER PRIMARY KEY, v);
       CREATE TRIGGER tr BEFORE DELETE ON t BEGIN SELECT RAISE(ABORT, 'keep it'); END; INSERT INTO t VALUES(1, 'a');`);
+    await cluster.settle();
     expect(await failureOf(cluster.b.run('DELETE FROM t'))).toMatchObject({
       name: 'SqliteError',
       code: 'SQLITE_CONSTRAINT_TRIGGER',
