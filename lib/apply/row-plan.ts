@@ -159,13 +159,20 @@ export class RowPlan {
   }
 
   private exactMatch(values: readonly SqlValue[]): string {
-    return this.names
-      .map((name, index) => {
+    return allOf(
+      this.names.map((name, index) => {
         const value = mark(values[index]);
         return `${name} IS ${value} COLLATE BINARY AND typeof(${name}) = typeof(${value})`;
-      })
-      .join(' AND ');
+      }),
+    );
   }
+}
+
+/** Joined in halves: SQLite takes expressions of a depth of 1,000, and tables of 2,000 columns. */
+function allOf(terms: readonly string[]): string {
+  if (terms.length <= 2) return terms.join(' AND ');
+  const half = terms.length >> 1;
+  return `(${allOf(terms.slice(0, half))}) AND (${allOf(terms.slice(half))})`;
 }
 
 /** Twice each value, as {@link RowPlan.findExact} binds them. */
