@@ -148,7 +148,9 @@ export class HARuntime implements DatabaseLifecycle {
     });
     this.files = connections;
     const turn = new WriteTurn();
-    this.checkpointer = new Checkpointer(connections.path, turn, (error) => this.emit({ type: 'error', error }));
+    this.checkpointer = new Checkpointer(connections.path, connections.reader, turn, (error) =>
+      this.emit({ type: 'error', error }),
+    );
     const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, ports?.capture, infos, {

@@ -1,13 +1,13 @@
-import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
+import type { Connection, Statement } from './connection.js';
 import type { WriteTurn } from './write-turn.js';
 
-/** The WAL is written back in the background above this size, bytes. */
-const BACKGROUND_BYTES = 8 * 1024 * 1024;
-/** Above this size writers wait for it: a checkpoint that races with them never reaches the end of the WAL. */
-const WAITING_BYTES = 64 * 1024 * 1024;
-/** How often the size is looked at: in write turns, and in milliseconds. */
+/** The WAL is written back in the background above this many pages that are not. */
+const BACKGROUND_PAGES = 4_000;
+/** Above this length writers wait for it: a checkpoint that races with them never lets the WAL begin anew. */
+const WAITING_PAGES = 32_000;
+/** How often the length is looked at: in write turns, and in milliseconds. */
 const TURNS_PER_LOOK = 32;
 const MS_PER_LOOK = 20;
 
@@ -31,6 +31,7 @@ parentPort.on('message', () => {
  * stop the event loop for tens of milliseconds: https://www.sqlite.org/wal.html#automatic_checkpoint
  */
 export class Checkpointer {
+  private readonly length: Statement;
   private worker: Worker | undefined;
   private waiting: ((error: string | null) => void) | undefined;
   private running: Promise<void> | undefined;
@@ -40,9 +41,12 @@ export class Checkpointer {
 
   constructor(
     private readonly path: string,
+    db: Connection,
     private readonly turn: WriteTurn,
     private readonly onError: (error: Error) => void,
   ) {
+    // Tells the length of the WAL and does nothing: https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
+    this.length = db.prepare('PRAGMA wal_checkpoint(NOOP)').raw(true);
     turn.onRelease = () => this.look();
   }
 
@@ -59,7 +63,7 @@ export class Checkpointer {
     if (++this.turns < TURNS_PER_LOOK && now - this.looked < MS_PER_LOOK) return;
     this.turns = 0;
     this.looked = now;
-    if (this.size() < BACKGROUND_BYTES) return;
+    if (this.pages().waiting < BACKGROUND_PAGES) return;
     this.running = this.checkpoint().finally(() => {
       this.running = undefined;
     });
@@ -67,7 +71,7 @@ export class Checkpointer {
 
   private async checkpoint(): Promise<void> {
     await this.ask();
-    if (this.closed || this.size() < WAITING_BYTES) return;
+    if (this.closed || this.pages().total < WAITING_PAGES) return;
     const release = await this.turn.acquire();
     try {
       await this.ask();
@@ -97,7 +101,8 @@ export class Checkpointer {
     return worker;
   }
 
-  private size(): number {
-    return statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+  private pages(): { readonly total: number; readonly waiting: number } {
+    const [, total, written] = this.length.get() as [busy: number, log: number, checkpointed: number];
+    return { total, waiting: total - written };
   }
 }
