@@ -231,7 +231,8 @@ export class ReplicationSubscriber {
     const { applier, emit } = this.ports;
     const { node } = changeSet;
     const sequence = BigInt(message.sequence);
-    yield* applier.apply(changeSet, message.version === undefined, (index, change, reason) => {
+    const place = { sequence: message.sequence, foreign: message.version === undefined };
+    yield* applier.apply(changeSet, place, (index, change, reason) => {
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });

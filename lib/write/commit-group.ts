@@ -102,9 +102,10 @@ export class CommitGroup {
 
   /** True where every message is in the stream, the open transaction still stands, and its rows are exact. */
   get isStored(): boolean {
+    const followed = this.ports?.feed !== undefined;
     return (
       this.control.inTransaction &&
-      this.published.every((member) => member.result().kind === 'stored' && !member.inexact)
+      this.published.every((member) => member.result().kind === 'stored' && !(member.inexact && followed))
     );
   }
 

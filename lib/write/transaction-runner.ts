@@ -151,6 +151,8 @@ export class TransactionRunner {
    * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not.
    */
   private isInexact(schema: SchemaInfo): boolean {
+    // One path makes the schema on every node, and follows what it renames: the applier.
+    if (this.touchedSchema && this.settings.replicateDDL) return true;
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
     return (this.foreignKeys && schema.foreignKeyActions) || this.touches((table) => table.bag);
