@@ -88,7 +88,7 @@ export class Applier {
     this.triggers.show();
     try {
       if (info.kind === 'ddl') this.db.exec(idempotentDDL(sql, info));
-      else if (info.kind === 'pragma') this.db.pragma(sql.replace(/^\s*pragma\s/i, ''));
+      else if (info.kind === 'pragma') this.db.exec(sql);
       else this.db.prepare(sql).run(...bindings(sql, args));
       return undefined;
     } catch (error) {
@@ -102,16 +102,40 @@ export class Applier {
   private loadSchema(): void {
     this.triggers.show();
     const schema = readSchema(this.db);
-    this.triggers.hide(schema.triggers, schema.virtualTables);
+    this.triggers.hide(schema.triggers);
     this.schema = schema;
     this.rows.useSchema(schema);
   }
 }
 
-/** better-sqlite3 binds named and numbered parameters from an object only. */
+/** better-sqlite3 binds named and numbered parameters from an object only, and all others in order. */
 function bindings(sql: string, args: SqlChange['args']): unknown[] {
-  const values = args.map((value) => (value instanceof InvalidText ? value.bytes : value));
-  const list = parameters(sql);
-  if (list.every((parameter) => parameter.key === undefined)) return values;
-  return [Object.fromEntries(list.map((parameter) => [parameter.key ?? '', values[parameter.ordinal - 1] ?? null]))];
+  const plain: unknown[] = [];
+  const named: Record<string, unknown> = {};
+  for (const { ordinal, key } of parameters(sql)) {
+    const arg = args[ordinal - 1] ?? null;
+    const value = arg instanceof InvalidText ? textOf(arg.bytes) : arg;
+    if (key === undefined) plain.push(value);
+    else named[key] = value;
+  }
+  return Object.keys(named).length > 0 ? [...plain, named] : plain;
+}
+
+/**
+ * The JavaScript string that SQLite stores as these bytes. They came from such a string, so what is not UTF-8 in them can
+ * only be half a surrogate pair, in three bytes from `ED A0 80` to `ED BF BF`.
+ */
+function textOf(bytes: Buffer): string {
+  let text = '';
+  let from = 0;
+  for (let at = 0; at + 2 < bytes.length; at++) {
+    const second = bytes[at + 1] ?? 0;
+    if (bytes[at] !== 0xed || second < 0xa0) continue;
+    text +=
+      bytes.toString('utf8', from, at) +
+      String.fromCharCode(0xd000 | ((second & 0x3f) << 6) | ((bytes[at + 2] ?? 0) & 0x3f));
+    from = at + 3;
+    at += 2;
+  }
+  return text + bytes.toString('utf8', from);
 }

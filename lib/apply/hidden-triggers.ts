@@ -1,7 +1,6 @@
 import type { Connection } from '../sqlite/connection.js';
 import { quoteString } from '../sql/identifiers.js';
 import type { TriggerInfo } from '../sqlite/schema.js';
-import { quoteIdentifier } from '../sql/identifiers.js';
 
 /**
  * Hides the user's triggers from the applier: their effects are in the changeset already, as rows of their own.
@@ -20,8 +19,8 @@ export class HiddenTriggers {
   constructor(private readonly db: Connection) {}
 
   /** Hides the triggers of this schema, except those that keep virtual tables. */
-  hide(triggers: readonly TriggerInfo[], virtualTables: ReadonlySet<string>): void {
-    const names = triggers.filter((t) => !writesVirtual(t, virtualTables)).map((t) => quoteString(t.name));
+  hide(triggers: readonly TriggerInfo[]): void {
+    const names = triggers.filter((t) => !t.writesVirtual).map((t) => quoteString(t.name));
     if (names.length === 0) return;
     this.unlocked(() => {
       this.db.exec('SAVEPOINT ha_hide');
@@ -58,10 +57,4 @@ export class HiddenTriggers {
       this.db.unsafeMode(false);
     }
   }
-}
-
-/** True where the text of a trigger names a virtual table: it may write there. */
-function writesVirtual(trigger: TriggerInfo, virtualTables: ReadonlySet<string>): boolean {
-  const text = trigger.sql.toLowerCase();
-  return [...virtualTables].some((name) => text.includes(name) || text.includes(quoteIdentifier(name)));
 }

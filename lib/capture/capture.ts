@@ -1,7 +1,7 @@
 import type { SequenceChange } from '../changeset/changeset.js';
 import { quoteIdentifier, quoteString } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
-import { readSchema, schemaVersion } from '../sqlite/schema.js';
+import { readSchema, schemaVersion, tempSchemaVersion } from '../sqlite/schema.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { raiseSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
@@ -86,6 +86,8 @@ const ROWS_SQL = `
 SELECT k, CAST(orid AS TEXT), CAST(nrid AS TEXT), CAST(o AS BLOB), CAST(n AS BLOB)
 FROM temp.ha_log WHERE seq > ? AND seq <= ? AND k > 0 ORDER BY seq`;
 
+const NO_SEQUENCES: ReadonlyMap<string, bigint> = new Map();
+
 /** Bases of kinds are this far apart, so that a base also tells INSERT, UPDATE and DELETE. */
 const KINDS_PER_TABLE = 3;
 
@@ -101,7 +103,7 @@ export class Capture {
   private readonly kinds = new Map<number, LogKind>();
   private current: SchemaInfo | undefined;
   private tempVersion = -1;
-  private sequences: ReadonlyMap<string, bigint> | undefined;
+  private sequences: ReadonlyMap<string, bigint> = NO_SEQUENCES;
 
   constructor(
     private readonly db: Connection,
@@ -120,7 +122,7 @@ export class Capture {
     if (
       this.current === undefined ||
       this.current.version !== schemaVersion(this.db) ||
-      this.tempVersion !== this.readTempVersion()
+      this.tempVersion !== tempSchemaVersion(this.db)
     ) {
       return this.install();
     }
@@ -130,7 +132,6 @@ export class Capture {
   /** Forgets what is known, after a roll back of something that changed the schema. */
   invalidate(): void {
     this.current = undefined;
-    this.sequences = undefined;
   }
 
   /** Drops all triggers: ALTER TABLE refuses to touch columns that a trigger names. */
@@ -212,7 +213,7 @@ export class Capture {
   /** AUTOINCREMENT counters that moved since the last call of {@link markSequences}. */
   sequenceChanges(): SequenceChange[] {
     const before = this.sequences;
-    if (before === undefined) return [];
+    if (before.size === 0 && !this.schema.hasAutoincrement) return [];
     const after = this.readSequences();
     const changes: SequenceChange[] = [];
     for (const [table, value] of after) {
@@ -226,16 +227,12 @@ export class Capture {
 
   /** Remembers the AUTOINCREMENT counters in front of a transaction. */
   markSequences(): void {
-    this.sequences = this.schema.hasAutoincrement ? this.readSequences() : undefined;
+    this.sequences = this.schema.hasAutoincrement ? this.readSequences() : NO_SEQUENCES;
   }
 
   private readSequences(): Map<string, bigint> {
     const rows = this.statements.exact('SELECT name, seq FROM main.sqlite_sequence').all() as [string, bigint | null][];
     return new Map(rows.flatMap(([name, seq]) => (typeof seq === 'bigint' ? [[name, seq] as const] : [])));
-  }
-
-  private readTempVersion(): number {
-    return this.db.pragma('temp.schema_version', { simple: true }) as number;
   }
 
   private install(): SchemaInfo {
@@ -255,7 +252,7 @@ export class Capture {
       for (const kind of kindsOf(table, base)) this.kinds.set(kind.k, kind);
     }
     this.current = schema;
-    this.tempVersion = this.readTempVersion();
+    this.tempVersion = tempSchemaVersion(this.db);
     return schema;
   }
 

@@ -99,6 +99,8 @@ export class Connections {
         if (appliesTo(name, role)) db.pragma(`${name} = ${value}`);
       }
       db.pragma('temp_store = MEMORY');
+      // A checkpoint inside COMMIT would block the event loop (checkpointer.ts).
+      db.pragma('wal_autocheckpoint = 0');
       if (role === 'applier') db.pragma('foreign_keys = OFF');
       settings.configure?.(db, role);
       return db;
@@ -138,12 +140,17 @@ function lockFile(path: string, database: string): Connection {
 
 /** True for SQLite's "database is locked", which passes by itself. */
 export function isBusy(error: unknown): boolean {
-  return error instanceof BetterSqlite3.SqliteError && error.code.startsWith('SQLITE_BUSY');
+  return isSqliteError(error) && error.code.startsWith('SQLITE_BUSY');
 }
 
-/** True for errors of SQLite itself, as better-sqlite3 raises them. */
+/**
+ * True for errors of SQLite itself, as better-sqlite3 raises them. Not by `instanceof`: the native part takes the class
+ * of whoever loaded it first in the process, and test runners load its JavaScript anew for each file.
+ */
 export function isSqliteError(error: unknown): error is InstanceType<typeof BetterSqlite3.SqliteError> {
-  return error instanceof BetterSqlite3.SqliteError;
+  if (typeof error !== 'object' || error === null) return false;
+  const { code } = error as { code?: unknown };
+  return typeof code === 'string' && code.startsWith('SQLITE_');
 }
 
 function openError(error: unknown, path: string): unknown {

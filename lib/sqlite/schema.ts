@@ -1,4 +1,6 @@
-import type { Connection } from './connection.js';
+import { foldCase } from '../sql/identifiers.js';
+import { triggerTargets } from '../sql/trigger-targets.js';
+import type { Connection, Statement } from './connection.js';
 
 /** A stored column of a table. */
 export interface ColumnInfo {
@@ -39,6 +41,8 @@ export interface SchemaInfo {
   readonly tables: ReadonlyMap<string, TableInfo>;
   /** Lower-case names of virtual tables: their writes are replicated as statements. */
   readonly virtualTables: ReadonlySet<string>;
+  /** Lower-case names of views with a trigger that writes to a virtual table. */
+  readonly virtualViews: ReadonlySet<string>;
   /** User triggers of `main`. */
   readonly triggers: readonly TriggerInfo[];
   /** True where a table reaches itself through foreign keys that carry actions. */
@@ -55,6 +59,8 @@ export interface TriggerInfo {
   readonly name: string;
   readonly table: string;
   readonly sql: string;
+  /** It may write to a virtual table. */
+  readonly writesVirtual: boolean;
 }
 
 interface ForeignKey {
@@ -93,14 +99,25 @@ export function readSchema(db: Connection): SchemaInfo {
   for (const { name, wr } of ordinary) {
     tables.set(name, readTable(db, name, wr === 1, sqlOf.get(name) ?? '', parents.has(name.toLowerCase())));
   }
+  const virtualTables = new Set(list.filter((t) => t.type === 'virtual').map((t) => foldCase(t.name)));
   const triggers = objects
     .filter((o) => o.type === 'trigger')
-    .map(({ name, table, sql }) => ({ name, table, sql: sql ?? '' }));
+    .map(({ name, table, sql }) => {
+      const text = sql ?? '';
+      const writesVirtual = virtualTables.size > 0 && triggerTargets(text).some((target) => virtualTables.has(target));
+      return { name, table, sql: text, writesVirtual };
+    });
+  const virtualWriters = new Set(triggers.filter((t) => t.writesVirtual).map((t) => foldCase(t.table)));
   const texts = [...triggers.map((t) => t.sql), ...ordinary.map((t) => sqlOf.get(t.name) ?? '')];
   return {
     version,
     tables,
-    virtualTables: new Set(list.filter((t) => t.type === 'virtual').map((t) => t.name.toLowerCase())),
+    virtualTables,
+    virtualViews: new Set(
+      list
+        .filter((t) => t.type === 'view' && virtualWriters.has(t.name.toLowerCase()))
+        .map((t) => t.name.toLowerCase()),
+    ),
     triggers,
     foreignKeyCycle: hasCycle(keys),
     replaceInSchema: texts.some((sql) => /\breplace\b(?!\s*\()/i.test(sql)),
@@ -113,7 +130,26 @@ export function readSchema(db: Connection): SchemaInfo {
 
 /** The counter that every change of the schema moves: https://www.sqlite.org/pragma.html#pragma_schema_version */
 export function schemaVersion(db: Connection): number {
-  return db.pragma('main.schema_version', { simple: true }) as number;
+  return versionStatement(db, 'main').get() as number;
+}
+
+/** The same counter of the TEMP database, which a dropped or forgotten trigger moves. */
+export function tempSchemaVersion(db: Connection): number {
+  return versionStatement(db, 'temp').get() as number;
+}
+
+/** Asked at every transaction, so the statements are compiled once for each connection. */
+const versionStatements = new WeakMap<Connection, Map<string, Statement>>();
+
+function versionStatement(db: Connection, schema: 'main' | 'temp'): Statement {
+  let statements = versionStatements.get(db);
+  if (statements === undefined) versionStatements.set(db, (statements = new Map()));
+  let statement = statements.get(schema);
+  if (statement === undefined) {
+    statement = db.prepare(`PRAGMA ${schema}.schema_version`).pluck(true);
+    statements.set(schema, statement);
+  }
+  return statement;
 }
 
 function readTable(db: Connection, name: string, withoutRowid: boolean, sql: string, actionParent: boolean): TableInfo {

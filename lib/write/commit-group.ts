@@ -6,6 +6,7 @@ import type { OutgoingMessage } from '../stream/replication-stream.js';
 import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
 import type { QueuedMember } from './member.js';
+import { rolledBack } from './open-transaction.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
 
 /** A callback that takes longer than this, ms, is not put behind others next time. */
@@ -203,6 +204,7 @@ export class CommitGroup {
     let effects: TransactionEffects | undefined;
     try {
       queued.member.abandon();
+      if (!this.control.inTransaction) throw rolledBack();
       effects = this.runner.finish();
       if (effects === undefined) {
         this.control.release();
@@ -274,7 +276,10 @@ export class CommitGroup {
     queued.member.abandon();
     // OR ROLLBACK and RAISE(ROLLBACK) end the whole SQLite transaction; what was sent comes back through the stream.
     if (this.control.inTransaction) this.rollbackMember();
-    else this.closed = true;
+    else {
+      this.closed = true;
+      this.ports?.capture.invalidate();
+    }
     queued.member.reject(error);
   }
 

@@ -87,10 +87,19 @@ export class OpenTransaction implements HATransaction, TransactionContext {
   }
 
   private refuseEnded(): void {
+    if (!this.ended && !this.db.inTransaction) throw rolledBack();
     if (!this.ended) return;
     throw new HAError(
       'HA_TRANSACTION_CLOSED',
       'The transaction has ended. Await every call before the callback returns, and do not keep tx for later.',
     );
   }
+}
+
+/** OR ROLLBACK and RAISE(ROLLBACK) end the SQLite transaction: what came behind them would commit by itself, unseen. */
+export function rolledBack(): HAError {
+  return new HAError(
+    'HA_TRANSACTION_CLOSED',
+    'A statement of the transaction has rolled it back (OR ROLLBACK, RAISE(ROLLBACK)): nothing of it was written. Let that error leave the callback.',
+  );
 }

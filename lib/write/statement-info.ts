@@ -94,6 +94,26 @@ export function refuseControl(info: StatementInfo): void {
   }
 }
 
+/** Refuses a write to names that this library keeps for itself: it would stay on this node, or break its position. */
+export function refuseOwnTables(info: StatementInfo): void {
+  const name = info.target ?? info.ddl?.name;
+  if (name === undefined || info.temp || !/^ha_/i.test(name.name)) return;
+  throw new HAError(
+    'HA_STATEMENT_REFUSED',
+    `Names that begin with 'ha_' belong to replication, and nothing in '${name.name}' would reach other nodes. Choose another name.`,
+    { details: { name: name.name } },
+  );
+}
+
+/** Refuses a write to a view whose trigger fills a virtual table: no other node would be told of it. */
+export function refuseVirtualView(name: string): never {
+  throw new HAError(
+    'HA_STATEMENT_REFUSED',
+    `A trigger on the view '${name}' writes to a virtual table, which cannot be replicated. Write to that table itself, or let the trigger write to an ordinary table whose own trigger fills it.`,
+    { details: { name } },
+  );
+}
+
 function refusePragma(pragma: PragmaInfo | undefined): void {
   if (pragma === undefined || !isSetting(pragma) || isReplicatedPragma(pragma) || isMaintenancePragma(pragma)) return;
   throw new HAError(

@@ -3,6 +3,7 @@ import { InvalidText } from '../changeset/changeset.js';
 import type { SequenceChange, SqlValue } from '../changeset/changeset.js';
 import type { Capture } from '../capture/capture.js';
 import { idempotentDDL } from '../sql/ddl.js';
+import { foldCase } from '../sql/identifiers.js';
 import { parameters } from '../sql/params.js';
 import { splitStatements } from '../sql/split.js';
 import type { StatementInfo } from '../sql/statement-info.js';
@@ -14,7 +15,7 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
-import { isReplicatedPragma, refuseControl } from './statement-info.js';
+import { isReplicatedPragma, refuseControl, refuseOwnTables, refuseVirtualView } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 
 /** How a statement is called. `exec` runs whatever it is and returns nothing. */
@@ -34,6 +35,8 @@ export interface TransactionEffects {
 export interface RunnerSettings {
   /** Inserts whose id SQLite chose are ordered. */
   readonly orderGeneratedIds: boolean;
+  /** Every transaction is ordered: `concurrency=serializable`. */
+  readonly orderAll: boolean;
   readonly replicateDDL: boolean;
 }
 
@@ -80,6 +83,7 @@ export class TransactionRunner {
   call(method: CallMethod, sql: string, params?: HAParameters, shape: RowShape = PLAIN_SHAPE): unknown {
     const info = this.infos.of(sql);
     refuseControl(info);
+    if (this.capture !== undefined) refuseOwnTables(info);
     switch (info.kind) {
       case 'insert':
       case 'update':
@@ -137,7 +141,7 @@ export class TransactionRunner {
       pieces: this.pieces,
       sequences,
       timestampNs: this.timestampNs,
-      ordered: this.ordered,
+      ordered: this.ordered || this.settings.orderAll,
       inexact: this.isInexact(schema),
     };
   }
@@ -160,8 +164,11 @@ export class TransactionRunner {
   private writesVirtual(info: StatementInfo): boolean {
     const { capture } = this;
     if (capture === undefined || info.target === undefined || info.temp) return false;
-    const { virtualTables } = capture.schema;
-    return virtualTables.size > 0 && virtualTables.has(info.target.name.toLowerCase());
+    const { virtualTables, virtualViews } = capture.schema;
+    if (virtualTables.size === 0) return false;
+    const name = foldCase(info.target.name);
+    if (virtualViews.has(name)) refuseVirtualView(info.target.name);
+    return virtualTables.has(name);
   }
 
   private callPlain(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
@@ -241,12 +248,17 @@ export class TransactionRunner {
     this.ordered = true;
   }
 
-  /** Parameters in the order of SQLite's numbers, as SQLite would store them: a JavaScript number is a REAL. */
+  /** Parameters by SQLite's numbers, as SQLite would store them: a JavaScript number is a REAL. */
   private wireArguments(sql: string, params: HAParameters | undefined): SqlValue[] {
-    if (params === undefined) return [];
-    if (Array.isArray(params)) return (params as unknown[]).flat().map((value) => this.wireValue(value));
-    const named = params as Readonly<Record<string, unknown>>;
-    return parameters(sql).map((parameter) => this.wireValue(named[parameter.key ?? '']));
+    const given = bindArguments(params).flat();
+    const plain = given.filter((value) => !isNamed(value));
+    const named = Object.assign({}, ...given.filter(isNamed)) as Readonly<Record<string, unknown>>;
+    const values: SqlValue[] = [];
+    for (const { ordinal, key } of parameters(sql)) {
+      while (values.length < ordinal) values.push(null);
+      values[ordinal - 1] = this.wireValue(key === undefined ? plain.shift() : named[key]);
+    }
+    return values;
   }
 
   private wireValue(value: unknown): SqlValue {
@@ -256,4 +268,9 @@ export class TransactionRunner {
     if (value.isWellFormed()) return value;
     return new InvalidText(this.db.prepare('SELECT CAST(? AS BLOB)').pluck().get(value) as Buffer);
   }
+}
+
+/** True for the object of named parameters among those that better-sqlite3 takes. */
+function isNamed(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !ArrayBuffer.isView(value);
 }

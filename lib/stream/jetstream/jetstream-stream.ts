@@ -29,7 +29,7 @@ export interface JetStreamSettings {
 }
 
 /** Messages asked for ahead of their use. */
-const PREFETCH = 500;
+const PREFETCH = 128;
 /** Room that headers and envelope may take beside a payload. */
 const HEADER_ROOM = 4_096;
 /** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */

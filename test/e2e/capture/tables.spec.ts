@@ -1,0 +1,238 @@
+import { failureOf, startCluster } from '../../helper/cluster.js';
+
+describe('kinds of tables', () => {
+  it('WITHOUT ROWID with its key in reversed column order', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`
+      CREATE TABLE t(a, b, c, PRIMARY KEY(c, a)) WITHOUT ROWID;
+      INSERT INTO t VALUES(1, 'x', 'k1'), (2, 'y', 'k2');
+      UPDATE t SET c = 'k3', a = 5 WHERE a = 1; DELETE FROM t WHERE c = 'k2'; INSERT INTO t VALUES(7, NULL, 'k0');`);
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT * FROM t')).toEqual([
+      { a: 7, b: null, c: 'k0' },
+      { a: 5, b: 'x', c: 'k3' },
+    ]);
+  });
+
+  it('equal rows without a key, of which one is deleted and one updated', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`CREATE TABLE t(v); INSERT INTO t VALUES('x'), ('x'), ('x'), ('x')`);
+    await cluster.a.run('DELETE FROM t WHERE rowid = 2');
+    await cluster.a.run(`UPDATE t SET v = 'y' WHERE rowid = 3`);
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT rowid, v FROM t')).toEqual([
+      { rowid: 1, v: 'x' },
+      { rowid: 3, v: 'y' },
+      { rowid: 4, v: 'x' },
+    ]);
+  });
+
+  it('NULL in the key', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(
+      `CREATE TABLE t(a, b, v, PRIMARY KEY(a, b)); INSERT INTO t VALUES(NULL, 1, 'p'), (NULL, 1, 'q'), (2, 1, 'r')`,
+    );
+    await cluster.a.run(`DELETE FROM t WHERE v = 'p'`);
+    await cluster.a.run(`UPDATE t SET v = 'R' WHERE a = 2`);
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT * FROM t')).toEqual([
+      { a: null, b: 1, v: 'q' },
+      { a: 2, b: 1, v: 'R' },
+    ]);
+  });
+
+  it('rowids that an UPDATE changes, up to the limits', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`
+      CREATE TABLE bag(v); INSERT INTO bag VALUES('a'), ('b'), ('c');
+      CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'a'), (2, 'b'), (3, 'c');`);
+    for (const table of ['bag', 't']) {
+      await cluster.a.run(`UPDATE ${table} SET rowid = -9223372036854775808 WHERE v = 'a'`);
+      await cluster.a.run(`UPDATE ${table} SET rowid = 9223372036854775807 WHERE v = 'b'`);
+      await cluster.a.run(`UPDATE ${table} SET v = v || '!' WHERE v <> 'c'`);
+    }
+    await cluster.expectEqual();
+    for (const table of ['bag', 't']) {
+      const rows = await cluster.b.prepare(`SELECT rowid, v FROM ${table}`).raw().safeIntegers().all();
+      expect(rows).toEqual([
+        [-(2n ** 63n), 'a!'],
+        [3n, 'c'],
+        [2n ** 63n - 1n, 'b!'],
+      ]);
+    }
+  });
+
+  it('a row behind the largest rowid, for which SQLite chooses one at random', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(9223372036854775807, 'last')`,
+    );
+    await cluster.a.run(`INSERT INTO t(v) VALUES('random')`);
+    await cluster.expectEqual();
+    expect(await cluster.b.get(`SELECT count(*) AS n FROM t`)).toEqual({ n: 2 });
+  });
+
+  it('columns named rowid and oid, and all three names', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`
+      CREATE TABLE two(rowid TEXT, oid, v); INSERT INTO two VALUES('r', 'o', 1), ('r', 'o', 1), ('s', 'p', 2);
+      CREATE TABLE three(rowid, oid, _rowid_, v); INSERT INTO three VALUES(1, 2, 3, 'a'), (1, 2, 3, 'a'), (4, 5, 6, 'b');
+      CREATE TABLE keyed(rowid TEXT PRIMARY KEY, oid, _rowid_); INSERT INTO keyed VALUES('a', 1, 2), ('b', 3, 4);
+      CREATE TABLE alias(rowid, oid INTEGER PRIMARY KEY, _rowid_); INSERT INTO alias VALUES('a', 7, 2), ('b', 9, 4);`);
+    await cluster.a.run('DELETE FROM two WHERE _rowid_ = 1');
+    await cluster.a.run(`UPDATE two SET v = 9 WHERE rowid = 's'`);
+    await cluster.a.run(`UPDATE three SET v = 'c', oid = 8 WHERE rowid = 4`);
+    await cluster.a.run(`DELETE FROM three WHERE rowid = 1`);
+    await cluster.a.run(`INSERT INTO three VALUES(NULL, NULL, NULL, NULL), (NULL, NULL, NULL, 2.0)`);
+    await cluster.a.run(`UPDATE keyed SET rowid = 'z' WHERE oid = 1`);
+    await cluster.a.run(`UPDATE alias SET oid = 8 WHERE oid = 7`);
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT * FROM two')).toEqual([
+      { rowid: 'r', oid: 'o', v: 1 },
+      { rowid: 's', oid: 'p', v: 9 },
+    ]);
+    expect(await cluster.b.all('SELECT * FROM three ORDER BY 4')).toEqual([
+      { rowid: null, oid: null, _rowid_: null, v: null },
+      { rowid: null, oid: null, _rowid_: null, v: 2 },
+      { rowid: 4, oid: 8, _rowid_: 6, v: 'c' },
+    ]);
+    expect(await cluster.b.all('SELECT * FROM keyed ORDER BY 1')).toEqual([
+      { rowid: 'b', oid: 3, _rowid_: 4 },
+      { rowid: 'z', oid: 1, _rowid_: 2 },
+    ]);
+    expect(await cluster.b.all('SELECT * FROM alias ORDER BY oid')).toEqual([
+      { rowid: 'a', oid: 8, _rowid_: 2 },
+      { rowid: 'b', oid: 9, _rowid_: 4 },
+    ]);
+  });
+
+  it('one of two equal rows that no name of the rowid reaches', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`CREATE TABLE t(rowid, oid, _rowid_); INSERT INTO t VALUES(1, 2, 3), (1, 2, 3), (1, 2, 3)`);
+    await cluster.a.run('DELETE FROM t LIMIT 1').catch(() => cluster.a.run('DELETE FROM t WHERE 0'));
+    await cluster.expectEqual();
+  });
+
+  it('names with quotes, spaces, emoji, keywords and no characters at all', async () => {
+    const cluster = await startCluster();
+    const names = ['a"b', `it's`, 'order', 'ünï ✓ 😀', '', 'x`[y]', 'new\nline', 'ha'];
+    for (const name of names) {
+      const quoted = `"${name.replaceAll('"', '""')}"`;
+      await cluster.a.exec(
+        `CREATE TABLE ${quoted}(${quoted} INTEGER PRIMARY KEY, "col ""${name.replaceAll('"', '""')}" TEXT)`,
+      );
+      await cluster.a.run(`INSERT INTO ${quoted} VALUES(1, 'one'), (2, 'two'), (3, 'three')`);
+      await cluster.a.run(`UPDATE ${quoted} SET ${quoted} = 9 WHERE ${quoted} = 1`);
+      await cluster.a.run(`DELETE FROM ${quoted} WHERE ${quoted} = 2`);
+    }
+    await cluster.expectEqual();
+    for (const name of names) {
+      const rows = await cluster.b
+        .prepare(`SELECT * FROM "${name.replaceAll('"', '""')}"`)
+        .raw()
+        .all();
+      expect(rows).toEqual([
+        [3, 'three'],
+        [9, 'one'],
+      ]);
+    }
+  });
+
+  it('generated columns, virtual and stored, also as a part of a unique index', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`
+      CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, v AS (a * 2), s TEXT AS (upper(b)) STORED, b TEXT);
+      CREATE UNIQUE INDEX u ON t(s);
+      INSERT INTO t(id, a, b) VALUES(1, 10, 'x'), (2, 20, 'y');
+      UPDATE t SET a = 11, b = 'z' WHERE id = 1; DELETE FROM t WHERE id = 2;
+      CREATE TABLE bag(a, g AS (a || '!')); INSERT INTO bag(a) VALUES('p'), ('p'); DELETE FROM bag WHERE rowid = 1;`);
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT * FROM t')).toEqual([{ id: 1, a: 11, v: 22, s: 'Z', b: 'z' }]);
+    expect(await cluster.b.all('SELECT rowid, * FROM bag')).toEqual([{ rowid: 2, a: 'p', g: 'p!' }]);
+  });
+
+  it('STRICT tables, and 2, 2.0 and text 2 side by side', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`
+      CREATE TABLE s(id INTEGER PRIMARY KEY, v ANY, i INT, r REAL, t TEXT, b BLOB) STRICT;
+      INSERT INTO s VALUES(1, 2, 2, 2, '2', x'02'), (2, 2.0, 3, 2.5, 'x', x''), (3, '2', NULL, NULL, NULL, NULL), (4, x'32', 1, 1, '', NULL);
+      CREATE TABLE u(v); INSERT INTO u VALUES(2), (2.0), ('2'), (x'32'), (NULL);`);
+    await cluster.a.run(`DELETE FROM u WHERE typeof(v) = 'real'`);
+    await cluster.a.run(`UPDATE u SET v = 2.0 WHERE typeof(v) = 'text'`);
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT id, typeof(v) AS v, typeof(r) AS r FROM s')).toEqual([
+      { id: 1, v: 'integer', r: 'real' },
+      { id: 2, v: 'real', r: 'real' },
+      { id: 3, v: 'text', r: 'null' },
+      { id: 4, v: 'blob', r: 'real' },
+    ]);
+    expect(await cluster.b.prepare('SELECT typeof(v) FROM u').pluck().all()).toEqual([
+      'integer',
+      'real',
+      'blob',
+      'null',
+    ]);
+  });
+
+  it('1,200 columns, and more than the change of one row can bind at once', async () => {
+    const cluster = await startCluster();
+    const columns = Array.from({ length: 1_200 }, (_value, index) => `c${index}`);
+    await cluster.a.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, ${columns.join(', ')})`);
+    await cluster.a.exec(`CREATE TABLE bag(${columns.join(', ')})`);
+    await cluster.a.run(`INSERT INTO t VALUES(1, ${columns.map((_c, index) => index).join(', ')})`);
+    await cluster.a.run(`INSERT INTO bag SELECT ${columns.map((c) => `${c} || 'é'`).join(', ')} FROM t`);
+    await cluster.a.run(`INSERT INTO bag(c0, c1199) VALUES(x'00ff', 9e999)`);
+    await cluster.a.run(`UPDATE t SET c0 = -0.0, c499 = 'a', c500 = x'01', c999 = NULL, c1199 = 1e300`);
+    await cluster.a.run(`UPDATE bag SET c700 = 'new' WHERE c0 = '0é'`);
+    await cluster.a.run(`DELETE FROM bag WHERE c1199 = 9e999`);
+    await cluster.expectEqual();
+    expect(await cluster.b.get('SELECT c0, c499, c500, c999, c1198, c1199 FROM t')).toEqual({
+      c0: -0,
+      c499: 'a',
+      c500: Buffer.from([1]),
+      c999: null,
+      c1198: 1198,
+      c1199: 1e300,
+    });
+    expect(await cluster.b.all('SELECT c0, c700 FROM bag')).toEqual([{ c0: '0é', c700: 'new' }]);
+  });
+
+  it('AUTOINCREMENT behind ignored inserts, direct edits and a schema change', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, v UNIQUE); INSERT INTO t(v) VALUES('a'), ('b')`,
+    );
+    await cluster.a.run(`INSERT OR IGNORE INTO t VALUES(7, 'a')`);
+    await cluster.a.run(`INSERT OR IGNORE INTO t(v) VALUES('a'), ('b'), ('c')`);
+    await cluster.expectEqual();
+    await cluster.a.run(`UPDATE sqlite_sequence SET seq = 500 WHERE name = 't'`);
+    await cluster.expectEqual();
+    expect((await cluster.b.run(`INSERT INTO t(v) VALUES('d')`)).lastInsertRowid).toBe(501);
+    await cluster.a.run(`UPDATE t SET id = 900 WHERE v = 'd'`);
+    await cluster.a.run('DELETE FROM sqlite_sequence');
+    await cluster.expectEqual();
+    await cluster.a.transaction(async (tx) => {
+      await tx.run(`UPDATE sqlite_sequence SET seq = 2000`);
+      await tx.run(`INSERT INTO t(v) VALUES('e')`);
+      await tx.run(`UPDATE sqlite_sequence SET seq = 3000`);
+      await tx.run(`ALTER TABLE t ADD COLUMN w`);
+    });
+    await cluster.expectEqual();
+    await cluster.a.exec(
+      `CREATE TABLE u(id INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO u DEFAULT VALUES; DELETE FROM u; ALTER TABLE u RENAME TO w;`,
+    );
+    await cluster.a.exec(
+      `CREATE TABLE x(id INTEGER PRIMARY KEY AUTOINCREMENT); UPDATE sqlite_sequence SET seq = 77 WHERE name = 'w'`,
+    );
+    await cluster.a.exec(`INSERT INTO x VALUES(5); DROP TABLE w;`);
+    await cluster.expectEqual();
+  });
+
+  it('refuses rows and tables of the library itself', async () => {
+    const cluster = await startCluster();
+    const error = await failureOf(cluster.a.exec('CREATE TABLE ha_mine(v); INSERT INTO ha_mine VALUES(1)'));
+    expect(error.code).toBe('HA_STATEMENT_REFUSED');
+    expect((await failureOf(cluster.a.run('DELETE FROM ha_stats'))).code).toBe('HA_STATEMENT_REFUSED');
+    await cluster.expectEqual();
+  });
+});

@@ -1,0 +1,272 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Logger } from '@nestjs/common';
+import { connect } from 'nats';
+import type { HAEvent } from '../../lib/common/events.js';
+import type { HAOptions } from '../../lib/config/options.js';
+import { resolveOptions } from '../../lib/config/resolve.js';
+import { HARuntime } from '../../lib/ha-runtime.js';
+import type { ConfigureConnection } from '../../lib/sqlite/connection.js';
+import { EmbeddedNatsServer } from '../../lib/stream/embedded/server.js';
+import type { EmbeddedNatsSettings } from '../../lib/stream/embedded/settings.js';
+import { HADatabase } from '../../lib/write/ha-database.js';
+import type { Dump } from './dump.js';
+import { dumpFile } from './dump.js';
+import { NatsProxy } from './nats-proxy.js';
+
+const SETTLE_MS = 30_000;
+
+export interface ClusterSettings {
+  /** Default 2. */
+  nodes?: number;
+  /** Options of every node. */
+  options?: HAOptions;
+  /** Options of one node, over those of all. */
+  optionsOf?: (index: number) => HAOptions;
+  /** PRAGMAs and other parameters of the DSN, such as `_foreign_keys=on`. */
+  query?: string;
+  configure?: ConfigureConnection;
+  /** Put a proxy between the first node and the server. */
+  proxy?: boolean;
+  /** Settings of the server, which is then not shared with other clusters of the file. */
+  server?: EmbeddedNatsSettings;
+}
+
+export interface NodeSettings {
+  options?: HAOptions;
+  query?: string;
+  configure?: ConfigureConnection | undefined;
+  url?: string;
+  path?: string;
+}
+
+/** A node as tests use it: the database, and what lies behind it. */
+export interface TestNode {
+  readonly db: HADatabase;
+  readonly runtime: HARuntime;
+  readonly path: string;
+  readonly events: HAEvent[];
+  readonly log: string[];
+}
+
+const cleanups: (() => Promise<void> | void)[] = [];
+let shared: { server: EmbeddedNatsServer; dir: string } | undefined;
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+afterAll(async () => {
+  await shared?.server.release();
+  if (shared !== undefined) rmSync(shared.dir, { recursive: true, force: true });
+  shared = undefined;
+});
+
+/** A folder that is removed behind the test. */
+export function temporaryFolder(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'ha-test-'));
+  cleanups.push(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+/** Runs something behind the test, the last given first. */
+export function onCleanup(work: () => Promise<void> | void): void {
+  cleanups.push(work);
+}
+
+async function sharedServer(): Promise<EmbeddedNatsServer> {
+  if (shared === undefined) {
+    const dir = mkdtempSync(join(tmpdir(), 'ha-test-nats-'));
+    shared = { dir, server: await EmbeddedNatsServer.acquire({ port: 0, storeDir: dir }) };
+  }
+  return shared.server;
+}
+
+/** Makes and starts nodes on a new stream; all is closed and removed behind the test. */
+export async function startCluster(settings: ClusterSettings = {}): Promise<Cluster> {
+  let server: EmbeddedNatsServer;
+  if (settings.server === undefined) server = await sharedServer();
+  else {
+    server = await EmbeddedNatsServer.acquire({ port: 0, storeDir: temporaryFolder(), ...settings.server });
+    cleanups.push(() => server.release());
+  }
+  const proxy = settings.proxy === true ? await NatsProxy.start(server.url) : undefined;
+  const cluster = new Cluster(server, settings, proxy);
+  if (proxy !== undefined) cleanups.push(() => proxy.close());
+  cleanups.push(() => cluster.close());
+  for (let index = 0; index < (settings.nodes ?? 2); index++) {
+    const options = { ...settings.options, ...settings.optionsOf?.(index) };
+    await cluster.add({ options, ...(index === 0 && proxy !== undefined ? { url: proxy.url } : {}) });
+  }
+  return cluster;
+}
+
+/** Nodes that replicate one database. */
+export class Cluster {
+  readonly nodes: TestNode[] = [];
+  readonly stream = `t${randomBytes(6).toString('hex')}`;
+  private readonly dir = temporaryFolder();
+  private count = 0;
+
+  constructor(
+    readonly server: EmbeddedNatsServer,
+    private readonly settings: ClusterSettings,
+    private readonly line: NatsProxy | undefined,
+  ) {}
+
+  /** The proxy of the first node. */
+  get proxy(): NatsProxy {
+    if (this.line === undefined) throw new Error('Ask for a proxy when the cluster is made.');
+    return this.line;
+  }
+
+  get a(): HADatabase {
+    return this.node(0).db;
+  }
+
+  get b(): HADatabase {
+    return this.node(1).db;
+  }
+
+  get c(): HADatabase {
+    return this.node(2).db;
+  }
+
+  get subject(): string {
+    return `${this.stream}.db`;
+  }
+
+  node(index: number): TestNode {
+    const node = this.nodes[index];
+    if (node === undefined) throw new Error(`There is no node ${index}.`);
+    return node;
+  }
+
+  /** Makes a node without starting it. */
+  make(node: NodeSettings = {}): TestNode {
+    const name = `n${++this.count}`;
+    const path = node.path ?? join(this.dir, `${name}.db`);
+    const query = [this.settings.query, node.query].filter((part) => part !== undefined && part !== '').join('&');
+    const log: string[] = [];
+    const options = resolveOptions(
+      `file:${path}${query === '' ? '' : `?${query}`}`,
+      {
+        name,
+        replicationID: 'db',
+        replicationStream: this.stream,
+        replicationURL: node.url ?? this.server.url,
+        ...node.options,
+      },
+      {},
+    );
+    const configure = node.configure ?? this.settings.configure;
+    const runtime = new HARuntime(options, {
+      logger: collect(log),
+      retryAttempts: 2,
+      retryDelay: 50,
+      ...(configure === undefined ? {} : { configure }),
+    });
+    const events: HAEvent[] = [];
+    runtime.events.subscribe((event) => events.push(event));
+    return { db: new HADatabase(runtime), runtime, path, events, log };
+  }
+
+  /** Makes a node, starts it and makes it a part of the cluster. */
+  async add(node: NodeSettings = {}): Promise<TestNode> {
+    const made = this.make(node);
+    cleanups.push(() => made.db.close());
+    await made.db.start();
+    this.nodes.push(made);
+    return made;
+  }
+
+  /** Sequence of the last message on the subject, as the server says. */
+  async lastSequence(): Promise<number> {
+    return (await this.messages()).at(-1)?.sequence ?? 0;
+  }
+
+  /** All messages of the stream. */
+  async messages(): Promise<{ sequence: number; text: string; id: string }[]> {
+    const connection = await connect({ servers: this.server.url });
+    try {
+      const manager = await connection.jetstreamManager();
+      const { state } = await manager.streams.info(this.stream);
+      const list: { sequence: number; text: string; id: string }[] = [];
+      for (let seq = state.first_seq; seq <= state.last_seq && state.messages > 0; seq++) {
+        const message = await manager.streams.getMessage(this.stream, { seq });
+        list.push({ sequence: seq, text: message.string(), id: message.header.get('Nats-Msg-Id') });
+      }
+      return list;
+    } finally {
+      await connection.close();
+    }
+  }
+
+  /** Waits until every node has applied the last message on the subject. */
+  async settle(): Promise<void> {
+    const connection = await connect({ servers: this.server.url });
+    const manager = await connection.jetstreamManager();
+    const { state } = await manager.streams.info(this.stream);
+    await connection.close();
+    for (const { db, runtime } of this.nodes) {
+      if (runtime.options.disableSubscriber || runtime.open === undefined) continue;
+      await db.waitFor(BigInt(state.last_seq), { timeout: SETTLE_MS });
+    }
+  }
+
+  dump(index: number): Dump {
+    return dumpFile(this.node(index).path, (db) => this.settings.configure?.(db, 'reader'));
+  }
+
+  /** A new node that takes nothing but the stream, from its start. */
+  async fold(): Promise<Dump> {
+    const node = this.make({ options: { ...this.settings.options, disablePublisher: true, disableSubscriber: false } });
+    await node.db.start();
+    await node.db.close();
+    return dumpFile(node.path, (db) => this.settings.configure?.(db, 'reader'));
+  }
+
+  /** Compares all nodes with the fold of the stream, and says that nothing was left out anywhere. */
+  async expectEqual(): Promise<void> {
+    await this.settle();
+    const fold = await this.fold();
+    this.nodes.forEach((_node, index) =>
+      expect({ node: index, ...this.dump(index) }).toEqual({ node: index, ...fold }),
+    );
+    const skipped = this.nodes.flatMap(({ events }) => events.filter((event) => event.type === 'skipped'));
+    expect(skipped).toEqual([]);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.nodes.map(({ db }) => db.close()));
+  }
+}
+
+/** A logger that keeps its lines. */
+export function collect(lines: string[]): Logger {
+  const add = (line: unknown): void => void lines.push(String(line));
+  return { log: add, warn: add, error: add, debug: add, verbose: add, fatal: add } as unknown as Logger;
+}
+
+/** Waits until something holds. */
+export async function until(holds: () => boolean | Promise<boolean>, ms = 20_000): Promise<void> {
+  for (const deadline = Date.now() + ms; !(await holds()); await pause(20)) {
+    if (Date.now() > deadline) throw new Error(`It did not come true within ${ms} ms.`);
+  }
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** The error that a call ends with; fails where it ends well. */
+export async function failureOf(call: Promise<unknown> | (() => Promise<unknown>)): Promise<Error & { code?: string }> {
+  try {
+    await (typeof call === 'function' ? call() : call);
+  } catch (error) {
+    return error as Error & { code?: string };
+  }
+  throw new Error('The call did not fail.');
+}
