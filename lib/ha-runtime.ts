@@ -7,10 +7,12 @@ import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
+import { refuseUnsupported } from './config/unsupported.js';
 import type { MessageOrigin } from './changeset/codec.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
+import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
 import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
 import { Position } from './sqlite/position.js';
@@ -53,6 +55,7 @@ export class HARuntime implements DatabaseLifecycle {
   readonly subscriber = new ReplicationSubscriber();
   private opened: OpenDatabase | undefined;
   private files: Connections | undefined;
+  private checkpointer: Checkpointer | undefined;
   private replication: Replication | undefined;
   private readonly source: StreamSource;
   private starting: Promise<OpenDatabase> | undefined;
@@ -84,8 +87,9 @@ export class HARuntime implements DatabaseLifecycle {
     return mode === 'standalone' && this.extras.stream === undefined;
   }
 
-  start(): Promise<OpenDatabase> {
-    if (this.closed) return Promise.reject(closedError());
+  async start(): Promise<OpenDatabase> {
+    if (this.closed) throw closedError();
+    refuseUnsupported(this.options);
     return (this.starting ??= this.startOnce().catch(async (error: unknown) => {
       await this.tearDown();
       this.starting = undefined;
@@ -144,10 +148,14 @@ export class HARuntime implements DatabaseLifecycle {
     });
     this.files = connections;
     const turn = new WriteTurn();
+    this.checkpointer = new Checkpointer(connections.path, connections.reader, turn, (error) =>
+      this.emit({ type: 'error', error }),
+    );
     const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
+      orderAll: options.concurrency === 'serializable',
       replicateDDL: !options.disableDDLSync,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
@@ -248,6 +256,7 @@ export class HARuntime implements DatabaseLifecycle {
     await this.subscriber.stop();
     this.publisher.detach();
     await this.source.close();
+    await this.checkpointer?.close();
     files?.close();
   }
 

@@ -23,6 +23,7 @@ export class RowPlan {
   readonly partial: boolean;
   private readonly names: readonly string[];
   private readonly target: string;
+  private readonly texts = new Map<string, string>();
 
   constructor(
     readonly table: TableInfo,
@@ -58,16 +59,28 @@ export class RowPlan {
     return !this.table.bag || this.keySources.every((source) => image[source] !== null && image[source] !== undefined);
   }
 
+  /** Texts without marks for odd values are made once. */
+  private text(name: string, values: readonly SqlValue[], make: () => string): string {
+    if (values.some((value) => value instanceof InvalidText)) return make();
+    let text = this.texts.get(name);
+    if (text === undefined) this.texts.set(name, (text = make()));
+    return text;
+  }
+
   private get rowidName(): string {
     return q(this.table.rowid ?? '');
   }
 
   updateByKey(values: readonly SqlValue[], key: readonly SqlValue[]): string {
-    return `UPDATE ${this.target} SET ${this.assignments(values)} WHERE ${this.keyMatch(key)}`;
+    return this.text('updateByKey', [...values, ...key], () => {
+      return `UPDATE ${this.target} SET ${this.assignments(values)} WHERE ${this.keyMatch(key)}`;
+    });
   }
 
   deleteByKey(key: readonly SqlValue[]): string {
-    return `DELETE FROM ${this.target} WHERE ${this.keyMatch(key)}`;
+    return this.text('deleteByKey', key, () => {
+      return `DELETE FROM ${this.target} WHERE ${this.keyMatch(key)}`;
+    });
   }
 
   /** The stored row with its rowid in front, NULL where there is none to be had. */
@@ -76,11 +89,15 @@ export class RowPlan {
   }
 
   insert(values: readonly SqlValue[]): string {
-    return `INSERT OR REPLACE INTO ${this.target}(${this.names.join(', ')}) VALUES(${marks(values)})`;
+    return this.text('insert', values, () => {
+      return `INSERT OR REPLACE INTO ${this.target}(${this.names.join(', ')}) VALUES(${marks(values)})`;
+    });
   }
 
   insertWithRowid(values: readonly SqlValue[]): string {
-    return `INSERT OR REPLACE INTO ${this.target}(${this.rowidName}, ${this.names.join(', ')}) VALUES(?, ${marks(values)})`;
+    return this.text('insertWithRowid', values, () => {
+      return `INSERT OR REPLACE INTO ${this.target}(${this.rowidName}, ${this.names.join(', ')}) VALUES(?, ${marks(values)})`;
+    });
   }
 
   /** Inserts a complete row, with its rowid in front where it has a hidden one. */
@@ -90,14 +107,18 @@ export class RowPlan {
   }
 
   rowidIsTaken(): string {
-    return `SELECT 1 FROM ${this.target} WHERE ${this.rowidName} = ?`;
+    return this.text('rowidIsTaken', [], () => {
+      return `SELECT 1 FROM ${this.target} WHERE ${this.rowidName} = ?`;
+    });
   }
 
   /** Finds a row that equals an image in every value, by storage class too: 2 is not 2.0, 'A' is not 'a'. */
   findExact(values: readonly SqlValue[], byRowid: boolean): string {
-    const rowid = byRowid ? `${this.rowidName} = ? AND ` : '';
-    const order = byRowid ? '' : ` ORDER BY ${this.rowidName} LIMIT 1`;
-    return `SELECT ${this.rowidName} FROM ${this.target} WHERE ${rowid}${this.exactMatch(values)}${order}`;
+    return this.text(byRowid ? 'findHere' : 'find', values, () => {
+      const rowid = byRowid ? `${this.rowidName} = ? AND ` : '';
+      const order = byRowid ? '' : ` ORDER BY ${this.rowidName} LIMIT 1`;
+      return `SELECT ${this.rowidName} FROM ${this.target} WHERE ${rowid}${this.exactMatch(values)}${order}`;
+    });
   }
 
   selectByRowid(): string {
@@ -105,11 +126,15 @@ export class RowPlan {
   }
 
   updateByRowid(values: readonly SqlValue[]): string {
-    return `UPDATE ${this.target} SET ${this.rowidName} = ?, ${this.assignments(values)} WHERE ${this.rowidName} = ?`;
+    return this.text('updateByRowid', values, () => {
+      return `UPDATE ${this.target} SET ${this.rowidName} = ?, ${this.assignments(values)} WHERE ${this.rowidName} = ?`;
+    });
   }
 
   deleteByRowid(): string {
-    return `DELETE FROM ${this.target} WHERE ${this.rowidName} = ?`;
+    return this.text('deleteByRowid', [], () => {
+      return `DELETE FROM ${this.target} WHERE ${this.rowidName} = ?`;
+    });
   }
 
   /** For tables whose columns shadow every name of the rowid. */

@@ -1,13 +1,13 @@
 import type { SequenceChange } from '../changeset/changeset.js';
-import { quoteIdentifier } from '../sql/identifiers.js';
+import { quoteIdentifier, quoteString } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
-import { readSchema, schemaVersion } from '../sqlite/schema.js';
+import { readSchema, schemaVersion, tempSchemaVersion } from '../sqlite/schema.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { raiseSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { createTriggersSql, image, kindsOf, triggerNames } from './triggers.js';
 import type { LogKind } from './triggers.js';
-import { needsRecoding, recodeValues } from './recode.js';
+import { needsRecoding, recodeValues, textNeedsRecoding } from './recode.js';
 
 /** What one transaction changed, as far as triggers see it. */
 export interface CapturedRows {
@@ -31,10 +31,22 @@ export interface CaptureSettings {
 interface Piece {
   readonly rows: number;
   readonly lastSeq: number;
-  readonly kinds: string;
   readonly bytes: Buffer;
 }
 
+interface Drained {
+  readonly kinds: ReadonlySet<number>;
+  readonly pieces: readonly Buffer[];
+  readonly rows: number;
+}
+
+type FewRow = [
+  k: number,
+  oldRowid: string | null,
+  newRowid: string | null,
+  before: string | null,
+  after: string | null,
+];
 type LogRow = [
   k: number,
   oldRowid: string | null,
@@ -48,15 +60,27 @@ CREATE TABLE IF NOT EXISTS temp.ha_log(seq INTEGER PRIMARY KEY, k INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS temp.ha_kind(k INTEGER PRIMARY KEY, operation TEXT NOT NULL, head TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS temp.ha_installed(base INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sql TEXT NOT NULL);`;
 
-/** One piece of the log as JSON, composed inside SQLite: the bytes go to the wire untouched. */
-const PIECE_SQL = `
-SELECT count(*), max(seq), group_concat(DISTINCT k), CAST(group_concat(change, ',') AS BLOB) FROM (
-  SELECT l.seq, l.k, t.head || CASE t.operation
-    WHEN 'INSERT' THEN iif(l.nrid IS NULL, '', '"old_rowid":' || l.nrid || ',"new_rowid":' || l.nrid || ',') || '"new_values":' || l.n
-    WHEN 'UPDATE' THEN iif(l.nrid IS NULL, '', '"old_rowid":' || l.orid || ',"new_rowid":' || l.nrid || ',') || '"old_values":' || l.o || ',"new_values":' || l.n
-    WHEN 'DELETE' THEN iif(l.orid IS NULL, '', '"old_rowid":' || l.orid || ',"new_rowid":' || l.orid || ',') || '"old_values":' || l.o
-    END || ? AS change
-  FROM temp.ha_log l LEFT JOIN temp.ha_kind t ON t.k = l.k WHERE l.seq > ? ORDER BY l.seq LIMIT ?)`;
+/** Up to this many changes are read row by row. */
+const FEW_ROWS = 32;
+const FIRST_PIECE_ROWS = 64;
+
+/**
+ * What most transactions are: few changes. No statement here has a parameter in LIMIT: SQLite would compile it anew on
+ * every call, for its plan depends on the value.
+ */
+const FEW_SQL = `SELECT k, CAST(orid AS TEXT), CAST(nrid AS TEXT), o, n FROM temp.ha_log ORDER BY seq LIMIT ${FEW_ROWS + 1}`;
+
+/** Many changes as one text, composed inside SQLite. Kinds of a table are consecutive, from 1 (triggers.ts). */
+function pieceSql(tail: string, from: number, limit: number): string {
+  return `
+SELECT count(*), max(seq), CAST(group_concat(change, ',') AS BLOB) FROM (
+  SELECT l.seq, t.head || CASE l.k % 3
+    WHEN 1 THEN iif(l.nrid IS NULL, '', '"old_rowid":' || l.nrid || ',"new_rowid":' || l.nrid || ',') || '"new_values":' || l.n
+    WHEN 2 THEN iif(l.nrid IS NULL, '', '"old_rowid":' || l.orid || ',"new_rowid":' || l.nrid || ',') || '"old_values":' || l.o || ',"new_values":' || l.n
+    WHEN 0 THEN iif(l.orid IS NULL, '', '"old_rowid":' || l.orid || ',"new_rowid":' || l.orid || ',') || '"old_values":' || l.o
+    END || ${quoteString(tail)} AS change
+  FROM temp.ha_log l LEFT JOIN temp.ha_kind t ON t.k = l.k WHERE l.seq > ${from} ORDER BY l.seq LIMIT ${limit})`;
+}
 
 const ROWS_SQL = `
 SELECT k, CAST(orid AS TEXT), CAST(nrid AS TEXT), CAST(o AS BLOB), CAST(n AS BLOB)
@@ -98,7 +122,7 @@ export class Capture {
     if (
       this.current === undefined ||
       this.current.version !== schemaVersion(this.db) ||
-      this.tempVersion !== this.readTempVersion()
+      this.tempVersion !== tempSchemaVersion(this.db)
     ) {
       return this.install();
     }
@@ -135,33 +159,55 @@ export class Capture {
   /** Takes the changes out of the log; undefined where there are none. */
   drain(timestampNs: bigint): CapturedRows | undefined {
     const tail = `,"ts_ns":${timestampNs}}`;
-    const pieces: Buffer[] = [];
-    const kinds = new Set<number>();
-    const chain = new Map<string, Buffer>();
-    const target = this.settings.pieceBytes();
-    let rows = 0;
-    let from = 0;
-    let limit = 32;
-    for (;;) {
-      const piece = this.readPiece(tail, from, limit);
-      if (piece.rows === 0) break;
-      if (piece.rows > 1 && piece.bytes.length > 2 * target) {
-        limit = Math.max(1, Math.floor((piece.rows * target) / piece.bytes.length));
-        continue;
-      }
-      for (const k of piece.kinds.split(',')) kinds.add(Number(k));
-      const bytes = this.finish(piece, from, tail, chain);
-      if (bytes.length > 0) pieces.push(bytes);
-      rows += piece.rows;
-      from = piece.lastSeq;
-      if (piece.rows < limit) break;
-      limit = nextLimit(piece, target);
-    }
-    if (rows === 0) return undefined;
+    const few = this.statements.get(FEW_SQL).raw(true).all() as FewRow[];
+    if (few.length === 0) return undefined;
+    const { kinds, pieces, rows } = few.length > FEW_ROWS ? this.drainMany(tail) : this.drainFew(few, tail);
     this.raiseSequences(kinds);
     this.clear();
     if (pieces.length === 0) return undefined;
     return { pieces, rows, tables: this.tablesOf(kinds), generatedIds: isGenerated(kinds) };
+  }
+
+  private drainFew(few: readonly FewRow[], tail: string): Drained {
+    const kinds = new Set(few.map(([k]) => k));
+    const changes = few.flatMap(([k, oldRowid, newRowid, before, after]) => {
+      const kind = this.kinds.get(k);
+      if (kind === undefined) return [];
+      const old = before === null ? '' : `"old_values":${before}${after === null ? '' : ','}`;
+      const now = after === null ? '' : `"new_values":${after}`;
+      return [kind.head + rowidMembers(kind, oldRowid, newRowid) + old + now + tail];
+    });
+    const text = changes.join(',');
+    if (this.needsChain(kinds) || textNeedsRecoding(text)) {
+      const bytes = this.recode(0, Number.MAX_SAFE_INTEGER, tail, new Map());
+      return { kinds, pieces: bytes.length > 0 ? [bytes] : [], rows: few.length };
+    }
+    return { kinds, pieces: text === '' ? [] : [Buffer.from(text)], rows: few.length };
+  }
+
+  private drainMany(tail: string): Drained {
+    const kinds = new Set(this.statements.get('SELECT DISTINCT k FROM temp.ha_log').pluck(true).all() as number[]);
+    const target = this.settings.pieceBytes();
+    const chained = this.needsChain(kinds);
+    const chain = new Map<string, Buffer>();
+    const pieces: Buffer[] = [];
+    let rows = 0;
+    let from = 0;
+    let limit = FIRST_PIECE_ROWS;
+    for (;;) {
+      const piece = this.readPiece(tail, from, limit);
+      if (piece.rows === 0) return { kinds, pieces, rows };
+      if (piece.rows > 1 && piece.bytes.length > 2 * target) {
+        limit = Math.max(1, Math.floor((piece.rows * target) / piece.bytes.length));
+        continue;
+      }
+      const recode = chained || needsRecoding(piece.bytes);
+      const bytes = recode ? this.recode(from, piece.lastSeq, tail, chain) : piece.bytes;
+      if (bytes.length > 0) pieces.push(bytes);
+      rows += piece.rows;
+      from = piece.lastSeq;
+      limit = nextLimit(piece, target);
+    }
   }
 
   /** AUTOINCREMENT counters that moved since the last call of {@link markSequences}. */
@@ -189,10 +235,6 @@ export class Capture {
     return new Map(rows.flatMap(([name, seq]) => (typeof seq === 'bigint' ? [[name, seq] as const] : [])));
   }
 
-  private readTempVersion(): number {
-    return this.db.pragma('temp.schema_version', { simple: true }) as number;
-  }
-
   private install(): SchemaInfo {
     this.db.exec(LOG_SCHEMA);
     const schema = readSchema(this.db);
@@ -210,7 +252,7 @@ export class Capture {
       for (const kind of kindsOf(table, base)) this.kinds.set(kind.k, kind);
     }
     this.current = schema;
-    this.tempVersion = this.readTempVersion();
+    this.tempVersion = tempSchemaVersion(this.db);
     return schema;
   }
 
@@ -257,26 +299,20 @@ export class Capture {
   }
 
   private readPiece(tail: string, from: number, limit: number): Piece {
-    const row = this.statements.get(PIECE_SQL).raw(true).get(tail, BigInt(from), BigInt(limit)) as [
-      number,
-      number | null,
-      string | null,
-      Buffer | null,
-    ];
-    return { rows: row[0], lastSeq: row[1] ?? 0, kinds: row[2] ?? '', bytes: row[3] ?? Buffer.alloc(0) };
-  }
-
-  private finish(piece: Piece, from: number, tail: string, chain: Map<string, Buffer>): Buffer {
-    if (this.needsChain(piece) || needsRecoding(piece.bytes)) return this.recode(from, piece.lastSeq, tail, chain);
-    return piece.bytes;
+    const row = this.db
+      .prepare(pieceSql(tail, from, limit))
+      .raw(true)
+      .get() as [number, number | null, Buffer | null];
+    return { rows: row[0], lastSeq: row[1] ?? 0, bytes: row[2] ?? Buffer.alloc(0) };
   }
 
   /** Old images can be stale only where triggers or foreign key actions change a row that is being changed. */
-  private needsChain(piece: Piece): boolean {
-    return piece.kinds.split(',').some((k) => {
-      const table = this.kinds.get(Number(k))?.table;
-      return table?.bag === true && (this.schema.triggers.length > 0 || table.actionParent);
-    });
+  private needsChain(kinds: ReadonlySet<number>): boolean {
+    for (const k of kinds) {
+      const table = this.kinds.get(k)?.table;
+      if (table?.bag === true && (this.schema.triggers.length > 0 || table.actionParent)) return true;
+    }
+    return false;
   }
 
   /**

@@ -9,10 +9,17 @@ import { isUtf8 } from 'node:buffer';
  */
 const BLOB_MARK = '{"$b"';
 const INFINITY = '9.0e+999';
+const BLOB_BYTES = Buffer.from(BLOB_MARK);
+const INFINITY_BYTES = Buffer.from(INFINITY);
 
 /** True where a captured piece holds something that JSON alone would lose. */
 export function needsRecoding(piece: Buffer): boolean {
-  return piece.includes(BLOB_MARK) || piece.includes(INFINITY) || !isUtf8(piece);
+  return piece.includes(BLOB_BYTES) || piece.includes(INFINITY_BYTES) || !isUtf8(piece);
+}
+
+/** The same for a piece that became a string: bytes that are not UTF-8 show as the replacement character. */
+export function textNeedsRecoding(piece: string): boolean {
+  return piece.includes('\uFFFD') || piece.includes(BLOB_MARK) || piece.includes(INFINITY);
 }
 
 /** Values as a JSON array in a binary string, and their type letters where those are needed. */

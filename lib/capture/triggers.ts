@@ -24,12 +24,10 @@ export interface LogKind {
 /** The three kinds of a table, from its number. Entry `-k` of an INSERT says that SQLite is about to choose a rowid. */
 export function kindsOf(table: TableInfo, base: number): readonly [insert: LogKind, update: LogKind, remove: LogKind] {
   const columns = table.columns.map((c) => c.name);
-  const kind = (operation: RowOperation, k: number): LogKind => ({
-    k,
-    operation,
-    table,
-    head: rowChangeHead(operation, table.name, columns, table.pk),
-  });
+  const kind = (operation: RowOperation, k: number): LogKind => {
+    const head = rowChangeHead(operation, table.name, columns, table.pk);
+    return { k, operation, table, head };
+  };
   return [kind('INSERT', base), kind('UPDATE', base + 1), kind('DELETE', base + 2)];
 }
 

@@ -16,6 +16,9 @@ const MAX_DEPTH = 64;
 const MIN_INT64 = -(2n ** 63n);
 const MAX_INT64 = 2n ** 63n - 1n;
 const BACKSLASH = '\\';
+const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+/** Must be escaped in strings: https://www.rfc-editor.org/rfc/rfc8259#section-7 */
+const CONTROL = /[^\u0020-\uffff]/;
 
 /**
  * Parses a JSON text.
@@ -28,15 +31,27 @@ export function parseExactJson(text: string): ExactJson {
 
 /** An integer literal as SQLite would hold it: beyond int64 it can only be a REAL. */
 function integer(literal: string): bigint | number {
+  // Nothing of that length fits, and huge literals would take long to convert.
+  if (literal.length > MIN_INT64.toString().length) return Number(literal);
   const value = BigInt(literal);
   return value < MIN_INT64 || value > MAX_INT64 ? Number(literal) : value;
+}
+
+/** Assigning `__proto__` would set the prototype instead. */
+function define(members: ExactObject, name: string, value: ExactJson): void {
+  Object.defineProperty(members, name, { value, enumerable: true, configurable: true, writable: true });
 }
 
 class Reader {
   private at = 0;
   private depth = 0;
 
-  constructor(private readonly text: string) {}
+  /** Whether strings have to be looked through: messages of ours and of go-ha hold no control character at all. */
+  private readonly hasControl: boolean;
+
+  constructor(private readonly text: string) {
+    this.hasControl = CONTROL.test(text);
+  }
 
   document(): ExactJson {
     this.skipSpace();
@@ -71,6 +86,7 @@ class Reader {
     if (end < 0) this.fail('a string has no end');
     const slice = text.slice(start, end);
     if (!slice.includes(BACKSLASH)) {
+      if (this.hasControl && CONTROL.test(slice)) this.fail('a control character is not escaped');
       this.at = end + 1;
       return slice;
     }
@@ -101,9 +117,8 @@ class Reader {
     }
     this.at = at;
     const literal = text.slice(start, at);
-    if (!real) return /^-?\d+$/.test(literal) ? integer(literal) : this.fail('a number is malformed');
-    const value = Number(literal);
-    return Number.isNaN(value) ? this.fail('a number is malformed') : value;
+    if (!NUMBER.test(literal)) this.fail('a number is malformed');
+    return real ? Number(literal) : integer(literal);
   }
 
   private array(): ExactJson[] {
@@ -126,7 +141,7 @@ class Reader {
       const name = this.string();
       if (!this.take(0x3a)) this.fail("':' was expected");
       const value = this.value();
-      if (name === '__proto__') Object.defineProperty(members, name, { value, enumerable: true });
+      if (name === '__proto__') define(members, name, value);
       else members[name] = value;
       if (this.take(0x7d)) return this.leave(members);
       if (!this.take(0x2c)) this.fail("',' or '}' was expected");

@@ -24,9 +24,6 @@ export type HAErrorCode =
   | 'HA_STREAM_RESET'
   | 'HA_STREAM_CONFIG'
   | 'HA_APPLY_HALTED'
-  | 'HA_FOREIGN_WRITE'
-  | 'HA_NAME_TAKEN'
-  | 'HA_SUBJECT_TAKEN'
   | 'HA_NATS_SERVER';
 
 /** Details of an error, besides its code and message. */

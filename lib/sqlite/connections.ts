@@ -99,6 +99,8 @@ export class Connections {
         if (appliesTo(name, role)) db.pragma(`${name} = ${value}`);
       }
       db.pragma('temp_store = MEMORY');
+      // A checkpoint inside COMMIT would block the event loop (checkpointer.ts).
+      db.pragma('wal_autocheckpoint = 0');
       if (role === 'applier') db.pragma('foreign_keys = OFF');
       settings.configure?.(db, role);
       return db;

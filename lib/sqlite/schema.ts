@@ -1,6 +1,6 @@
 import { foldCase } from '../sql/identifiers.js';
 import { triggerTargets } from '../sql/trigger-targets.js';
-import type { Connection } from './connection.js';
+import type { Connection, Statement } from './connection.js';
 
 /** A stored column of a table. */
 export interface ColumnInfo {
@@ -130,7 +130,26 @@ export function readSchema(db: Connection): SchemaInfo {
 
 /** The counter that every change of the schema moves: https://www.sqlite.org/pragma.html#pragma_schema_version */
 export function schemaVersion(db: Connection): number {
-  return db.pragma('main.schema_version', { simple: true }) as number;
+  return versionStatement(db, 'main').get() as number;
+}
+
+/** The same counter of the TEMP database, which a dropped or forgotten trigger moves. */
+export function tempSchemaVersion(db: Connection): number {
+  return versionStatement(db, 'temp').get() as number;
+}
+
+/** Asked at every transaction, so the statements are compiled once for each connection. */
+const versionStatements = new WeakMap<Connection, Map<string, Statement>>();
+
+function versionStatement(db: Connection, schema: 'main' | 'temp'): Statement {
+  let statements = versionStatements.get(db);
+  if (statements === undefined) versionStatements.set(db, (statements = new Map()));
+  let statement = statements.get(schema);
+  if (statement === undefined) {
+    statement = db.prepare(`PRAGMA ${schema}.schema_version`).pluck(true);
+    statements.set(schema, statement);
+  }
+  return statement;
 }
 
 function readTable(db: Connection, name: string, withoutRowid: boolean, sql: string, actionParent: boolean): TableInfo {

@@ -4,6 +4,8 @@
  */
 export class WriteTurn {
   private tail: Promise<void> = Promise.resolve();
+  /** Called behind every turn: something may have been committed. */
+  onRelease: () => void = () => undefined;
 
   /** Resolves with the function that gives the turn back. */
   async acquire(): Promise<() => void> {
@@ -13,6 +15,9 @@ export class WriteTurn {
       release = resolve;
     });
     await before;
-    return release;
+    return () => {
+      release();
+      this.onRelease();
+    };
   }
 }

@@ -27,7 +27,7 @@ export interface SubscriberPorts {
 }
 
 /** A batch is cut after this time, ms: the event loop must breathe while a long backlog is applied. */
-const SLICE_MS = 8;
+const SLICE_MS = 4;
 const RETRY_FIRST_MS = 100;
 const RETRY_MAX_MS = 5_000;
 

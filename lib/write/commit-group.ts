@@ -1,7 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../publish/message-encoder.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
-import type { Connection } from '../sqlite/connection.js';
+import type { TransactionControl } from '../sqlite/transaction-control.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
 import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
@@ -50,7 +50,7 @@ export class CommitGroup {
   private ordered = false;
 
   constructor(
-    private readonly db: Connection,
+    private readonly control: TransactionControl,
     private readonly runner: TransactionRunner,
     private readonly ports: ReplicationPorts | undefined,
     private readonly habits: Habits,
@@ -69,7 +69,7 @@ export class CommitGroup {
    */
   run(queued: QueuedMember): Promise<boolean> | undefined {
     const { member } = queued;
-    this.db.exec('SAVEPOINT ha_member');
+    this.control.savepoint();
     this.runner.start();
     let value: unknown;
     try {
@@ -103,7 +103,8 @@ export class CommitGroup {
   /** True where every message is in the stream, the open transaction still stands, and its rows are exact. */
   get isStored(): boolean {
     return (
-      this.db.inTransaction && this.published.every((member) => member.result().kind === 'stored' && !member.inexact)
+      this.control.inTransaction &&
+      this.published.every((member) => member.result().kind === 'stored' && !member.inexact)
     );
   }
 
@@ -203,10 +204,10 @@ export class CommitGroup {
     let effects: TransactionEffects | undefined;
     try {
       queued.member.abandon();
-      if (!this.db.inTransaction) throw rolledBack();
+      if (!this.control.inTransaction) throw rolledBack();
       effects = this.runner.finish();
       if (effects === undefined) {
-        this.db.exec('RELEASE ha_member');
+        this.control.release();
         this.noops.push({ queued, value });
         return true;
       }
@@ -237,7 +238,7 @@ export class CommitGroup {
   private publish(queued: QueuedMember, value: unknown, effects: TransactionEffects): boolean | Promise<boolean> {
     const { publisher, position, feed } = this.ports as ReplicationPorts;
     const messages = publisher.encode({ ...effects, epoch: position.received });
-    this.db.exec('RELEASE ha_member');
+    this.control.release();
     const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
     this.publishing ??= publisher.group(expected);
     const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
@@ -274,7 +275,7 @@ export class CommitGroup {
     this.lastAdmitted = true;
     queued.member.abandon();
     // OR ROLLBACK and RAISE(ROLLBACK) end the whole SQLite transaction; what was sent comes back through the stream.
-    if (this.db.inTransaction) this.rollbackMember();
+    if (this.control.inTransaction) this.rollbackMember();
     else {
       this.closed = true;
       this.ports?.capture.invalidate();
@@ -283,8 +284,7 @@ export class CommitGroup {
   }
 
   private rollbackMember(): void {
-    this.db.exec('ROLLBACK TO ha_member');
-    this.db.exec('RELEASE ha_member');
+    this.control.undoSavepoint();
     if (this.runner.touchedSchema) this.ports?.capture.invalidate();
     this.ports?.capture.ensureInstalled();
   }

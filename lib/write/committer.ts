@@ -6,6 +6,7 @@ import { isBusy } from '../sqlite/connections.js';
 import { readSeen } from '../sqlite/control-tables.js';
 import type { CursorWriter } from '../sqlite/control-tables.js';
 import type { Position } from '../sqlite/position.js';
+import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
 import { CommitGroup } from './commit-group.js';
 import type { PublishedMember } from './commit-group.js';
@@ -68,6 +69,7 @@ export class Committer {
   private running: Promise<void> | undefined;
   private refusals = 0;
   private closed: HAError | undefined;
+  private readonly control: TransactionControl;
 
   constructor(
     private readonly db: Connection,
@@ -75,7 +77,9 @@ export class Committer {
     private readonly turn: WriteTurn,
     private readonly ports: ReplicationPorts | undefined,
     private readonly settings: CommitterSettings,
-  ) {}
+  ) {
+    this.control = new TransactionControl(db);
+  }
 
   /** Transactions that wait. */
   get waiting(): number {
@@ -130,11 +134,11 @@ export class Committer {
     let finish: (() => Promise<void>) | undefined;
     try {
       await this.begin();
-      const group = new CommitGroup(this.db, this.runner, this.ports, this.habits);
+      const group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
       await this.admit(group);
       finish = await this.commit(group);
     } catch (error) {
-      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      this.control.rollback();
       this.ports?.capture.invalidate();
       this.queue.shift()?.member.reject(error);
     } finally {
@@ -148,7 +152,7 @@ export class Committer {
     const deadline = performance.now() + this.settings.busyTimeout;
     for (;;) {
       try {
-        this.db.exec('BEGIN IMMEDIATE');
+        this.control.begin();
         break;
       } catch (error) {
         if (!isBusy(error) || performance.now() >= deadline) throw error;
@@ -192,21 +196,21 @@ export class Committer {
       group.resolveAll();
       return undefined;
     }
-    if (this.db.inTransaction) this.db.exec('ROLLBACK');
+    this.control.rollback();
     ports.capture.invalidate();
     return () => this.followStream(group, ports);
   }
 
   private commitPlain(group: CommitGroup): void {
-    if (!this.db.inTransaction) {
+    if (!this.control.inTransaction) {
       group.resolveAll();
       return;
     }
     try {
-      this.db.exec('COMMIT');
+      this.control.commit();
       group.resolveAll();
     } catch (error) {
-      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      this.control.rollback();
       group.rejectAll(error);
     }
   }
@@ -223,7 +227,7 @@ export class Committer {
     const last = group.lastMessage;
     position.published = Math.max(position.published, last.sequence);
     if (ports.feed === undefined) {
-      this.db.exec('COMMIT');
+      this.control.commit();
       return true;
     }
     const cursor = {
@@ -236,10 +240,10 @@ export class Committer {
     try {
       for (const id of group.messageIds) position.seen.add(id.origin, id.n);
       ports.cursorWriter.write(cursor, position.seen);
-      this.db.exec('COMMIT');
+      this.control.commit();
     } catch {
       // The messages are stored, so the stream will bring them; only what memory says of this attempt has to go.
-      if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      this.control.rollback();
       position.seen = readSeen(this.db);
       return false;
     }

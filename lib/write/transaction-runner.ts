@@ -35,6 +35,8 @@ export interface TransactionEffects {
 export interface RunnerSettings {
   /** Inserts whose id SQLite chose are ordered. */
   readonly orderGeneratedIds: boolean;
+  /** Every transaction is ordered: `concurrency=serializable`. */
+  readonly orderAll: boolean;
   readonly replicateDDL: boolean;
 }
 
@@ -139,7 +141,7 @@ export class TransactionRunner {
       pieces: this.pieces,
       sequences,
       timestampNs: this.timestampNs,
-      ordered: this.ordered,
+      ordered: this.ordered || this.settings.orderAll,
       inexact: this.isInexact(schema),
     };
   }

@@ -31,6 +31,8 @@ export function connectOptions(access: NatsAccess): ConnectionOptions {
     servers: urls.map((url) => url.host),
     name: access.name,
     maxReconnectAttempts: -1,
+    // Else the second refused login in a row ends the connection for good: a server that reads its users late, say.
+    ignoreAuthErrorAbort: true,
     reconnectTimeWait: 250,
     reconnectJitter: 100,
     timeout: 5_000,

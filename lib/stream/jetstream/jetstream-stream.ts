@@ -29,10 +29,12 @@ export interface JetStreamSettings {
 }
 
 /** Messages asked for ahead of their use. */
-const PREFETCH = 500;
+const PREFETCH = 128;
 /** Room that headers and envelope may take beside a payload. */
 const HEADER_ROOM = 4_096;
-const NOT_FOUND = 404;
+/** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
+const NO_MESSAGE_FOUND = 10_037;
+const STREAM_NOT_FOUND = 10_059;
 
 interface Session {
   readonly nc: NatsConnection;
@@ -48,6 +50,8 @@ export class JetStreamStream implements ReplicationStream {
   private session: Session | undefined;
   private connected = false;
   private replicas = 1;
+  /** Ends the deliveries that go on. */
+  private readonly endings = new Set<() => void>();
 
   constructor(private readonly settings: JetStreamSettings) {
     this.description = `${describeServers(settings.access.servers)}, subject '${settings.subject}'`;
@@ -68,9 +72,7 @@ export class JetStreamStream implements ReplicationStream {
   async open(): Promise<StreamState> {
     const { settings } = this;
     try {
-      const nc = await connect(connectOptions(settings.access));
-      const js = nc.jetstream();
-      const session = { nc, js, jsm: await nc.jetstreamManager(), acks: new AckChannel(nc, settings.subject) };
+      const session = await connectSession(settings);
       this.session = session;
       this.connected = true;
       void this.watch(session);
@@ -94,12 +96,14 @@ export class JetStreamStream implements ReplicationStream {
       });
       return message.seq;
     } catch (error) {
-      if (isNotFound(error)) return 0;
+      if (isApiError(error, NO_MESSAGE_FOUND)) return 0;
       throw error;
     }
   }
 
   async messageAt(sequence: number): Promise<IncomingMessage | undefined> {
+    // The server takes 0 for a malformed request.
+    if (sequence < 1) return undefined;
     try {
       const message = await this.current().jsm.streams.getMessage(this.settings.stream, { seq: sequence });
       if (message.subject !== this.settings.subject) return undefined;
@@ -112,7 +116,7 @@ export class JetStreamStream implements ReplicationStream {
         time: String(message.time.getTime()),
       };
     } catch (error) {
-      if (isNotFound(error)) return undefined;
+      if (isApiError(error, NO_MESSAGE_FOUND)) return undefined;
       throw error;
     }
   }
@@ -144,10 +148,17 @@ export class JetStreamStream implements ReplicationStream {
     });
     const messages = await consumer.consume({ max_messages: PREFETCH, expires: 5_000, idle_heartbeat: 1_000 });
     void this.watchConsumer(messages);
-    const delivery = this.deliver(messages, handler);
+    const ending = new AbortController();
+    const end = (): void => {
+      this.endings.delete(end);
+      ending.abort();
+      messages.stop();
+    };
+    this.endings.add(end);
+    const delivery = this.deliver(messages, handler, ending.signal);
     return {
       stop: async () => {
-        messages.stop();
+        end();
         await delivery;
       },
     };
@@ -157,6 +168,8 @@ export class JetStreamStream implements ReplicationStream {
     const { session } = this;
     this.session = undefined;
     this.connected = false;
+    // The client would go on to look for their heartbeats.
+    for (const end of this.endings) end();
     session?.acks.close();
     await session?.nc.close();
   }
@@ -166,9 +179,11 @@ export class JetStreamStream implements ReplicationStream {
     return this.session;
   }
 
-  private async deliver(messages: ConsumerMessages, handler: MessageHandler): Promise<void> {
+  private async deliver(messages: ConsumerMessages, handler: MessageHandler, ending: AbortSignal): Promise<void> {
     try {
       for await (const message of messages) {
+        // The client goes on to hand over what it has fetched ahead.
+        if (ending.aborted) return;
         const held = handler(incoming(message));
         if (held !== undefined) await held;
       }
@@ -260,25 +275,46 @@ export class JetStreamStream implements ReplicationStream {
   }
 }
 
+async function connectSession({ access, subject }: JetStreamSettings): Promise<Session> {
+  const nc = await connect(connectOptions(access));
+  try {
+    return { nc, js: nc.jetstream(), jsm: await nc.jetstreamManager(), acks: new AckChannel(nc, subject) };
+  } catch (error) {
+    // It would reconnect for ever, with nobody left to close it.
+    await nc.close();
+    throw error;
+  }
+}
+
 async function find(jsm: JetStreamManager, stream: string): Promise<StreamInfo | undefined> {
   try {
     return await jsm.streams.info(stream);
   } catch (error) {
-    if (isNotFound(error)) return undefined;
+    if (isApiError(error, STREAM_NOT_FOUND)) return undefined;
     throw error;
   }
 }
 
 function incoming(message: JsMsg): IncomingMessage {
-  const { headers, info } = message;
+  const { headers } = message;
   return {
     sequence: message.seq,
     data: message.data,
     id: headerOf(headers, 'Nats-Msg-Id'),
     version: headerOf(headers, 'HA-Version'),
     chunk: headerOf(headers, 'HA-Chunk'),
-    time: String(Math.floor(info.timestampNanos / 1e6)),
+    time: millisecondsOf(message),
   };
+}
+
+/**
+ * When a message was stored, cut out of its acknowledgement subject: as the client's number the nanoseconds have lost
+ * their last digits, and may be rounded into the next millisecond.
+ */
+function millisecondsOf(message: JsMsg): string {
+  const { reply } = message as JsMsg & { readonly reply: string };
+  const tokens = reply.split('.');
+  return (tokens[tokens.length === 9 ? 7 : 9] ?? '').slice(0, -6);
 }
 
 function headerOf(headers: JsMsg['headers'], name: string): string | undefined {
@@ -295,10 +331,8 @@ function stateOf(info: StreamInfo): StreamState {
   };
 }
 
-function isNotFound(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const api = (error as { api_error?: { code?: number } }).api_error;
-  return api?.code === NOT_FOUND || /not found|no message found/i.test(error.message);
+function isApiError(error: unknown, code: number): boolean {
+  return error instanceof Error && (error as { api_error?: { err_code?: number } }).api_error?.err_code === code;
 }
 
 /** True where a subject pattern matches a subject: https://docs.nats.io/nats-concepts/subjects */

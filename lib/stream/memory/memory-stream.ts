@@ -1,0 +1,249 @@
+import { WIRE_VERSION } from '../../changeset/codec.js';
+import { HAError } from '../../common/ha-error.js';
+import { StreamRefusal, StreamTimeout, StreamUnavailable } from '../replication-stream.js';
+import type {
+  IncomingMessage,
+  MessageHandler,
+  OutgoingMessage,
+  PublishReceipt,
+  ReplicationStream,
+  StartPoint,
+  StreamState,
+  StreamStatus,
+  StreamSubscription,
+} from '../replication-stream.js';
+import type { MemoryBroker } from './memory-broker.js';
+import type { MemoryLog, StoredMessage } from './memory-log.js';
+import { MemorySubscription } from './memory-subscription.js';
+
+/** One node's place at a broker. */
+export interface MemoryStreamSettings {
+  readonly broker: MemoryBroker;
+  readonly stream: string;
+  /** `<stream>` or `<stream>.<name>`. */
+  readonly subject: string;
+  /** Bytes. Default 1 MiB. */
+  readonly maxPayload?: number;
+  /** Replicas of the stream, should this be the node that makes it. Default 1. */
+  readonly replicas?: number;
+  /** True leaves it to {@link MemoryStream.deliver} when messages arrive. Default false: they arrive by themselves. */
+  readonly manual?: boolean;
+}
+
+interface PendingAck {
+  readonly reject: (error: Error) => void;
+}
+
+/**
+ * The replication stream on a {@link MemoryBroker}, with the faults that a network has: a connection that comes and goes,
+ * acknowledgements that are lost, messages that never arrive, refusals.
+ */
+export class MemoryStream implements ReplicationStream {
+  onStatus: (status: StreamStatus) => void = () => undefined;
+  readonly maxPayload: number;
+  readonly description: string;
+  private readonly broker: MemoryBroker;
+  private readonly pending = new Set<PendingAck>();
+  private readonly subscriptions = new Set<MemorySubscription>();
+  private readonly faults = { refuse: 0, drop: 0, loseAck: 0 };
+  private reachable = true;
+  private opened = false;
+  private replicas: number;
+  private unlisten: () => void = () => undefined;
+
+  constructor(private readonly settings: MemoryStreamSettings) {
+    this.broker = settings.broker;
+    this.maxPayload = settings.maxPayload ?? 1_048_576;
+    this.replicas = settings.replicas ?? 1;
+    this.description = `memory, subject '${settings.subject}'`;
+  }
+
+  get isConnected(): boolean {
+    return this.opened && this.reachable;
+  }
+
+  get ordering(): 'chained' | 'single' {
+    return this.replicas === 1 ? 'chained' : 'single';
+  }
+
+  async open(): Promise<StreamState> {
+    const { stream, subject } = this.settings;
+    if (!this.reachable) {
+      throw new HAError('HA_STREAM_CONNECT', `${this.description} cannot be reached. Call connect() first.`, {
+        retryable: true,
+      });
+    }
+    if (subject !== stream && !subject.startsWith(`${stream}.`)) {
+      throw new HAError(
+        'HA_STREAM_CONFIG',
+        `The stream '${stream}' listens to ${stream}, ${stream}.>, but not to '${subject}'. Choose another subject.`,
+      );
+    }
+    const state = this.broker.ensure(stream, this.replicas).state();
+    this.replicas = state.replicas;
+    this.unlisten();
+    this.unlisten = this.broker.onChange(() => this.wake());
+    this.opened = true;
+    return state;
+  }
+
+  async state(): Promise<StreamState> {
+    return this.log().state();
+  }
+
+  async lastSubjectSequence(): Promise<number> {
+    return this.log().lastOn(this.settings.subject);
+  }
+
+  async messageAt(sequence: number): Promise<IncomingMessage | undefined> {
+    const message = this.log().at(sequence);
+    return message?.subject === this.settings.subject ? incoming(message) : undefined;
+  }
+
+  async startPosition(point: StartPoint): Promise<number> {
+    return this.log().startPosition(this.settings.subject, point);
+  }
+
+  /** Stores now and answers later. There is no clock: what a network would let time out fails at once. */
+  publish(message: OutgoingMessage): Promise<PublishReceipt> {
+    if (!this.isConnected) return Promise.reject(this.unavailable());
+    return new Promise((resolve, reject) => {
+      const answer = this.attempt(message);
+      const waiting = { reject };
+      this.pending.add(waiting);
+      this.broker.defer(() => {
+        if (!this.pending.delete(waiting)) return;
+        if (answer instanceof Error) reject(answer);
+        else resolve(answer);
+      });
+    });
+  }
+
+  async consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
+    this.log();
+    const source = {
+      next: (after: number) => this.next(after),
+      failed: (error: Error) => this.onStatus({ type: 'error', error }),
+    };
+    const subscription = new MemorySubscription(source, afterSequence, handler);
+    this.subscriptions.add(subscription);
+    this.wake();
+    return {
+      stop: () => {
+        this.subscriptions.delete(subscription);
+        return subscription.stop();
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    this.opened = false;
+    this.unlisten();
+    for (const subscription of this.subscriptions) void subscription.stop();
+    this.subscriptions.clear();
+    this.failPending('the connection was closed');
+  }
+
+  /** Cuts the connection: pending acknowledgements time out, deliveries pause. */
+  disconnect(): void {
+    if (!this.reachable) return;
+    this.reachable = false;
+    if (!this.opened) return;
+    this.failPending('the connection was lost');
+    this.onStatus({ type: 'disconnected' });
+  }
+
+  /** Restores the connection: deliveries go on where they stopped. */
+  connect(): void {
+    if (this.reachable) return;
+    this.reachable = true;
+    if (!this.opened) return;
+    this.onStatus({ type: 'connected' });
+    this.wake();
+  }
+
+  /** The next `count` publishes reach the stream, but their answers are lost: they end with `StreamTimeout`. */
+  loseAcks(count: number): void {
+    this.faults.loseAck = count;
+  }
+
+  /** The next `count` publishes are lost on the way and never stored: they end with `StreamTimeout`. */
+  dropNext(count: number): void {
+    this.faults.drop = count;
+  }
+
+  /** The next `count` publishes are refused, whatever they expect. */
+  refuseNext(count: number): void {
+    this.faults.refuse = count;
+  }
+
+  /**
+   * Lets up to `count` messages arrive at each subscription, and waits for their handlers. For streams that are `manual`:
+   * at others all arrive by themselves.
+   *
+   * @returns How many arrived.
+   */
+  async deliver(count = Number.POSITIVE_INFINITY): Promise<number> {
+    const counts = await Promise.all([...this.subscriptions].map((subscription) => subscription.deliver(count)));
+    if (Number.isFinite(count)) this.wake();
+    return counts.reduce((sum, one) => sum + one, 0);
+  }
+
+  private attempt(message: OutgoingMessage): PublishReceipt | Error {
+    if (message.data.length > this.maxPayload) return new StreamUnavailable('maximum payload exceeded');
+    if (this.take('drop')) return new StreamTimeout('the message was lost');
+    try {
+      const log = this.log();
+      if (this.take('refuse')) {
+        const last = log.lastOn(this.settings.subject);
+        return new StreamRefusal(`wrong last sequence: ${last}`, last);
+      }
+      if (message.expect?.lastMessageId !== undefined && log.replicas > 1) {
+        // nats-server 2.15 takes it, and one refusal then stops the replicas for good.
+        return new TypeError('Only a stream of one replica may be sent an expected message id.');
+      }
+      const receipt = log.publish(this.settings.subject, message, WIRE_VERSION);
+      if (!receipt.duplicate) this.broker.changed();
+      return this.take('loseAck') ? new StreamTimeout('the acknowledgement was lost') : receipt;
+    } catch (error) {
+      return error instanceof Error ? error : new StreamUnavailable(String(error));
+    }
+  }
+
+  private take(fault: keyof MemoryStream['faults']): boolean {
+    if (this.faults[fault] <= 0) return false;
+    this.faults[fault]--;
+    return true;
+  }
+
+  private next(after: number): IncomingMessage | undefined {
+    if (!this.isConnected) return undefined;
+    const message = this.broker.log(this.settings.stream)?.next(this.settings.subject, after);
+    return message === undefined ? undefined : incoming(message);
+  }
+
+  private wake(): void {
+    if (this.settings.manual === true || this.subscriptions.size === 0) return;
+    this.broker.defer(() => void this.deliver());
+  }
+
+  private log(): MemoryLog {
+    const log = this.broker.log(this.settings.stream);
+    if (!this.isConnected || log === undefined) throw this.unavailable();
+    return log;
+  }
+
+  private unavailable(): StreamUnavailable {
+    return new StreamUnavailable(`not connected to ${this.description}`);
+  }
+
+  private failPending(reason: string): void {
+    for (const { reject } of this.pending) reject(new StreamTimeout(reason));
+    this.pending.clear();
+  }
+}
+
+function incoming(message: StoredMessage): IncomingMessage {
+  const { sequence, data, id, version, chunk, time } = message;
+  return { sequence, data, id, version, chunk, time };
+}

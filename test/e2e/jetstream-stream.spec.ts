@@ -1,0 +1,178 @@
+import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { nanos } from 'nats';
+import { findNatsServer } from '../../lib/stream/embedded/binary.js';
+import { EmbeddedNatsServer } from '../../lib/stream/embedded/server.js';
+import { JetStreamStream } from '../../lib/stream/jetstream/jetstream-stream.js';
+import type { JetStreamSettings } from '../../lib/stream/jetstream/jetstream-stream.js';
+import { JetStreamBackend, until } from './stream-backends.js';
+
+// What only a real server shows: streams that others made, failing connections, credentials.
+const backend = new JetStreamBackend();
+const opened: JetStreamStream[] = [];
+const children: ChildProcess[] = [];
+let warnings: string[];
+
+beforeAll(() => backend.start());
+afterAll(() => backend.end());
+beforeEach(() => {
+  warnings = [];
+});
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((stream) => stream.close()));
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+});
+
+function make(settings: Partial<JetStreamSettings> = {}): JetStreamStream {
+  const stream = new JetStreamStream({
+    access: { servers: [backend.url], name: 'test' },
+    stream: 'made',
+    subject: 'made.a',
+    replicas: 1,
+    maxAge: undefined,
+    warn: (message) => void warnings.push(message),
+    ...settings,
+  });
+  opened.push(stream);
+  return stream;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
+describe('a stream that exists', () => {
+  it('is made as go-ha makes it', async () => {
+    await make({ stream: 'fresh', subject: 'fresh.a', maxAge: 60_000 }).open();
+    const { config } = await (await backend.connection.jetstreamManager()).streams.info('fresh');
+    expect(config).toMatchObject({
+      subjects: ['fresh', 'fresh.>'],
+      storage: 'file',
+      retention: 'limits',
+      discard: 'old',
+      num_replicas: 1,
+      max_age: nanos(60_000),
+      duplicate_window: nanos(60_000),
+    });
+    expect(warnings).toEqual([]);
+  });
+
+  it('is left as it is where replicas and age differ, and both values are told', async () => {
+    const manager = await backend.connection.jetstreamManager();
+    await manager.streams.add({ name: 'other', subjects: ['other.>'], max_age: nanos(3_600_000) });
+    const before = (await manager.streams.info('other')).config;
+    const stream = make({ stream: 'other', subject: 'other.a', replicas: 3, maxAge: 60_000 });
+    expect(await stream.open()).toMatchObject({ replicas: 1 });
+    expect(stream.ordering).toBe('chained');
+    expect(warnings).toHaveLength(2);
+    expect(warnings[0]).toMatch(/'other' has 1 replicas.*replicas says 3/);
+    expect(warnings[1]).toMatch(/'other'.*3600 s.*streamMaxAge says 60 s/);
+    expect((await manager.streams.info('other')).config).toEqual(before);
+  });
+
+  it.each([
+    ['made.>', 'made.a'],
+    ['made.*', 'made.a'],
+    ['made.a', 'made.a'],
+    ['made', 'made'],
+  ])('that listens to %s takes %s', async (pattern, subject) => {
+    await withStream(pattern, async () => {
+      await expect(make({ subject }).open()).resolves.toMatchObject({ lastSequence: 0 });
+    });
+  });
+
+  it.each([
+    ['made.>', 'made'],
+    ['made.*', 'made.a.b'],
+    ['made.*', 'made'],
+    ['made.b', 'made.a'],
+    ['made.a.>', 'made.a'],
+  ])('that listens to %s does not take %s', async (pattern, subject) => {
+    await withStream(pattern, async () => {
+      await expect(make({ subject }).open()).rejects.toMatchObject({
+        code: 'HA_STREAM_CONFIG',
+        message: expect.stringContaining(pattern),
+      });
+    });
+  });
+
+  async function withStream(pattern: string, run: () => Promise<void>): Promise<void> {
+    const manager = await backend.connection.jetstreamManager();
+    await manager.streams.add({ name: 'made', subjects: [pattern] });
+    try {
+      await run();
+    } finally {
+      await manager.streams.delete('made');
+    }
+  }
+
+  it('is not taken for one without messages when it is gone', async () => {
+    const stream = make({ stream: 'gone', subject: 'gone.a' });
+    await stream.open();
+    await stream.publish({ id: '1', data: Buffer.from('x') }, 5_000);
+    await (await backend.connection.jetstreamManager()).streams.delete('gone');
+    await expect(stream.lastSubjectSequence()).rejects.toThrow(/stream not found/);
+    await expect(stream.messageAt(1)).rejects.toThrow(/stream not found/);
+  });
+});
+
+describe('a connection', () => {
+  it('that fails is told with the address, without credentials', async () => {
+    const port = await freePort();
+    const stream = make({ access: { servers: [`nats://alice:s3cret@127.0.0.1:${port}`], name: 'test' } });
+    const error: unknown = await stream.open().catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'HA_STREAM_CONNECT', retryable: true });
+    expect((error as Error).message).toContain(`127.0.0.1:${port}`);
+    for (const secret of ['alice', 's3cret']) {
+      expect(`${(error as Error).message} ${stream.description}`).not.toContain(secret);
+    }
+  });
+
+  it('to a server without JetStream is closed again', async () => {
+    const [port, monitor] = [await freePort(), await freePort()];
+    const { path } = await findNatsServer();
+    children.push(spawn(path, ['-a', '127.0.0.1', '-p', String(port), '-m', String(monitor)], { stdio: 'ignore' }));
+    const connections = async (): Promise<number> => {
+      const answer = await fetch(`http://127.0.0.1:${monitor}/connz`);
+      return ((await answer.json()) as { num_connections: number }).num_connections;
+    };
+    await until(() => connections().then(Number.isInteger, () => false));
+    const stream = make({ access: { servers: [`127.0.0.1:${port}`], name: 'test' } });
+    await expect(stream.open()).rejects.toMatchObject({ code: 'HA_STREAM_CONNECT' });
+    await until(async () => (await connections()) === 0);
+  });
+
+  it('takes user and password from the URL or the settings, and survives a restart with them', async () => {
+    const storeDir = await mkdtemp(join(tmpdir(), 'stream-login-'));
+    const login = { user: 'us@r', pass: 'p:/ss' };
+    const server = await EmbeddedNatsServer.acquire({ port: 0, storeDir, ...login });
+    try {
+      const host = server.url.slice('nats://'.length);
+      const url = `nats://us%40r:p%3A%2Fss@${host}`;
+      const stream = make({ access: { servers: [url], name: 'test' } });
+      await stream.open();
+      await make({ access: { servers: [server.url], name: 'test', ...login } }).open();
+      for (const servers of [[server.url], [`nats://us%40r:wrong@${host}`]]) {
+        const refused = make({ access: { servers, name: 'test' } }).open();
+        await expect(refused).rejects.toMatchObject({ code: 'HA_STREAM_CONNECT' });
+      }
+      process.kill(server.pid, 'SIGKILL');
+      await until(() => !stream.isConnected);
+      await until(() => stream.isConnected);
+      await expect(stream.publish({ id: '1', data: Buffer.from('x') }, 5_000)).resolves.toMatchObject({ sequence: 1 });
+      await Promise.all(opened.splice(0).map((one) => one.close()));
+    } finally {
+      await server.release();
+      await rm(storeDir, { recursive: true, force: true });
+    }
+  });
+});
