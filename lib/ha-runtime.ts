@@ -23,6 +23,7 @@ import { establishCursor } from './subscribe/establish-cursor.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
+import { HoldGate } from './write/hold-gate.js';
 import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
@@ -183,6 +184,7 @@ export class HARuntime implements DatabaseLifecycle {
     const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
     const position = new Position(cursor, readSeen(connections.applier));
     this.replication = { stream, position };
+    const hold = new HoldGate(options.name);
     this.publisher.attach(stream, new MessageEncoder(newOrigin(), this.messageOrigin()));
     if (!options.disableSubscriber) {
       await this.subscriber.start({
@@ -193,6 +195,7 @@ export class HARuntime implements DatabaseLifecycle {
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
         emit: (event) => this.emit(event),
+        observe: (node, commands) => hold.observe(node, commands),
       });
     }
     return {
@@ -204,6 +207,11 @@ export class HARuntime implements DatabaseLifecycle {
       }),
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
+      hold,
+      applied: (sequence, changes) => {
+        if (!this.events.observed) return;
+        this.events.next({ type: 'applied', sequence: BigInt(sequence), node: options.name, changes });
+      },
     };
   }
 

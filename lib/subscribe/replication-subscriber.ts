@@ -24,6 +24,8 @@ export interface SubscriberPorts {
   readonly position: Position;
   readonly cursorWriter: CursorWriter;
   readonly emit: EventSink;
+  /** Sees the node and the CUSTOM commands of every message, in stream order. */
+  readonly observe: (node: string, commands: readonly string[]) => void;
 }
 
 /** A batch is cut after this time, ms: the event loop must breathe while a long backlog is applied. */
@@ -228,7 +230,7 @@ export class ReplicationSubscriber {
 
   private *applyOne({ message, changeSet }: Decoded, notices: (() => void)[]): Generator<void, void> {
     if (changeSet === undefined) return;
-    const { applier, emit } = this.ports;
+    const { applier, emit, observe } = this.ports;
     const { node } = changeSet;
     const sequence = BigInt(message.sequence);
     const place = { sequence: message.sequence, foreign: message.version === undefined };
@@ -236,7 +238,11 @@ export class ReplicationSubscriber {
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });
-    notices.push(() => emit({ type: 'applied', sequence, node, changes: changeSet.changes.length }));
+    const commands = changeSet.changes.flatMap((change) => (change.operation === 'CUSTOM' ? [change.command] : []));
+    notices.push(() => {
+      observe(node, commands);
+      emit({ type: 'applied', sequence, node, changes: changeSet.changes.length });
+    });
   }
 
   private recordSkipped(message: IncomingMessage, node: string, index: number, change: Change, reason: string): string {

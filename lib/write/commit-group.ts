@@ -26,6 +26,8 @@ export interface PublishedMember {
   readonly ids: readonly { readonly origin: string; readonly n: number }[];
   readonly ordered: boolean;
   readonly inexact: boolean;
+  /** How many changes it sent. */
+  readonly changes: number;
   outcomes: readonly PublishOutcome[];
   /** A later message of this node was stored: so this one is in the stream in front of it, or never will be. */
   followedByStored: boolean;
@@ -149,6 +151,14 @@ export class CommitGroup {
     }
   }
 
+  /** Tells of every transaction that this commit put into its place. */
+  announce(applied: (sequence: number, changes: number) => void): void {
+    for (const member of this.published) {
+      const outcome = member.result();
+      if (outcome.kind === 'stored') applied(outcome.sequence, member.changes);
+    }
+  }
+
   resolveAll(): void {
     this.resolveNoops();
     for (const member of this.published) {
@@ -250,6 +260,7 @@ export class CommitGroup {
       ids,
       ordered: effects.ordered || queued.member.serializable,
       inexact: effects.inexact,
+      changes: effects.changes,
       outcomes: [],
       followedByStored: false,
       result: () => combine(member.outcomes),

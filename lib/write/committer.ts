@@ -11,6 +11,8 @@ import type { WriteTurn } from '../sqlite/write-turn.js';
 import { CommitGroup } from './commit-group.js';
 import type { PublishedMember } from './commit-group.js';
 import { Habits } from './habits.js';
+import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
+import type { HoldGate } from './hold-gate.js';
 import type { Member, QueuedMember } from './member.js';
 import type { TransactionRunner } from './transaction-runner.js';
 
@@ -22,6 +24,9 @@ export interface ReplicationPorts {
   readonly cursorWriter: CursorWriter;
   /** What the stream has delivered; undefined where this node does not follow the stream. */
   readonly feed: DeliveredFeed | undefined;
+  readonly hold: HoldGate;
+  /** Called for each transaction of this node that was committed at its place, without coming back from the stream. */
+  readonly applied: (sequence: number, changes: number) => void;
 }
 
 /** Messages that the stream has delivered and that are not applied yet. */
@@ -47,7 +52,9 @@ const GROUP_BYTES = 4 * 1024 * 1024;
 const MEMBERS_PER_STEP = 16;
 const MAX_ATTEMPTS = 64;
 const BACK_OFF_MS = 20;
-const MAX_BACK_OFF_MS = 320;
+const MAX_BACK_OFF_MS = 80;
+/** How long a pause to ask for, ms, for each attempt so far. */
+const HOLD_MS = 10;
 
 /**
  * The write path: one queue, one loop.
@@ -67,7 +74,8 @@ export class Committer {
   private readonly queue: QueuedMember[] = [];
   private readonly habits = new Habits();
   private running: Promise<void> | undefined;
-  private refusals = 0;
+  /** Members that were refused and wait for their next attempt. */
+  private parked = 0;
   private closed: HAError | undefined;
   private readonly control: TransactionControl;
 
@@ -92,7 +100,7 @@ export class Committer {
       return;
     }
     this.queue.push({ member, attempt: 0, tried: [] });
-    this.running ??= Promise.resolve().then(() => this.loop());
+    this.kick();
   }
 
   /** Runs something on the writer outside any transaction: VACUUM, checkpoints. */
@@ -108,7 +116,10 @@ export class Committer {
   /** Refuses new transactions, and resolves when those that wait are done. */
   async close(reason: HAError): Promise<void> {
     this.closed = reason;
-    await this.running;
+    while (this.running !== undefined || this.parked > 0) {
+      await this.running;
+      if (this.parked > 0) await sleep(5);
+    }
   }
 
   /** Takes transactions again after {@link close}. */
@@ -119,14 +130,18 @@ export class Committer {
   private async loop(): Promise<void> {
     try {
       while (this.queue.length > 0) {
+        await this.ports?.hold.pass();
         await this.runGroup();
-        if (this.refusals > 0) await sleep(backOff(this.refusals));
-        else await immediate();
+        await immediate();
       }
     } finally {
       this.running = undefined;
-      if (this.queue.length > 0) this.running = Promise.resolve().then(() => this.loop());
+      this.kick();
     }
+  }
+
+  private kick(): void {
+    if (this.queue.length > 0) this.running ??= Promise.resolve().then(() => this.loop());
   }
 
   private async runGroup(): Promise<void> {
@@ -192,7 +207,7 @@ export class Committer {
     const deadline = this.publishDeadline(group);
     await group.settle(deadline);
     if (group.isStored && (await group.standsAtItsPlace(deadline)) && this.tryCommit(group, ports)) {
-      this.refusals = 0;
+      if (ports.feed !== undefined) group.announce(ports.applied);
       group.resolveAll();
       return undefined;
     }
@@ -310,9 +325,8 @@ export class Committer {
     member.queued.member.reject(publishUnknown(error, member.ids));
   }
 
-  /** Catches up with the stream, and puts the members in front of the queue. */
+  /** Catches up with the stream, and puts the members in front of the queue after a while. */
   private async runAgain(members: QueuedMember[], ports: ReplicationPorts): Promise<void> {
-    this.refusals++;
     try {
       await this.catchUp(ports);
     } catch (error) {
@@ -326,7 +340,38 @@ export class Committer {
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
       else again.push(queued);
     }
+    if (again.length === 0) return;
+    const attempts = Math.max(...again.map(({ attempt }) => attempt));
+    if (attempts <= REFUSALS_BEFORE_HOLD) {
+      await this.park(again, backOff(attempts));
+      return;
+    }
+    await this.askForHold(ports, attempts);
     this.queue.unshift(...again);
+  }
+
+  /** Others go on meanwhile. */
+  private async park(members: QueuedMember[], ms: number): Promise<void> {
+    if (this.queue.length === 0) {
+      await sleep(ms);
+      this.queue.unshift(...members);
+      return;
+    }
+    this.parked++;
+    setTimeout(() => {
+      this.parked--;
+      this.queue.unshift(...members);
+      this.kick();
+    }, ms);
+  }
+
+  /** Asks the other nodes for a pause, and waits until the stream has it: from there on the way is free. */
+  private async askForHold(ports: ReplicationPorts, attempts: number): Promise<void> {
+    const group = ports.publisher.group(undefined);
+    group.add(ports.publisher.customMessage(ports.hold.request(HOLD_MS * attempts)));
+    const [outcome] = await group.settle(performance.now() + this.settings.publisherTimeout);
+    if (outcome?.kind !== 'stored') return;
+    await ports.position.waitFor(outcome.sequence, { timeout: this.settings.publisherTimeout }).catch(() => undefined);
   }
 
   private async catchUp(ports: ReplicationPorts): Promise<void> {

@@ -24,6 +24,8 @@ export type CallMethod = 'run' | 'get' | 'all' | 'exec';
 /** What a finished transaction has to tell the other nodes. */
 export interface TransactionEffects {
   readonly pieces: readonly Buffer[];
+  /** Number of changes in them. */
+  readonly changes: number;
   readonly sequences: readonly SequenceChange[];
   readonly timestampNs: bigint;
   /** It may only be stored where nobody wrote in between: DDL, virtual tables, ids that SQLite chose. */
@@ -49,6 +51,7 @@ export class TransactionRunner {
   private readonly recursiveTriggers: boolean;
   private readonly foreignKeys: boolean;
   private pieces: Buffer[] = [];
+  private changes = 0;
   private tables = new Set<TableInfo>();
   private ordered = false;
   private replaces = false;
@@ -71,6 +74,7 @@ export class TransactionRunner {
   /** Starts a transaction's record. */
   start(): void {
     this.pieces = [];
+    this.changes = 0;
     this.tables.clear();
     this.ordered = false;
     this.replaces = false;
@@ -139,6 +143,7 @@ export class TransactionRunner {
     if (this.foreignKeys && schema.deferredForeignKeys) findDeferredViolation(this.db, schema, this.tables);
     return {
       pieces: this.pieces,
+      changes: this.changes,
       sequences,
       timestampNs: this.timestampNs,
       ordered: this.ordered || this.settings.orderAll,
@@ -241,12 +246,14 @@ export class TransactionRunner {
     const rows = this.capture?.drain(this.timestampNs);
     if (rows === undefined) return;
     this.pieces.push(...rows.pieces);
+    this.changes += rows.rows;
     for (const table of rows.tables) this.tables.add(table);
     if (rows.generatedIds && this.settings.orderGeneratedIds) this.ordered = true;
   }
 
   private push(change: string): void {
     this.pieces.push(Buffer.from(change));
+    this.changes++;
     this.ordered = true;
   }
 
