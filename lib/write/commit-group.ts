@@ -100,11 +100,15 @@ export class CommitGroup {
     }
   }
 
-  /** True where every message is in the stream, the open transaction still stands, and its rows are exact. */
+  /**
+   * True where every message is in the stream, the open transaction still stands, and its rows are exact. Where nothing
+   * comes back from the stream, the rows of this node are the best there are.
+   */
   get isStored(): boolean {
+    const isFollowed = this.ports?.feed !== undefined;
     return (
       this.control.inTransaction &&
-      this.published.every((member) => member.result().kind === 'stored' && !member.inexact)
+      this.published.every((member) => member.result().kind === 'stored' && !(isFollowed && member.inexact))
     );
   }
 
