@@ -157,6 +157,7 @@ export class HARuntime implements DatabaseLifecycle {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
       orderAll: options.concurrency === 'serializable',
       replicateDDL: !options.disableDDLSync,
+      followsStream: !options.disableSubscriber,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,

@@ -1,3 +1,4 @@
+import { HAError } from '../common/ha-error.js';
 import { sqlChangeJson } from '../changeset/codec.js';
 import { InvalidText } from '../changeset/changeset.js';
 import type { SequenceChange, SqlValue } from '../changeset/changeset.js';
@@ -38,6 +39,8 @@ export interface RunnerSettings {
   /** Every transaction is ordered: `concurrency=serializable`. */
   readonly orderAll: boolean;
   readonly replicateDDL: boolean;
+  /** False on a node that only publishes: what is rolled back here never comes back. */
+  readonly followsStream: boolean;
 }
 
 /**
@@ -55,6 +58,11 @@ export class TransactionRunner {
   private timestampNs = 0n;
   /** True once the transaction changed the schema, or tried to. */
   touchedSchema = false;
+  /** True once the transaction did something that must not share the fate of others. */
+  isAlone = false;
+  /** True once it tried that behind others: nothing of it was done, and it has to run again in a group of its own. */
+  isMisplaced = false;
+  private behindOthers = false;
 
   constructor(
     private readonly db: Connection,
@@ -68,8 +76,11 @@ export class TransactionRunner {
     this.foreignKeys = db.pragma('foreign_keys', { simple: true }) === 1;
   }
 
-  /** Starts a transaction's record. */
-  start(): void {
+  /** Starts a transaction's record; `behindOthers` where it shares a SQLite transaction with earlier ones. */
+  start(behindOthers: boolean): void {
+    this.behindOthers = behindOthers;
+    this.isAlone = false;
+    this.isMisplaced = false;
     this.pieces = [];
     this.tables.clear();
     this.ordered = false;
@@ -83,7 +94,10 @@ export class TransactionRunner {
   call(method: CallMethod, sql: string, params?: HAParameters, shape: RowShape = PLAIN_SHAPE): unknown {
     const info = this.infos.of(sql);
     refuseControl(info);
-    if (this.capture !== undefined) refuseOwnTables(info);
+    if (this.capture !== undefined) {
+      refuseOwnTables(info);
+      this.keepApart(info, this.capture);
+    }
     switch (info.kind) {
       case 'insert':
       case 'update':
@@ -156,6 +170,22 @@ export class TransactionRunner {
     return (this.foreignKeys && schema.foreignKeyActions) || this.touches((table) => table.bag);
   }
 
+  /**
+   * A change of the schema that is not replicated would be lost with a group that is rolled back; and where nothing comes
+   * back from the stream, OR ROLLBACK would take the writes of others with it.
+   */
+  private keepApart(info: StatementInfo, capture: Capture): void {
+    const { replicateDDL, followsStream } = this.settings;
+    const unseen = info.kind === 'ddl' && !info.temp && !replicateDDL;
+    const rollsBack =
+      !followsStream && (info.mentionsRollback || (info.target !== undefined && capture.schema.raiseRollback));
+    if (!unseen && !rollsBack) return;
+    this.isAlone = true;
+    if (!this.behindOthers) return;
+    this.isMisplaced = true;
+    throw new HAError('HA_CONFLICT', 'The transaction runs again, apart from others.', { retryable: true });
+  }
+
   private touches(test: (table: TableInfo) => boolean): boolean {
     for (const table of this.tables) if (test(table)) return true;
     return false;
@@ -207,7 +237,8 @@ export class TransactionRunner {
       capture.invalidate();
       const schema = capture.ensureInstalled();
       if (schemaVersion(this.db) === before) return result;
-      if (this.settings.replicateDDL) {
+      if (!this.settings.replicateDDL) this.ordered = true;
+      else {
         this.push(sqlChangeJson(made ? this.createdTable(info) : idempotentDDL(sql, info), [], this.timestampNs));
       }
       const table = made ? schema.tables.get(this.storedName(info)) : undefined;
