@@ -172,6 +172,7 @@ export class HARuntime implements DatabaseLifecycle {
       infos,
       position: ports?.position,
       readOnly: options.disablePublisher && !this.isStandalone,
+      publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
     this.events.next({ type: 'started' });
     return this.opened;

@@ -16,7 +16,13 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
-import { isReplicatedPragma, refuseControl, refuseOwnTables, refuseVirtualView } from './statement-info.js';
+import {
+  isReplicatedPragma,
+  refuseControl,
+  refuseOwnTables,
+  refuseUnfollowed,
+  refuseVirtualView,
+} from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 
 /** How a statement is called. `exec` runs whatever it is and returns nothing. */
@@ -227,6 +233,7 @@ export class TransactionRunner {
   ): unknown {
     const { capture } = this;
     if (capture === undefined) return this.callPlain(method, sql, params, shape);
+    if (this.settings.replicateDDL && !this.settings.followsStream) refuseUnfollowed(`${info.verb} of a schema object`);
     this.flush();
     this.touchedSchema = true;
     const before = schemaVersion(this.db);
