@@ -121,7 +121,7 @@ function closeUnlessReading(db: Connection | undefined): void {
   try {
     db?.close();
   } catch (error) {
-    if (!(error instanceof Error && /busy/.test(error.message))) throw error;
+    if (!/busy/.test(String(error))) throw error;
   }
 }
 
