@@ -118,7 +118,11 @@ export class RowApplier {
     const moves = plan.hasHiddenRowid && change.newRowid !== undefined && change.newRowid !== change.oldRowid;
     const to = moves && this.isFree(plan, change.newRowid ?? 0n) ? (change.newRowid ?? rowid) : rowid;
     return this.move(
-      () => this.statements.get(plan.updateByRowid(values)).run(to, ...bound(values), rowid).changes > 0,
+      () => {
+        const isMet = this.statements.get(plan.updateByRowid(values)).run(...bound(values), rowid).changes > 0;
+        if (isMet && to !== rowid) this.statements.get(plan.moveRowid()).run(to, rowid);
+        return isMet;
+      },
       { plan, values, to: () => to, select: (p) => p.selectByRowid(), remove: (p) => p.deleteByRowid(), at: [rowid] },
     );
   }

@@ -131,8 +131,13 @@ export class RowPlan {
 
   updateByRowid(values: readonly SqlValue[]): string {
     return this.text('updateByRowid', values, () => {
-      return `UPDATE ${this.target} SET ${this.rowidName} = ?, ${this.assignments(values)} WHERE ${this.rowidName} = ?`;
+      return `UPDATE ${this.target} SET ${this.assignments(values)} WHERE ${this.rowidName} = ?`;
     });
+  }
+
+  /** Apart from the values, for SQLite sets 2,000 columns at most, and a table may have as many. */
+  moveRowid(): string {
+    return `UPDATE ${this.target} SET ${this.rowidName} = ? WHERE ${this.rowidName} = ?`;
   }
 
   deleteByRowid(): string {
