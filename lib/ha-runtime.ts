@@ -153,7 +153,7 @@ export class HARuntime implements DatabaseLifecycle {
     );
     const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
     const infos = new StatementInfos();
-    const runner = new TransactionRunner(connections.writer, ports?.capture, infos, {
+    const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
       orderAll: options.concurrency === 'serializable',
       replicateDDL: !options.disableDDLSync,

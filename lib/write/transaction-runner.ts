@@ -72,6 +72,8 @@ export class TransactionRunner {
 
   constructor(
     private readonly db: Connection,
+    /** A reader, which sees what is committed. */
+    private readonly committed: Connection,
     /** Absent without replication. */
     private readonly capture: Capture | undefined,
     private readonly infos: StatementInfos,
@@ -156,7 +158,9 @@ export class TransactionRunner {
     const sequences = capture.sequenceChanges();
     if (this.pieces.length === 0 && sequences.length === 0) return undefined;
     const { schema } = capture;
-    if (this.foreignKeys && schema.deferredForeignKeys) findDeferredViolation(this.db, schema, this.tables);
+    if (this.foreignKeys && schema.deferredForeignKeys) {
+      findDeferredViolation(this.db, this.committed, schema, this.tables);
+    }
     return {
       pieces: this.pieces,
       sequences,
