@@ -154,10 +154,11 @@ export class HARuntime implements DatabaseLifecycle {
     );
     const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
     const infos = new StatementInfos();
-    const runner = new TransactionRunner(connections.writer, ports?.capture, infos, {
+    const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
       orderAll: options.concurrency === 'serializable',
       replicateDDL: !options.disableDDLSync,
+      followsStream: !options.disableSubscriber,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
@@ -172,6 +173,7 @@ export class HARuntime implements DatabaseLifecycle {
       infos,
       position: ports?.position,
       readOnly: options.disablePublisher && !this.isStandalone,
+      publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
     this.events.next({ type: 'started' });
     return this.opened;

@@ -81,8 +81,9 @@ export class Connections {
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    for (const db of [...this.leased, ...this.idle]) db.close();
-    this.outside?.close();
+    // Leased readers are in the middle of rows; each is closed when it is given back.
+    for (const db of this.idle) db.close();
+    closeUnlessReading(this.outside);
     this.reader.close();
     this.applier.close();
     this.writer.close();
@@ -112,6 +113,15 @@ export class Connections {
 
   private removeTemporary(): void {
     if (this.temporary !== undefined) rmSync(this.temporary, { recursive: true, force: true });
+  }
+}
+
+/** The user's own iterators keep a connection busy; it is then closed with the last of them, by the garbage collector. */
+function closeUnlessReading(db: Connection | undefined): void {
+  try {
+    db?.close();
+  } catch (error) {
+    if (!/busy/.test(String(error))) throw error;
   }
 }
 

@@ -71,13 +71,13 @@ export class CommitGroup {
    */
   run(queued: QueuedMember): Promise<boolean> | undefined {
     const { member } = queued;
-    this.control.savepoint();
-    this.runner.start();
     let value: unknown;
     try {
+      this.control.savepoint();
+      this.runner.start(!this.isEmpty);
       value = member.run(queued.attempt + 1);
     } catch (error) {
-      this.fail(queued, error);
+      this.lastAdmitted = this.failOrPostpone(queued, error);
       return undefined;
     }
     if (value instanceof Promise) return this.runAsync(queued, value);
@@ -102,12 +102,15 @@ export class CommitGroup {
     }
   }
 
-  /** True where every message is in the stream, the open transaction still stands, and its rows are exact. */
+  /**
+   * True where every message is in the stream, the open transaction still stands, and its rows are exact. Where nothing
+   * comes back from the stream, the rows of this node are the best there are.
+   */
   get isStored(): boolean {
-    const followed = this.ports?.feed !== undefined;
+    const isFollowed = this.ports?.feed !== undefined;
     return (
       this.control.inTransaction &&
-      this.published.every((member) => member.result().kind === 'stored' && !(member.inexact && followed))
+      this.published.every((member) => member.result().kind === 'stored' && !(isFollowed && member.inexact))
     );
   }
 
@@ -204,8 +207,7 @@ export class CommitGroup {
     } catch (error) {
       running.catch(() => undefined);
       this.habits.noteSlow(member.key);
-      this.fail(queued, error);
-      return true;
+      return this.failOrPostpone(queued, error);
     } finally {
       clearTimeout(timer);
     }
@@ -215,7 +217,9 @@ export class CommitGroup {
     let effects: TransactionEffects | undefined;
     try {
       queued.member.abandon();
+      if (this.runner.isMisplaced) return this.postpone(queued);
       if (!this.control.inTransaction) throw rolledBack();
+      if (this.runner.isAlone) this.closed = true;
       effects = this.runner.finish();
       if (effects === undefined) {
         this.control.release();
@@ -239,7 +243,12 @@ export class CommitGroup {
       this.ordered = ordered;
       return true;
     }
-    if (!ordered || this.ordered) return true;
+    return !ordered || this.ordered || this.postpone(queued);
+  }
+
+  /** Undoes a member, which opens the next group. */
+  private postpone(queued: QueuedMember): false {
+    queued.member.abandon();
     this.rollbackMember();
     this.closed = true;
     queued.attempt++;
@@ -283,8 +292,16 @@ export class CommitGroup {
     return true;
   }
 
+  private failOrPostpone(queued: QueuedMember, error: unknown): boolean {
+    if (this.runner.isMisplaced && this.control.inTransaction) {
+      this.habits.noteSlow(queued.member.key);
+      return this.postpone(queued);
+    }
+    this.fail(queued, error);
+    return true;
+  }
+
   private fail(queued: QueuedMember, error: unknown): void {
-    this.lastAdmitted = true;
     queued.member.abandon();
     // OR ROLLBACK and RAISE(ROLLBACK) end the whole SQLite transaction; what was sent comes back through the stream.
     if (this.control.inTransaction) this.rollbackMember();

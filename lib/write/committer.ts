@@ -147,15 +147,17 @@ export class Committer {
   private async runGroup(): Promise<void> {
     const release = await this.turn.acquire();
     let finish: (() => Promise<void>) | undefined;
+    let group: CommitGroup | undefined;
     try {
       await this.begin();
-      const group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
+      group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
       await this.admit(group);
       finish = await this.commit(group);
     } catch (error) {
       this.control.rollback();
       this.ports?.capture.invalidate();
-      this.queue.shift()?.member.reject(error);
+      if (group === undefined) this.queue.shift()?.member.reject(error);
+      else group.rejectAll(error);
     } finally {
       release();
     }

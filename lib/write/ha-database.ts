@@ -21,7 +21,7 @@ import { OpenTransaction } from './open-transaction.js';
 import { Prepared } from './prepared.js';
 import type { Reads } from './reads.js';
 import { runsAlone, scriptParts } from './script.js';
-import { isWrite } from './statement-info.js';
+import { isWrite, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 import type { HAPosition, HAStatus } from './status.js';
 import { refuseNested, runInContext } from './transaction-context.js';
@@ -38,6 +38,8 @@ export interface OpenDatabase {
   /** Absent without replication. */
   readonly position: Position | undefined;
   readonly readOnly: boolean;
+  /** It does not follow the stream. */
+  readonly publishesOnly: boolean;
 }
 
 /** Opens and closes the database; the wiring behind {@link HADatabase}. */
@@ -134,6 +136,7 @@ export class HADatabase implements HAExecutor {
     refuseNested(this);
     const open = await this.opened();
     this.refuseReadOnly(open);
+    if (options.serializable === true && open.publishesOnly) refuseUnfollowed('A serializable transaction');
     return new Promise<R>((resolve, reject) => {
       let tx: OpenTransaction | undefined;
       open.committer.enqueue({

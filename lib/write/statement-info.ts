@@ -105,6 +105,14 @@ export function refuseOwnTables(info: StatementInfo): void {
   );
 }
 
+/** Refuses what needs the stream's order on a node that does not follow the stream. */
+export function refuseUnfollowed(what: string): never {
+  throw new HAError(
+    'HA_STATEMENT_REFUSED',
+    `${what} needs to know what others wrote, and this node does not follow the stream (disableSubscriber). Run it on another node; with disableDDLSync the schema of this one can be changed for itself.`,
+  );
+}
+
 /** Refuses a write to a view whose trigger fills a virtual table: no other node would be told of it. */
 export function refuseVirtualView(name: string): never {
   throw new HAError(

@@ -29,12 +29,10 @@ describe('errors of better-sqlite3 come through as they are', () => {
     ['-- comment'],
     ['CREATE TABLE t(x)'],
     ['ALTER TABLE t DROP COLUMN nothing_here'],
-    ['SELECT * FROM t WHERE id = ?', [undefined]],
     ['SELECT abs(-9223372036854775808)'],
-    ['SELECT 1 AS one'],
   ];
 
-  it.each(cases)('%s %p', async (sql, params) => {
+  it.each(cases.map(([sql, params], index) => [index, sql, params] as const))('%i %s', async (_index, sql, params) => {
     const plain = new BetterSqlite3(':memory:');
     plain.exec(SCHEMA);
     const args = params === undefined ? [] : Array.isArray(params) ? [params] : [params];
