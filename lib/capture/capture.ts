@@ -104,6 +104,8 @@ export class Capture {
   private current: SchemaInfo | undefined;
   private tempVersion = -1;
   private sequences: ReadonlyMap<string, bigint> = NO_SEQUENCES;
+  /** How far the rows of this transaction raise the counters, wherever they are applied. */
+  private readonly raised = new Map<string, bigint>();
 
   constructor(
     private readonly db: Connection,
@@ -216,18 +218,22 @@ export class Capture {
     if (before.size === 0 && !this.schema.hasAutoincrement) return [];
     const after = this.readSequences();
     const changes: SequenceChange[] = [];
-    for (const [table, value] of after) {
-      const old = before.get(table);
-      if (old === value) continue;
-      changes.push(value > (old ?? -1n) ? { table, bump: value } : { table, set: value });
+    for (const table of new Set([...before.keys(), ...after.keys(), ...this.raised.keys()])) {
+      const old = before.get(table) ?? -1n;
+      const raised = this.raised.get(table) ?? -1n;
+      const value = after.get(table);
+      // Where the user took back what the rows had raised, applying them would raise it again.
+      if (value === before.get(table) && raised <= old) continue;
+      if (value === undefined) changes.push({ table, set: null });
+      else changes.push(value > old && value >= raised ? { table, bump: value } : { table, set: value });
     }
-    for (const table of before.keys()) if (!after.has(table)) changes.push({ table, set: null });
     return changes;
   }
 
   /** Remembers the AUTOINCREMENT counters in front of a transaction. */
   markSequences(): void {
     this.sequences = this.schema.hasAutoincrement ? this.readSequences() : NO_SEQUENCES;
+    if (this.raised.size > 0) this.raised.clear();
   }
 
   private readSequences(): Map<string, bigint> {
@@ -342,6 +348,7 @@ export class Capture {
       if (kind === undefined || !kind.table.autoincrement || kind.operation === 'DELETE') continue;
       const top = this.statements.exact('SELECT max(nrid) FROM temp.ha_log WHERE k = ?').get(BigInt(k)) as [bigint];
       raiseSequence(this.statements, kind.table.name, top[0]);
+      if (top[0] > (this.raised.get(kind.table.name) ?? -1n)) this.raised.set(kind.table.name, top[0]);
     }
   }
 
