@@ -163,14 +163,16 @@ export class Capture {
     const tail = `,"ts_ns":${timestampNs}}`;
     const few = this.statements.get(FEW_SQL).raw(true).all() as FewRow[];
     if (few.length === 0) return undefined;
-    const { kinds, pieces, rows } = few.length > FEW_ROWS ? this.drainMany(tail) : this.drainFew(few, tail);
+    const { kinds, pieces, rows } =
+      (few.length <= FEW_ROWS ? this.drainFew(few, tail) : undefined) ?? this.drainMany(tail);
     this.raiseSequences(kinds);
     this.clear();
     if (pieces.length === 0) return undefined;
     return { pieces, rows, tables: this.tablesOf(kinds), generatedIds: isGenerated(kinds) };
   }
 
-  private drainFew(few: readonly FewRow[], tail: string): Drained {
+  /** Undefined where they take more than one piece. */
+  private drainFew(few: readonly FewRow[], tail: string): Drained | undefined {
     const kinds = new Set(few.map(([k]) => k));
     const changes = few.flatMap(([k, oldRowid, newRowid, before, after]) => {
       const kind = this.kinds.get(k);
@@ -180,6 +182,7 @@ export class Capture {
       return [kind.head + rowidMembers(kind, oldRowid, newRowid) + old + now + tail];
     });
     const text = changes.join(',');
+    if (changes.length > 1 && text.length > this.settings.pieceBytes()) return undefined;
     if (this.needsChain(kinds) || textNeedsRecoding(text)) {
       const bytes = this.recode(0, Number.MAX_SAFE_INTEGER, tail, new Map());
       return { kinds, pieces: bytes.length > 0 ? [bytes] : [], rows: few.length };
