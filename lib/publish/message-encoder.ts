@@ -50,6 +50,16 @@ export class MessageEncoder {
     }));
   }
 
+  /** The same messages under new ids, for a transaction whose chunks were stored in part and given up. */
+  renew(messages: readonly OutgoingMessage[]): OutgoingMessage[] {
+    const ids = messages.map(() => this.nextId());
+    return messages.map((message, index) => ({
+      ...message,
+      id: ids[index] ?? '',
+      ...(message.chunk === undefined ? {} : { chunk: `${ids[0]};${message.chunk.split(';')[1]}` }),
+    }));
+  }
+
   /** Tells all nodes to forget the chunks of a transaction that will never be complete. */
   abort(transactionId: string): OutgoingMessage {
     const data = this.join([], Buffer.from(messageTail([], 0n, BigInt(Date.now()) * 1_000_000n)));

@@ -45,6 +45,11 @@ export class ReplicationPublisher {
     return encoder.encode(content, stream.maxPayload);
   }
 
+  /** The same messages under new ids. */
+  renew(messages: readonly OutgoingMessage[]): OutgoingMessage[] {
+    return this.current().encoder.renew(messages);
+  }
+
   abortMessage(transactionId: string): OutgoingMessage {
     return this.current().encoder.abort(transactionId);
   }

@@ -1,6 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../publish/message-encoder.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
+import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { TransactionControl } from '../sqlite/transaction-control.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
 import type { ReplicationPorts } from './committer.js';
@@ -15,7 +16,8 @@ const SLOW_MS = 2;
 /** What became of all messages of one member. */
 export type MemberResult =
   | { readonly kind: 'stored'; readonly sequence: number }
-  | { readonly kind: 'refused' }
+  /** `maybeStored`: only catching up with the stream tells whether it is what it was refused for. */
+  | { readonly kind: 'refused'; readonly maybeStored: boolean }
   | { readonly kind: 'failed' | 'unknown'; readonly error: Error };
 
 /** A member whose changes were sent. */
@@ -139,13 +141,7 @@ export class CommitGroup {
   /** Tells all nodes to drop the chunks of members that were stored only in part. */
   async abortIncomplete(): Promise<void> {
     const { publisher } = this.ports as ReplicationPorts;
-    for (const { outcomes, messages } of this.published) {
-      const stored = outcomes.filter((outcome) => outcome.kind === 'stored').length;
-      if (stored === 0 || stored === messages.length) continue;
-      const group = publisher.group(undefined);
-      group.add(publisher.abortMessage(messages[0]?.id ?? ''));
-      await group.settle(performance.now() + 5_000);
-    }
+    for (const { outcomes, messages } of this.published) await abortPart(publisher, messages, outcomes);
   }
 
   resolveAll(): void {
@@ -290,15 +286,33 @@ export class CommitGroup {
   }
 }
 
+/** Tells all nodes to drop the chunks of a transaction where only some of them were stored. */
+export async function abortPart(
+  publisher: ReplicationPublisher,
+  messages: readonly OutgoingMessage[],
+  outcomes: readonly PublishOutcome[],
+): Promise<void> {
+  const stored = outcomes.filter((outcome) => outcome.kind === 'stored').length;
+  if (stored === 0 || stored === messages.length) return;
+  const group = publisher.group(undefined);
+  group.add(publisher.abortMessage(messages[0]?.id ?? ''));
+  await group.settle(performance.now() + 5_000);
+}
+
 /** Chunks count as stored only together, at the place of the last one. */
-function combine(outcomes: readonly PublishOutcome[]): MemberResult {
+export function combine(outcomes: readonly PublishOutcome[]): MemberResult {
   const last = outcomes.at(-1);
   if (last === undefined) return { kind: 'unknown', error: new Error('not sent') };
-  if (outcomes.some((outcome) => outcome.kind === 'refused')) return { kind: 'refused' };
+  if (outcomes.some((outcome) => outcome.kind === 'refused'))
+    return { kind: 'refused', maybeStored: outcomes.every(canBeStored) };
   for (const outcome of outcomes) {
     if (outcome.kind === 'failed' || outcome.kind === 'unknown') return outcome;
   }
-  return last.kind === 'stored' ? { kind: 'stored', sequence: last.sequence } : { kind: 'refused' };
+  return last.kind === 'stored' ? { kind: 'stored', sequence: last.sequence } : { kind: 'refused', maybeStored: false };
+}
+
+function canBeStored(outcome: PublishOutcome): boolean {
+  return outcome.kind === 'stored' || outcome.kind === 'unknown' || (outcome.kind === 'refused' && outcome.maybeStored);
 }
 
 function timedOut(ms: number): HAError {

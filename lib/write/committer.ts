@@ -8,7 +8,7 @@ import type { CursorWriter } from '../sqlite/control-tables.js';
 import type { Position } from '../sqlite/position.js';
 import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
-import { CommitGroup } from './commit-group.js';
+import { CommitGroup, abortPart, combine } from './commit-group.js';
 import type { PublishedMember } from './commit-group.js';
 import { Habits } from './habits.js';
 import type { Member, QueuedMember } from './member.js';
@@ -91,7 +91,7 @@ export class Committer {
       member.reject(this.closed);
       return;
     }
-    this.queue.push({ member, attempt: 0, tried: [] });
+    this.queue.push({ member, attempt: 0, maybeStored: false, tried: [] });
     this.running ??= Promise.resolve().then(() => this.loop());
   }
 
@@ -280,6 +280,7 @@ export class Committer {
     if (result.kind === 'stored') {
       queued.member.resolve(value, result.sequence);
     } else if (result.kind === 'refused') {
+      queued.maybeStored = result.maybeStored;
       if (member.ordered) return true;
       await this.publishAgain(member, ports);
     } else if (this.wasDelivered(member.ids, ports.position)) {
@@ -297,17 +298,40 @@ export class Committer {
 
   /** A plain transaction that was refused only for its company: sent once more, not run once more. */
   private async publishAgain(member: PublishedMember, ports: ReplicationPorts): Promise<void> {
-    const group = ports.publisher.group(undefined);
-    for (const message of member.messages) group.add(message);
-    const outcomes = await group.settle(performance.now() + this.settings.publisherTimeout);
-    const last = outcomes.at(-1);
-    if (last?.kind === 'stored' && outcomes.every((outcome) => outcome.kind === 'stored')) {
-      if (ports.feed !== undefined) await ports.position.waitFor(last.sequence);
-      member.queued.member.resolve(member.value, last.sequence);
-      return;
+    const { queued, value } = member;
+    const { publisher, position } = ports;
+    try {
+      if (queued.maybeStored) {
+        await this.catchUp(ports);
+        if (this.wasDelivered(member.ids, position)) return queued.member.resolve(value, position.received);
+      }
+    } catch (error) {
+      return queued.member.reject(publishUnknown(error as Error, member.ids));
     }
-    const error = new Error('the stream did not take the message');
-    member.queued.member.reject(publishUnknown(error, member.ids));
+    // Chunks that were stored in part are given up on every node, so the others would never meet them.
+    const messages = member.messages.length > 1 ? publisher.renew(member.messages) : member.messages;
+    const group = publisher.group(undefined);
+    for (const message of messages) group.add(message);
+    const outcomes = await group.settle(performance.now() + this.settings.publisherTimeout);
+    const result = combine(outcomes);
+    if (result.kind === 'stored') return this.resolveAt(result.sequence, member, ports);
+    await abortPart(publisher, messages, outcomes);
+    const cause = 'error' in result ? result.error : new Error('the stream refused the message');
+    const surely = result.kind === 'failed' || (result.kind === 'refused' && !result.maybeStored);
+    queued.member.reject(surely ? publishFailed(cause) : publishUnknown(cause, parseAll(messages.map(({ id }) => id))));
+  }
+
+  private async resolveAt(
+    sequence: number,
+    { queued, value }: PublishedMember,
+    ports: ReplicationPorts,
+  ): Promise<void> {
+    try {
+      if (ports.feed !== undefined) await ports.position.waitFor(sequence);
+      queued.member.resolve(value, sequence);
+    } catch (error) {
+      queued.member.reject(error);
+    }
   }
 
   /** Catches up with the stream, and puts the members in front of the queue. */
@@ -316,7 +340,11 @@ export class Committer {
     try {
       await this.catchUp(ports);
     } catch (error) {
-      for (const { member } of members) member.reject(error);
+      const cause = error as Error;
+      for (const { member, maybeStored, tried } of members) {
+        const ids = parseAll(tried.at(-1)?.ids ?? []);
+        member.reject(maybeStored ? publishUnknown(cause, ids) : publishFailed(cause));
+      }
       return;
     }
     const again: QueuedMember[] = [];

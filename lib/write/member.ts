@@ -24,6 +24,8 @@ export interface Member {
 export interface QueuedMember {
   readonly member: Member;
   attempt: number;
+  /** The last attempt was refused, but may be stored all the same. */
+  maybeStored: boolean;
   /** Message ids of attempts that were refused, and what they would have answered. */
   tried: { readonly ids: readonly string[]; readonly value: unknown }[];
 }
