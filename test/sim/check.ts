@@ -43,19 +43,24 @@ function checkWrite(world: World, write: Write, messages: number, effective: Rea
   }
 }
 
-/** How many transactions with different ids carry each mark. */
+/** How many transactions with different ids carry each mark; those of several messages count where they are complete. */
 function messagesByMark(log: MemoryLog): Map<string, number> {
   const ids = new Map<string, Set<string>>();
+  const open = new Map<string, { parts: Set<string>; text: string }>();
+  const count = (id: string, text: string): void => {
+    for (const [mark] of text.matchAll(/mark-\d+-/g)) ids.set(mark, (ids.get(mark) ?? new Set()).add(id));
+  };
   const { lastSequence } = log.state();
   for (let sequence = 1; sequence <= lastSequence; sequence++) {
     const message = log.at(sequence);
     if (message === undefined) continue;
-    for (const [mark] of Buffer.from(message.data)
-      .toString('utf8')
-      .matchAll(/mark-\d+-/g)) {
-      const set = ids.get(mark) ?? new Set();
-      ids.set(mark, set.add(message.id ?? ''));
-    }
+    const text = Buffer.from(message.data).toString('utf8');
+    const [transaction = message.id ?? '', place = '1/1'] = message.chunk?.split(';') ?? [];
+    const whole = open.get(transaction) ?? { parts: new Set(), text: '' };
+    open.set(transaction, { parts: whole.parts.add(place), text: whole.text + text });
+    const [part, parts] = place.split('/');
+    if (place === 'abort') open.delete(transaction);
+    else if (part === parts && whole.parts.size === Number(parts)) count(transaction, whole.text + text);
   }
   return new Map([...ids].map(([mark, set]) => [mark, set.size]));
 }

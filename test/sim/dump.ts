@@ -21,7 +21,9 @@ export function dump(db: Database): string {
     .raw()
     .all() as [string, string, string, string | null][];
   for (const [type, name, table, sql] of objects) {
-    if (!OWN.test(table)) lines.push(`${type} ${name} on ${table}: ${sql ?? ''}`);
+    // SQLite's own, and removed by VACUUM where no table uses it any more.
+    if (name === 'sqlite_sequence' || OWN.test(table)) continue;
+    lines.push(`${type} ${name} on ${table}: ${sql ?? ''}`);
   }
   const tables = db.prepare(`SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' ORDER BY name`).all();
   for (const table of tables as TableRow[]) {
