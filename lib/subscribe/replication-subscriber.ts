@@ -276,11 +276,16 @@ export class ReplicationSubscriber {
       if (!isBusy(error)) this.ports.emit({ type: 'error', error: reason });
       return;
     }
-    const halted = reason instanceof HAError ? reason : this.haltedBy(reason);
-    this.lastError = halted;
+    this.halt(reason instanceof HAError ? reason : this.haltedBy(reason));
+  }
+
+  /** Stops applying until somebody acts. */
+  halt(error: HAError): void {
+    if (this.state === 'stopped' || this.state === 'halted') return;
+    this.lastError = error;
     this.state = 'halted';
-    this.ports.position.fail(halted);
-    this.ports.emit({ type: 'halted', sequence: BigInt(this.queue.peek(0)?.sequence ?? 0), error: halted });
+    this.ports.position.fail(error);
+    this.ports.emit({ type: 'halted', sequence: BigInt(this.queue.peek(0)?.sequence ?? 0), error });
   }
 
   private haltedBy(error: Error): HAError {

@@ -27,6 +27,8 @@ export interface ReplicationPorts {
   readonly hold: HoldGate;
   /** Called for each transaction of this node that was committed at its place, without coming back from the stream. */
   readonly applied: (sequence: number, changes: number) => void;
+  /** Called where the stream gives out sequences that this node has seen used: it is not the same stream any more. */
+  readonly lostStream: (sequence: number) => HAError;
 }
 
 /** Messages that the stream has delivered and that are not applied yet. */
@@ -99,7 +101,7 @@ export class Committer {
       member.reject(this.closed);
       return;
     }
-    this.queue.push({ member, attempt: 0, tried: [] });
+    this.queue.push({ member, attempt: 0, maybeStored: false, tried: [] });
     this.kick();
   }
 
@@ -122,9 +124,10 @@ export class Committer {
     }
   }
 
-  /** Takes transactions again after {@link close}. */
-  reopen(): void {
-    this.closed = undefined;
+  /** Refuses all transactions, those that wait too: what they would meet is not what the cluster has. */
+  halt(reason: HAError): void {
+    this.closed = reason;
+    for (const { member } of this.queue.splice(0)) member.reject(reason);
   }
 
   private async loop(): Promise<void> {
@@ -206,8 +209,11 @@ export class Committer {
       this.commitPlain(group);
       return undefined;
     }
-    const deadline = this.publishDeadline(group);
+    const deadline = this.publishDeadline(group, ports);
     await group.settle(deadline);
+    if (ports.feed !== undefined && (group.firstStoredSequence ?? Infinity) <= ports.position.received) {
+      throw ports.lostStream(group.firstStoredSequence ?? 0);
+    }
     if (group.isStored && (await group.standsAtItsPlace(deadline)) && this.tryCommit(group, ports)) {
       if (ports.feed !== undefined) group.announce(ports.applied);
       group.resolveAll();
@@ -232,10 +238,11 @@ export class Committer {
     }
   }
 
-  private publishDeadline(group: CommitGroup): number {
+  /** Who waited behind a long transaction has time for an answer; while the stream is away nobody waits twice. */
+  private publishDeadline(group: CommitGroup, { publisher }: ReplicationPorts): number {
     const { publisherTimeout } = this.settings;
-    const oldest = Math.min(...group.published.map(({ queued }) => queued.member.enqueuedAt));
-    return Math.max(oldest + publisherTimeout, performance.now() + Math.min(publisherTimeout, 1_000));
+    const due = Math.min(...group.published.map(({ queued }) => queued.member.enqueuedAt)) + publisherTimeout;
+    return publisher.isConnected ? Math.max(due, performance.now() + Math.min(publisherTimeout, 1_000)) : due;
   }
 
   /** COMMIT together with the position that the group moved to. */
@@ -282,23 +289,24 @@ export class Committer {
         return;
       }
     }
+    // Who ran behind a member that was not stored may have read rows that never were.
+    const again = group.takeMisled();
     group.resolveNoops();
-    const again: QueuedMember[] = [];
     for (const member of group.published) {
-      if (await this.answer(member, ports)) again.push(member.queued);
+      if (this.answer(member, ports)) again.push(member.queued);
     }
     if (again.length > 0) await this.runAgain(again, ports);
   }
 
   /** Answers a member of a rolled back group. Returns true where it has to run again. */
-  private async answer(member: PublishedMember, ports: ReplicationPorts): Promise<boolean> {
+  private answer(member: PublishedMember, ports: ReplicationPorts): boolean {
     const { queued, value } = member;
     const result = member.result();
     if (result.kind === 'stored') {
       queued.member.resolve(value, result.sequence);
     } else if (result.kind === 'refused') {
-      if (member.ordered) return true;
-      await this.publishAgain(member, ports);
+      queued.maybeStored = result.maybeStored;
+      return true;
     } else if (this.wasDelivered(member.ids, ports.position)) {
       queued.member.resolve(value, ports.position.received);
     } else {
@@ -312,27 +320,16 @@ export class Committer {
     return ids.length > 0 && ids.every((id) => position.seen.has(id.origin, id.n));
   }
 
-  /** A plain transaction that was refused only for its company: sent once more, not run once more. */
-  private async publishAgain(member: PublishedMember, ports: ReplicationPorts): Promise<void> {
-    const group = ports.publisher.group(undefined);
-    for (const message of member.messages) group.add(message);
-    const outcomes = await group.settle(performance.now() + this.settings.publisherTimeout);
-    const last = outcomes.at(-1);
-    if (last?.kind === 'stored' && outcomes.every((outcome) => outcome.kind === 'stored')) {
-      if (ports.feed !== undefined) await ports.position.waitFor(last.sequence);
-      member.queued.member.resolve(member.value, last.sequence);
-      return;
-    }
-    const error = new Error('the stream did not take the message');
-    member.queued.member.reject(publishUnknown(error, member.ids));
-  }
-
   /** Catches up with the stream, and puts the members in front of the queue after a while. */
   private async runAgain(members: QueuedMember[], ports: ReplicationPorts): Promise<void> {
     try {
       await this.catchUp(ports);
     } catch (error) {
-      for (const { member } of members) member.reject(error);
+      const cause = error as Error;
+      for (const { member, maybeStored, tried } of members) {
+        const ids = parseAll(tried.at(-1)?.ids ?? []);
+        member.reject(maybeStored ? publishUnknown(cause, ids) : publishFailed(cause));
+      }
       return;
     }
     const again: QueuedMember[] = [];
