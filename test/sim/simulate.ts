@@ -55,7 +55,7 @@ async function attempt(history: History): Promise<HistoryResult | string> {
   try {
     return await runHistory(history);
   } catch (error) {
-    return error instanceof Error ? `${error.message}` : String(error);
+    return error instanceof Error ? error.message : String(error);
   }
 }
 
