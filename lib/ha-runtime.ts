@@ -93,7 +93,7 @@ export class HARuntime implements DatabaseLifecycle {
   async start(): Promise<OpenDatabase> {
     if (this.closed) throw closedError();
     this.stopped = false;
-    return (this.starting ??= this.startOnce().catch(async (error: unknown) => {
+    return (this.starting ??= this.startPatiently().catch(async (error: unknown) => {
       await this.tearDown();
       this.starting = undefined;
       throw error;
@@ -139,6 +139,22 @@ export class HARuntime implements DatabaseLifecycle {
     if (this.opened === undefined) return this.starting === undefined ? 'stopped' : 'starting';
     const { state } = this.subscriber;
     return state === 'halted' || state === 'retrying' ? state : 'running';
+  }
+
+  /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
+  private async startPatiently(): Promise<OpenDatabase> {
+    const { logger, retryAttempts, retryDelay } = this.extras;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.startOnce();
+      } catch (error) {
+        const retryable = error instanceof HAError && error.retryable;
+        if (!retryable || attempt >= retryAttempts || this.closed) throw error;
+        await this.tearDown();
+        logger.warn(`${error.message} Trying again (${attempt + 1}/${retryAttempts}) …`);
+        await sleep(retryDelay);
+      }
+    }
   }
 
   private async startOnce(): Promise<OpenDatabase> {
@@ -227,7 +243,7 @@ export class HARuntime implements DatabaseLifecycle {
     try {
       await verifyCursor(position.cursor, stream, subject);
     } catch (error) {
-      if (error instanceof HAError) this.subscriber.halt(error);
+      if (error instanceof HAError && !error.retryable) this.subscriber.halt(error);
       throw error;
     }
   }
@@ -250,21 +266,10 @@ export class HARuntime implements DatabaseLifecycle {
     };
   }
 
-  /** Connects, as often as Nest's other database modules would. */
   private async connect(subject: string): Promise<ReplicationStream> {
-    const { extras } = this;
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const stream = await this.source.open(subject);
-        stream.onStatus = (status) => this.emit(status);
-        return stream;
-      } catch (error) {
-        const retryable = error instanceof HAError && error.retryable;
-        if (!retryable || attempt >= extras.retryAttempts) throw error;
-        extras.logger.warn(`${error.message} Trying again (${attempt + 1}/${extras.retryAttempts}) …`);
-        await sleep(extras.retryDelay);
-      }
-    }
+    const stream = await this.source.open(subject);
+    stream.onStatus = (status) => this.emit(status);
+    return stream;
   }
 
   /** Waits until what the stream held at this moment is applied: an application must not begin with stale data. */

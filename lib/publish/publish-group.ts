@@ -16,8 +16,8 @@ export type PublishOutcome =
   | { readonly kind: 'refused'; readonly lastSequence: number | undefined; readonly maybeStored: boolean }
   /** Surely not stored. */
   | { readonly kind: 'failed'; readonly error: Error }
-  /** Stored or not: no answer came. */
-  | { readonly kind: 'unknown'; readonly error: Error };
+  /** Stored or not: no answer came. A message sent twice may wait in two places, and one of them be emptied late. */
+  | { readonly kind: 'unknown'; readonly error: Error; readonly sentOnce: boolean };
 
 interface Sent {
   readonly message: OutgoingMessage;
@@ -83,7 +83,7 @@ export class PublishGroup {
       if (!this.stream.isConnected) continue;
       for (const entry of tail) this.send(entry);
     }
-    return this.sent.map((entry) => entry.outcome ?? { kind: 'unknown', error: new Error('no answer') });
+    return this.sent.map(({ outcome, attempts }) => outcome ?? noAnswer(attempts));
   }
 
   /** What the next message expects; `refuse` where the one before it was not stored, so that nothing is sent. */
@@ -119,7 +119,7 @@ export class PublishGroup {
       return { kind: 'refused', lastSequence: error.lastSequence, maybeStored: entry.maybeStored };
     }
     if (!(error instanceof StreamUnavailable)) entry.maybeStored = true;
-    return entry.maybeStored ? { kind: 'unknown', error } : { kind: 'failed', error };
+    return entry.maybeStored ? { kind: 'unknown', error, sentOnce: entry.attempts === 1 } : { kind: 'failed', error };
   }
 
   private async collect(): Promise<void> {
@@ -137,6 +137,10 @@ export class PublishGroup {
     }
     return tail;
   }
+}
+
+function noAnswer(attempts: number): PublishOutcome {
+  return { kind: 'unknown', error: new Error('no answer'), sentOnce: attempts === 1 };
 }
 
 function pause(ms: number): Promise<void> {

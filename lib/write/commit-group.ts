@@ -31,7 +31,10 @@ export interface PublishedMember {
   /** How many changes it sent. */
   readonly changes: number;
   outcomes: readonly PublishOutcome[];
-  /** A later message of this node was stored: so this one is in the stream in front of it, or never will be. */
+  /**
+   * A later message of this node was stored, and this one was sent only once: so it is in the stream in front of that, or
+   * never will be.
+   */
   followedByStored: boolean;
   result(): MemberResult;
 }
@@ -101,7 +104,7 @@ export class CommitGroup {
     }
     let later = false;
     for (const member of this.published.toReversed()) {
-      member.followedByStored = later;
+      member.followedByStored = later && member.outcomes.every(wasSentOnce);
       later ||= member.outcomes.some((outcome) => outcome.kind === 'stored');
     }
   }
@@ -354,6 +357,10 @@ function combine(outcomes: readonly PublishOutcome[]): MemberResult {
     if (outcome.kind === 'failed' || outcome.kind === 'unknown') return outcome;
   }
   return last.kind === 'stored' ? { kind: 'stored', sequence: last.sequence } : { kind: 'refused', maybeStored: false };
+}
+
+function wasSentOnce(outcome: PublishOutcome): boolean {
+  return outcome.kind !== 'unknown' || outcome.sentOnce;
 }
 
 function canBeStored(outcome: PublishOutcome): boolean {

@@ -53,6 +53,7 @@ const GROUP_BYTES = 4 * 1024 * 1024;
 /** Members run in one go before the loop may send what is waiting. */
 const MEMBERS_PER_STEP = 16;
 const MAX_ATTEMPTS = 64;
+const CATCH_UP_PAUSE_MS = 100;
 const BACK_OFF_MS = 20;
 const MAX_BACK_OFF_MS = 80;
 /** How long a pause to ask for, ms, for each attempt so far. */
@@ -318,7 +319,7 @@ export class Committer {
   /** Catches up with the stream, and puts the members in front of the queue. */
   private async runAgain(members: QueuedMember[], ports: ReplicationPorts): Promise<void> {
     try {
-      await this.catchUp(ports);
+      await this.catchUpInTime(ports);
     } catch (error) {
       const cause = error as Error;
       for (const { member, maybeStored, tried } of members) {
@@ -349,6 +350,20 @@ export class Committer {
     const [outcome] = await group.settle(performance.now() + this.settings.publisherTimeout);
     if (outcome?.kind !== 'stored') return;
     await ports.position.waitFor(outcome.sequence, { timeout: this.settings.publisherTimeout }).catch(() => undefined);
+  }
+
+  /** Asks again while the stream does not answer, as long as a write waits for it. */
+  private async catchUpInTime(ports: ReplicationPorts): Promise<void> {
+    const deadline = performance.now() + this.settings.publisherTimeout;
+    for (;;) {
+      try {
+        await this.catchUp(ports);
+        return;
+      } catch (error) {
+        if (!(error instanceof HAError && error.retryable) || performance.now() >= deadline) throw error;
+        await sleep(CATCH_UP_PAUSE_MS);
+      }
+    }
   }
 
   private async catchUp(ports: ReplicationPorts): Promise<void> {

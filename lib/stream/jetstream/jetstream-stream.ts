@@ -1,4 +1,4 @@
-import { connect, ConsumerEvents, DiscardPolicy, RetentionPolicy, StorageType, nanos } from 'nats';
+import { connect, ConsumerEvents, DiscardPolicy, NatsError, RetentionPolicy, StorageType, nanos } from 'nats';
 import type { ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg, NatsConnection, StreamInfo } from 'nats';
 import { HAError } from '../../common/ha-error.js';
 import { StreamUnavailable } from '../replication-stream.js';
@@ -95,16 +95,15 @@ export class JetStreamStream implements ReplicationStream {
   }
 
   async state(): Promise<StreamState> {
-    const info = await this.current().jsm.streams.info(this.settings.stream);
+    const info = await this.ask(({ jsm }) => jsm.streams.info(this.settings.stream));
     this.replicas = info.config.num_replicas;
     return stateOf(info);
   }
 
   async lastSubjectSequence(): Promise<number> {
     try {
-      const message = await this.current().jsm.streams.getMessage(this.settings.stream, {
-        last_by_subj: this.settings.subject,
-      });
+      const { stream, subject } = this.settings;
+      const message = await this.ask(({ jsm }) => jsm.streams.getMessage(stream, { last_by_subj: subject }));
       return message.seq;
     } catch (error) {
       if (isApiError(error, NO_MESSAGE_FOUND)) return 0;
@@ -116,7 +115,7 @@ export class JetStreamStream implements ReplicationStream {
     // The server takes 0 for a malformed request.
     if (sequence < 1) return undefined;
     try {
-      const message = await this.current().jsm.streams.getMessage(this.settings.stream, { seq: sequence });
+      const message = await this.ask(({ jsm }) => jsm.streams.getMessage(this.settings.stream, { seq: sequence }));
       if (message.subject !== this.settings.subject) return undefined;
       return {
         sequence: message.seq,
@@ -190,11 +189,26 @@ export class JetStreamStream implements ReplicationStream {
     return this.session;
   }
 
+  /** Asks the server. Where it does not answer, the caller may ask again: a bare error of the client would not say so. */
+  private async ask<T>(request: (session: Session) => Promise<T>): Promise<T> {
+    try {
+      return await request(this.current());
+    } catch (error) {
+      // What the server says itself is an answer, unless it is that it cannot tell now.
+      if (error instanceof NatsError && (error.api_error?.code ?? 503) >= 500) {
+        throw connectError(error, describeServers(this.settings.access.servers));
+      }
+      throw error;
+    }
+  }
+
   private async subscribe(afterSequence: number): Promise<ConsumerMessages> {
-    const consumer = await this.current().js.consumers.get(this.settings.stream, {
-      filterSubjects: this.settings.subject,
-      opt_start_seq: afterSequence + 1,
-    });
+    const consumer = await this.ask(({ js }) =>
+      js.consumers.get(this.settings.stream, {
+        filterSubjects: this.settings.subject,
+        opt_start_seq: afterSequence + 1,
+      }),
+    );
     const messages = await consumer.consume({ max_messages: PREFETCH, expires: 5_000, idle_heartbeat: 1_000 });
     void this.watchConsumer(messages);
     return messages;
@@ -274,7 +288,7 @@ export class JetStreamStream implements ReplicationStream {
         await this.verify();
         return this.session === session && !session.nc.isClosed();
       } catch (error) {
-        if (error instanceof HAError) {
+        if (error instanceof HAError && !error.retryable) {
           this.connected = false;
           for (const end of this.endings) end();
           return false;

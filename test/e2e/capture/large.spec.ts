@@ -28,6 +28,18 @@ describe('large transactions', () => {
     });
   });
 
+  it('of a few large rows are cut too', async () => {
+    const cluster = await startCluster({ server: { maxPayload: 64 * 1024 } });
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const before = await cluster.lastSequence();
+    await cluster.a.transaction(async (tx) => {
+      for (let id = 1; id <= 8; id++) await tx.run('INSERT INTO t VALUES(?, ?)', [id, 'x'.repeat(20_000)]);
+    });
+    await cluster.a.run('DELETE FROM t WHERE id > 2');
+    expect((await cluster.lastSequence()) - before).toBeGreaterThan(4);
+    await cluster.expectEqual();
+  });
+
   it('of several writers at once stay whole', async () => {
     const cluster = await startCluster({ server: { maxPayload: 32 * 1024 } });
     await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
