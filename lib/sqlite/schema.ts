@@ -130,26 +130,24 @@ export function readSchema(db: Connection): SchemaInfo {
 
 /** The counter that every change of the schema moves: https://www.sqlite.org/pragma.html#pragma_schema_version */
 export function schemaVersion(db: Connection): number {
-  return versionStatement(db, 'main').get() as number;
-}
-
-/** The same counter of the TEMP database, which a dropped or forgotten trigger moves. */
-export function tempSchemaVersion(db: Connection): number {
-  return versionStatement(db, 'temp').get() as number;
-}
-
-/** Asked at every transaction, so the statements are compiled once for each connection. */
-const versionStatements = new WeakMap<Connection, Map<string, Statement>>();
-
-function versionStatement(db: Connection, schema: 'main' | 'temp'): Statement {
-  let statements = versionStatements.get(db);
-  if (statements === undefined) versionStatements.set(db, (statements = new Map()));
-  let statement = statements.get(schema);
+  let statement = versionStatements.get(db);
   if (statement === undefined) {
-    statement = db.prepare(`PRAGMA ${schema}.schema_version`).pluck(true);
-    statements.set(schema, statement);
+    statement = db.prepare('PRAGMA main.schema_version').pluck(true);
+    versionStatements.set(db, statement);
   }
-  return statement;
+  return statement.get() as number;
+}
+
+/** Asked at every transaction, so the statement is compiled once for each connection. */
+const versionStatements = new WeakMap<Connection, Statement>();
+
+/**
+ * The same counter of the TEMP database, which a dropped or forgotten trigger moves. Compiled anew each time: behind
+ * `PRAGMA temp_store = …` there is no TEMP database until a statement is compiled that needs it, and one that was compiled
+ * before crashes the process (SQLite 3.53).
+ */
+export function tempSchemaVersion(db: Connection): number {
+  return db.pragma('temp.schema_version', { simple: true }) as number;
 }
 
 function readTable(db: Connection, name: string, withoutRowid: boolean, sql: string, actionParent: boolean): TableInfo {
