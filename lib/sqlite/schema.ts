@@ -1,5 +1,5 @@
 import { foldCase } from '../sql/identifiers.js';
-import { triggerTargets } from '../sql/trigger-targets.js';
+import { partOfTrigger } from '../sql/trigger-part.js';
 import type { Connection, Statement } from './connection.js';
 
 /** A stored column of a table. */
@@ -59,8 +59,8 @@ export interface TriggerInfo {
   readonly name: string;
   readonly table: string;
   readonly sql: string;
-  /** It may write to a virtual table. */
-  readonly writesVirtual: boolean;
+  /** The part of it that writes to virtual tables, as a trigger of its own; undefined where there is none. */
+  readonly virtualPart: string | undefined;
 }
 
 interface ForeignKey {
@@ -104,19 +104,17 @@ export function readSchema(db: Connection): SchemaInfo {
     .filter((o) => o.type === 'trigger')
     .map(({ name, table, sql }) => {
       const text = sql ?? '';
-      const writesVirtual = virtualTables.size > 0 && triggerTargets(text).some((target) => virtualTables.has(target));
-      return { name, table, sql: text, writesVirtual };
+      const virtualPart = virtualTables.size === 0 ? undefined : partOfTrigger(text, virtualTables);
+      return { name, table, sql: text, virtualPart };
     });
-  const virtualWriters = new Set(triggers.filter((t) => t.writesVirtual).map((t) => foldCase(t.table)));
+  const virtualWriters = new Set(triggers.filter((t) => t.virtualPart !== undefined).map((t) => foldCase(t.table)));
   const texts = [...triggers.map((t) => t.sql), ...ordinary.map((t) => sqlOf.get(t.name) ?? '')];
   return {
     version,
     tables,
     virtualTables,
     virtualViews: new Set(
-      list
-        .filter((t) => t.type === 'view' && virtualWriters.has(t.name.toLowerCase()))
-        .map((t) => t.name.toLowerCase()),
+      list.filter((t) => t.type === 'view' && virtualWriters.has(foldCase(t.name))).map((t) => foldCase(t.name)),
     ),
     triggers,
     foreignKeyCycle: hasCycle(keys),
