@@ -172,11 +172,13 @@ export class TransactionRunner {
 
   /**
    * With recursive triggers off, SQLite tells no trigger of the rows that REPLACE removes. Where a key identifies every
-   * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not.
+   * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not. And a trigger
+   * that keeps an index would miss them.
    */
   private isInexact(schema: SchemaInfo): boolean {
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
+    if (schema.triggers.some((trigger) => trigger.virtualPart !== undefined)) return true;
     return (this.foreignKeys && schema.foreignKeyActions) || this.touches((table) => table.bag);
   }
 
