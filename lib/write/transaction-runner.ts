@@ -22,6 +22,7 @@ import {
   refuseOwnTables,
   refuseUnfollowed,
   refuseVirtualView,
+  refuseVolatile,
 } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 
@@ -111,7 +112,7 @@ export class TransactionRunner {
       case 'update':
       case 'delete':
         if (info.mentionsReplace) this.replaces = true;
-        return this.writesVirtual(info)
+        return this.writesVirtual(sql, info)
           ? this.callReplicated(method, sql, params, shape)
           : this.callPlain(method, sql, params, shape);
       case 'ddl':
@@ -203,14 +204,16 @@ export class TransactionRunner {
     return false;
   }
 
-  private writesVirtual(info: StatementInfo): boolean {
+  private writesVirtual(sql: string, info: StatementInfo): boolean {
     const { capture } = this;
     if (capture === undefined || info.target === undefined || info.temp) return false;
     const { virtualTables, virtualViews } = capture.schema;
     if (virtualTables.size === 0) return false;
     const name = foldCase(info.target.name);
     if (virtualViews.has(name)) refuseVirtualView(info.target.name);
-    return virtualTables.has(name);
+    if (!virtualTables.has(name)) return false;
+    refuseVolatile(sql);
+    return true;
   }
 
   private callPlain(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
