@@ -96,11 +96,11 @@ describe('the line to NATS', () => {
     const cluster = await startCluster({ proxy: true, options: { publisherTimeout: '1s' } });
     await cluster.a.exec(SCHEMA);
     await cluster.settle();
-    let stop = false;
+    const stop = new AbortController();
     const acknowledged: string[] = [];
     const failed: string[] = [];
     const writer = async (name: string): Promise<void> => {
-      for (let n = 0; !stop; n++) {
+      for (let n = 0; !stop.signal.aborted; n++) {
         const v = `${name} ${n}`;
         await cluster.a.run('INSERT INTO bag VALUES(?)', [v]).then(
           () => acknowledged.push(v),
@@ -110,7 +110,7 @@ describe('the line to NATS', () => {
       }
     };
     const other = async (): Promise<void> => {
-      for (let n = 0; !stop; n++) {
+      for (let n = 0; !stop.signal.aborted; n++) {
         await cluster.b.run('INSERT INTO bag VALUES(?)', [`b ${n}`]);
         await pause(3);
       }
@@ -125,7 +125,7 @@ describe('the line to NATS', () => {
       cluster.proxy.restore();
       await until(() => cluster.a.status().connected);
     }
-    stop = true;
+    stop.abort();
     await Promise.all(running);
     await cluster.expectEqual();
     const rows = (await cluster.b.prepare(`SELECT v FROM bag WHERE v LIKE 'w%'`).pluck().all()) as string[];
