@@ -104,6 +104,8 @@ export class Capture {
   private current: SchemaInfo | undefined;
   private tempVersion = -1;
   private sequences: ReadonlyMap<string, bigint> = NO_SEQUENCES;
+  /** How far the rows of this transaction raise the counters, wherever they are applied. */
+  private readonly raised = new Map<string, bigint>();
 
   constructor(
     private readonly db: Connection,
@@ -161,14 +163,16 @@ export class Capture {
     const tail = `,"ts_ns":${timestampNs}}`;
     const few = this.statements.get(FEW_SQL).raw(true).all() as FewRow[];
     if (few.length === 0) return undefined;
-    const { kinds, pieces, rows } = few.length > FEW_ROWS ? this.drainMany(tail) : this.drainFew(few, tail);
+    const { kinds, pieces, rows } =
+      (few.length <= FEW_ROWS ? this.drainFew(few, tail) : undefined) ?? this.drainMany(tail);
     this.raiseSequences(kinds);
     this.clear();
     if (pieces.length === 0) return undefined;
     return { pieces, rows, tables: this.tablesOf(kinds), generatedIds: isGenerated(kinds) };
   }
 
-  private drainFew(few: readonly FewRow[], tail: string): Drained {
+  /** Undefined where they take more than one piece. */
+  private drainFew(few: readonly FewRow[], tail: string): Drained | undefined {
     const kinds = new Set(few.map(([k]) => k));
     const changes = few.flatMap(([k, oldRowid, newRowid, before, after]) => {
       const kind = this.kinds.get(k);
@@ -178,6 +182,7 @@ export class Capture {
       return [kind.head + rowidMembers(kind, oldRowid, newRowid) + old + now + tail];
     });
     const text = changes.join(',');
+    if (changes.length > 1 && text.length > this.settings.pieceBytes()) return undefined;
     if (this.needsChain(kinds) || textNeedsRecoding(text)) {
       const bytes = this.recode(0, Number.MAX_SAFE_INTEGER, tail, new Map());
       return { kinds, pieces: bytes.length > 0 ? [bytes] : [], rows: few.length };
@@ -216,18 +221,22 @@ export class Capture {
     if (before.size === 0 && !this.schema.hasAutoincrement) return [];
     const after = this.readSequences();
     const changes: SequenceChange[] = [];
-    for (const [table, value] of after) {
-      const old = before.get(table);
-      if (old === value) continue;
-      changes.push(value > (old ?? -1n) ? { table, bump: value } : { table, set: value });
+    for (const table of new Set([...before.keys(), ...after.keys(), ...this.raised.keys()])) {
+      const old = before.get(table) ?? -1n;
+      const raised = this.raised.get(table) ?? -1n;
+      const value = after.get(table);
+      // Where the user took back what the rows had raised, applying them would raise it again.
+      if (value === before.get(table) && raised <= old) continue;
+      if (value === undefined) changes.push({ table, set: null });
+      else changes.push(value > old && value >= raised ? { table, bump: value } : { table, set: value });
     }
-    for (const table of before.keys()) if (!after.has(table)) changes.push({ table, set: null });
     return changes;
   }
 
   /** Remembers the AUTOINCREMENT counters in front of a transaction. */
   markSequences(): void {
     this.sequences = this.schema.hasAutoincrement ? this.readSequences() : NO_SEQUENCES;
+    if (this.raised.size > 0) this.raised.clear();
   }
 
   private readSequences(): Map<string, bigint> {
@@ -342,6 +351,7 @@ export class Capture {
       if (kind === undefined || !kind.table.autoincrement || kind.operation === 'DELETE') continue;
       const top = this.statements.exact('SELECT max(nrid) FROM temp.ha_log WHERE k = ?').get(BigInt(k)) as [bigint];
       raiseSequence(this.statements, kind.table.name, top[0]);
+      if (top[0] > (this.raised.get(kind.table.name) ?? -1n)) this.raised.set(kind.table.name, top[0]);
     }
   }
 

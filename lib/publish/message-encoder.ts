@@ -1,5 +1,5 @@
 import { HAError } from '../common/ha-error.js';
-import { messageHead, messageTail } from '../changeset/codec.js';
+import { customChangeJson, messageHead, messageTail } from '../changeset/codec.js';
 import type { MessageOrigin } from '../changeset/codec.js';
 import type { SequenceChange } from '../changeset/changeset.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
@@ -48,6 +48,12 @@ export class MessageEncoder {
       chunk: `${ids[0]};${index + 1}/${parts.length}`,
       data: this.join(part, index === parts.length - 1 ? tail : plainTail),
     }));
+  }
+
+  /** A message that changes no row. */
+  custom(command: string): OutgoingMessage {
+    const tail = Buffer.from(messageTail([], 0n, BigInt(Date.now()) * 1_000_000n));
+    return { id: this.nextId(), data: this.join([Buffer.from(customChangeJson(command))], tail) };
   }
 
   /** Tells all nodes to forget the chunks of a transaction that will never be complete. */

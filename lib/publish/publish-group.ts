@@ -9,8 +9,11 @@ import { StreamRefusal, StreamUnavailable } from '../stream/replication-stream.j
 /** What became of a message. */
 export type PublishOutcome =
   | { readonly kind: 'stored'; readonly sequence: number; readonly retried: boolean }
-  /** Somebody else's message came first; nothing was stored. */
-  | { readonly kind: 'refused'; readonly lastSequence: number | undefined }
+  /**
+   * Somebody else's message came first. Nothing was stored, unless `maybeStored`: then an earlier attempt got no answer,
+   * and what came first may be this message itself.
+   */
+  | { readonly kind: 'refused'; readonly lastSequence: number | undefined; readonly maybeStored: boolean }
   /** Surely not stored. */
   | { readonly kind: 'failed'; readonly error: Error }
   /** Stored or not: no answer came. */
@@ -61,7 +64,7 @@ export class PublishGroup {
       maybeStored: false,
     };
     this.sent.push(entry);
-    if (expect === 'refuse') entry.outcome = { kind: 'refused', lastSequence: undefined };
+    if (expect === 'refuse') entry.outcome = { kind: 'refused', lastSequence: undefined, maybeStored: false };
     else this.send(entry);
   }
 
@@ -113,7 +116,7 @@ export class PublishGroup {
 
   private failure(entry: Sent, error: Error): PublishOutcome {
     if (error instanceof StreamRefusal) {
-      return { kind: 'refused', lastSequence: error.lastSequence };
+      return { kind: 'refused', lastSequence: error.lastSequence, maybeStored: entry.maybeStored };
     }
     if (!(error instanceof StreamUnavailable)) entry.maybeStored = true;
     return entry.maybeStored ? { kind: 'unknown', error } : { kind: 'failed', error };

@@ -45,6 +45,10 @@ export class ReplicationPublisher {
     return encoder.encode(content, stream.maxPayload);
   }
 
+  customMessage(command: string): OutgoingMessage {
+    return this.current().encoder.custom(command);
+  }
+
   abortMessage(transactionId: string): OutgoingMessage {
     return this.current().encoder.abort(transactionId);
   }

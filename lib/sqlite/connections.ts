@@ -170,9 +170,15 @@ export function isSqliteError(error: unknown): error is InstanceType<typeof Bett
 function openError(error: unknown, path: string): unknown {
   if (error instanceof HAError) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  return new HAError(
-    'HA_DATABASE_OPEN',
-    `The database '${path}' cannot be opened: ${reason}. Check that its folder exists and that this process may write there.`,
-    { cause: error, details: { path } },
-  );
+  return new HAError('HA_DATABASE_OPEN', `The database '${path}' cannot be opened: ${reason}. ${adviceFor(error)}`, {
+    cause: error,
+    details: { path },
+  });
+}
+
+function adviceFor(error: unknown): string {
+  const code = isSqliteError(error) ? error.code : '';
+  if (code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT'))
+    return 'It is no SQLite database, or damaged: name another file.';
+  return 'Check that its folder exists and that this process may write there.';
 }

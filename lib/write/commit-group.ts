@@ -1,6 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../publish/message-encoder.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
+import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { TransactionControl } from '../sqlite/transaction-control.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
 import type { ReplicationPorts } from './committer.js';
@@ -15,7 +16,8 @@ const SLOW_MS = 2;
 /** What became of all messages of one member. */
 export type MemberResult =
   | { readonly kind: 'stored'; readonly sequence: number }
-  | { readonly kind: 'refused' }
+  /** `maybeStored`: only catching up with the stream tells whether it is what it was refused for. */
+  | { readonly kind: 'refused'; readonly maybeStored: boolean }
   | { readonly kind: 'failed' | 'unknown'; readonly error: Error };
 
 /** A member whose changes were sent. */
@@ -26,6 +28,8 @@ export interface PublishedMember {
   readonly ids: readonly { readonly origin: string; readonly n: number }[];
   readonly ordered: boolean;
   readonly inexact: boolean;
+  /** How many changes it sent. */
+  readonly changes: number;
   outcomes: readonly PublishOutcome[];
   /** A later message of this node was stored: so this one is in the stream in front of it, or never will be. */
   followedByStored: boolean;
@@ -45,7 +49,7 @@ export class CommitGroup {
   closed = false;
   /** Whether the last member that ran at once was admitted. */
   lastAdmitted = true;
-  private readonly noops: { readonly queued: QueuedMember; readonly value: unknown }[] = [];
+  private noops: { readonly queued: QueuedMember; readonly value: unknown; readonly behind: number }[] = [];
   private publishing: PublishGroup | undefined;
   private ordered = false;
 
@@ -60,6 +64,8 @@ export class CommitGroup {
   admits({ member }: QueuedMember): boolean {
     if (this.isEmpty) return true;
     if (!member.retry || this.habits.isSlow(member.key)) return false;
+    // A callback should not run twice for the company it is in.
+    if (this.ordered && member.isCallback && !this.expectsOrder(member.serializable, member.key)) return false;
     return this.ordered || this.published.length === 0 || !this.expectsOrder(member.serializable, member.key);
   }
 
@@ -136,6 +142,10 @@ export class CommitGroup {
     return this.sequences.length === 0 ? undefined : Math.max(...this.sequences);
   }
 
+  get firstStoredSequence(): number | undefined {
+    return this.sequences[0];
+  }
+
   get messageIds(): { readonly origin: string; readonly n: number }[] {
     return this.published.flatMap((member) => [...member.ids]);
   }
@@ -143,12 +153,14 @@ export class CommitGroup {
   /** Tells all nodes to drop the chunks of members that were stored only in part. */
   async abortIncomplete(): Promise<void> {
     const { publisher } = this.ports as ReplicationPorts;
-    for (const { outcomes, messages } of this.published) {
-      const stored = outcomes.filter((outcome) => outcome.kind === 'stored').length;
-      if (stored === 0 || stored === messages.length) continue;
-      const group = publisher.group(undefined);
-      group.add(publisher.abortMessage(messages[0]?.id ?? ''));
-      await group.settle(performance.now() + 5_000);
+    for (const { outcomes, messages } of this.published) await abortPart(publisher, messages, outcomes);
+  }
+
+  /** Tells of every transaction that this commit put into its place. */
+  announce(applied: (sequence: number, changes: number) => void): void {
+    for (const member of this.published) {
+      const outcome = member.result();
+      if (outcome.kind === 'stored') applied(outcome.sequence, member.changes);
     }
   }
 
@@ -162,7 +174,17 @@ export class CommitGroup {
 
   resolveNoops(): void {
     for (const { queued, value } of this.noops) queued.member.resolve(value, undefined);
-    this.noops.length = 0;
+    this.noops = [];
+  }
+
+  /** Takes out the members without changes that ran behind one that was not stored. */
+  takeMisled(): QueuedMember[] {
+    const lost = this.published.findIndex((member) => member.result().kind !== 'stored');
+    if (lost < 0) return [];
+    const misled = this.noops.filter(({ behind }) => behind > lost);
+    this.noops = this.noops.filter(({ behind }) => behind <= lost);
+    for (const { queued } of misled) queued.attempt++;
+    return misled.map(({ queued }) => queued);
   }
 
   rejectAll(error: unknown): void {
@@ -213,7 +235,7 @@ export class CommitGroup {
       effects = this.runner.finish();
       if (effects === undefined) {
         this.control.release();
-        this.noops.push({ queued, value });
+        this.noops.push({ queued, value, behind: this.published.length });
         return true;
       }
       if (!this.takesOrder(queued, effects)) return false;
@@ -259,6 +281,7 @@ export class CommitGroup {
       ids,
       ordered: effects.ordered || queued.member.serializable,
       inexact: effects.inexact,
+      changes: effects.changes,
       outcomes: [],
       followedByStored: false,
       result: () => combine(member.outcomes),
@@ -308,15 +331,33 @@ export class CommitGroup {
   }
 }
 
+/** Tells all nodes to drop the chunks of a transaction where only some of them were stored. */
+async function abortPart(
+  publisher: ReplicationPublisher,
+  messages: readonly OutgoingMessage[],
+  outcomes: readonly PublishOutcome[],
+): Promise<void> {
+  const stored = outcomes.filter((outcome) => outcome.kind === 'stored').length;
+  if (stored === 0 || stored === messages.length) return;
+  const group = publisher.group(undefined);
+  group.add(publisher.abortMessage(messages[0]?.id ?? ''));
+  await group.settle(performance.now() + 5_000);
+}
+
 /** Chunks count as stored only together, at the place of the last one. */
 function combine(outcomes: readonly PublishOutcome[]): MemberResult {
   const last = outcomes.at(-1);
   if (last === undefined) return { kind: 'unknown', error: new Error('not sent') };
-  if (outcomes.some((outcome) => outcome.kind === 'refused')) return { kind: 'refused' };
+  if (outcomes.some((outcome) => outcome.kind === 'refused'))
+    return { kind: 'refused', maybeStored: outcomes.every(canBeStored) };
   for (const outcome of outcomes) {
     if (outcome.kind === 'failed' || outcome.kind === 'unknown') return outcome;
   }
-  return last.kind === 'stored' ? { kind: 'stored', sequence: last.sequence } : { kind: 'refused' };
+  return last.kind === 'stored' ? { kind: 'stored', sequence: last.sequence } : { kind: 'refused', maybeStored: false };
+}
+
+function canBeStored(outcome: PublishOutcome): boolean {
+  return outcome.kind === 'stored' || outcome.kind === 'unknown' || (outcome.kind === 'refused' && outcome.maybeStored);
 }
 
 function timedOut(ms: number): HAError {

@@ -142,6 +142,7 @@ export class HADatabase implements HAExecutor {
       open.committer.enqueue({
         key: fn.toString(),
         serializable: options.serializable ?? false,
+        isCallback: true,
         retry: options.retry ?? true,
         timeout: options.timeout ?? this.lifecycle.transactionTimeout,
         enqueuedAt: performance.now(),
@@ -245,6 +246,7 @@ export class HADatabase implements HAExecutor {
     return {
       key,
       serializable: false,
+      isCallback: false,
       retry: true,
       timeout: 0,
       enqueuedAt: performance.now(),

@@ -6,6 +6,8 @@ export interface Member {
   readonly key: string;
   /** It has to be stored where nobody wrote in between. */
   readonly serializable: boolean;
+  /** It is the user's code, and not a statement. */
+  readonly isCallback: boolean;
   /** It may run again after a refusal. */
   readonly retry: boolean;
   /** Milliseconds for a callback that returns a promise. */
@@ -24,6 +26,8 @@ export interface Member {
 export interface QueuedMember {
   readonly member: Member;
   attempt: number;
+  /** The last attempt was refused, but may be stored all the same. */
+  maybeStored: boolean;
   /** Message ids of attempts that were refused, and what they would have answered. */
   tried: { readonly ids: readonly string[]; readonly value: unknown }[];
 }

@@ -13,6 +13,7 @@ export class StatementInfos {
   of(sql: string): StatementInfo {
     let info = this.known.get(sql);
     if (info === undefined) {
+      if (typeof sql !== 'string') throw new TypeError('Expected first argument to be a string');
       refuseNul(sql);
       info = classify(sql);
       if (this.known.size >= LIMIT) this.known.clear();

@@ -32,6 +32,8 @@ export type CallMethod = 'run' | 'get' | 'all' | 'exec';
 /** What a finished transaction has to tell the other nodes. */
 export interface TransactionEffects {
   readonly pieces: readonly Buffer[];
+  /** Number of changes in them. */
+  readonly changes: number;
   readonly sequences: readonly SequenceChange[];
   readonly timestampNs: bigint;
   /** It may only be stored where nobody wrote in between: DDL, virtual tables, ids that SQLite chose. */
@@ -59,6 +61,7 @@ export class TransactionRunner {
   private readonly recursiveTriggers: boolean;
   private readonly foreignKeys: boolean;
   private pieces: Buffer[] = [];
+  private changes = 0;
   private tables = new Set<TableInfo>();
   private ordered = false;
   private replaces = false;
@@ -91,6 +94,7 @@ export class TransactionRunner {
     this.isAlone = false;
     this.isMisplaced = false;
     this.pieces = [];
+    this.changes = 0;
     this.tables.clear();
     this.ordered = false;
     this.replaces = false;
@@ -164,6 +168,7 @@ export class TransactionRunner {
     }
     return {
       pieces: this.pieces,
+      changes: this.changes,
       sequences,
       timestampNs: this.timestampNs,
       ordered: this.ordered || this.settings.orderAll,
@@ -177,6 +182,8 @@ export class TransactionRunner {
    * that keeps an index would miss them.
    */
   private isInexact(schema: SchemaInfo): boolean {
+    // One path makes the schema on every node, and follows what it renames: the applier.
+    if (this.touchedSchema && this.settings.replicateDDL) return true;
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
     if (schema.triggers.some((trigger) => trigger.virtualPart !== undefined)) return true;
@@ -286,12 +293,14 @@ export class TransactionRunner {
     const rows = this.capture?.drain(this.timestampNs);
     if (rows === undefined) return;
     this.pieces.push(...rows.pieces);
+    this.changes += rows.rows;
     for (const table of rows.tables) this.tables.add(table);
     if (rows.generatedIds && this.settings.orderGeneratedIds) this.ordered = true;
   }
 
   private push(change: string): void {
     this.pieces.push(Buffer.from(change));
+    this.changes++;
     this.ordered = true;
   }
 

@@ -54,6 +54,7 @@ interface Session {
 /** The replication stream on NATS JetStream, 2.9 or later. */
 export class JetStreamStream implements ReplicationStream {
   onStatus: (status: StreamStatus) => void = () => undefined;
+  verify: () => Promise<void> = () => Promise.resolve();
   readonly description: string;
   private session: Session | undefined;
   private connected = false;
@@ -230,6 +231,10 @@ export class JetStreamStream implements ReplicationStream {
 
   private async watchConsumer(messages: ConsumerMessages): Promise<void> {
     for await (const status of await messages.status()) {
+      if (status.type === ConsumerEvents.OrderedConsumerRecreated && this.session !== undefined) {
+        // Made anew under the same name, a stream takes the consumer without a word.
+        void this.isVerified(this.session);
+      }
       if (status.type === ConsumerEvents.StreamNotFound) {
         this.onStatus({
           type: 'error',
@@ -249,11 +254,33 @@ export class JetStreamStream implements ReplicationStream {
         this.connected = false;
         session.acks.fail('the connection was lost');
         this.onStatus({ type: 'disconnected' });
-      } else if (status.type === 'reconnect') {
-        this.connected = true;
-        // What the server sent into the broken line is delivered for it, and nothing tells before the next message comes.
-        for (const renew of this.renewals) renew();
-        this.onStatus({ type: 'connected' });
+      } else if (status.type === 'reconnect') void this.resume(session);
+    }
+  }
+
+  /** Goes on behind a reconnect, once it is sure that this is the stream that was followed. */
+  private async resume(session: Session): Promise<void> {
+    if (!(await this.isVerified(session))) return;
+    this.connected = true;
+    // What the server sent into the broken line is delivered for it, and nothing tells before the next message comes.
+    for (const renew of this.renewals) renew();
+    this.onStatus({ type: 'connected' });
+  }
+
+  /** Asks until there is an answer. False where it is another stream, or the connection was closed or lost meanwhile. */
+  private async isVerified(session: Session): Promise<boolean> {
+    for (;;) {
+      try {
+        await this.verify();
+        return this.session === session && !session.nc.isClosed();
+      } catch (error) {
+        if (error instanceof HAError) {
+          this.connected = false;
+          for (const end of this.endings) end();
+          return false;
+        }
+        await pause(250);
+        if (this.session !== session) return false;
       }
     }
   }

@@ -1,0 +1,66 @@
+import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
+import { Divergence } from './world.js';
+import type { Write, World } from './world.js';
+
+/** Errors after which nobody can know whether the transaction is stored. */
+const OPEN_ENDED = new Set(['HA_PUBLISH_UNKNOWN']);
+
+/** The table in which transactions leave their marks. */
+export const MARKS = 'CREATE TABLE marks(mark TEXT PRIMARY KEY) WITHOUT ROWID';
+
+export function markSql(mark: string): string {
+  return `INSERT INTO marks VALUES('${mark}')`;
+}
+
+/**
+ * Checks a world that has come to rest.
+ *
+ * @throws Divergence where a node is not the fold of the stream, where a write that was answered is not in the stream
+ * exactly once, and where one that failed for certain is in it.
+ */
+export function checkWorld(world: World): void {
+  for (const node of world.nodes) world.check(node.index);
+  world.oracle.at(world.log.state().lastSequence);
+  const hasMarks = world.oracle.column(`SELECT 1 FROM sqlite_schema WHERE name = 'marks'`).length > 0;
+  const effective = new Set(hasMarks ? world.oracle.column('SELECT mark FROM marks') : []);
+  const stored = messagesByMark(world.log);
+  for (const write of world.writes) checkWrite(world, write, stored.get(write.mark ?? '') ?? 0, effective);
+}
+
+function checkWrite(world: World, write: Write, messages: number, effective: ReadonlySet<unknown>): void {
+  const { state, error, mark, sequence, orphaned, node } = write;
+  const name = `the write ${mark ?? '(without mark)'} of n${node}`;
+  if (state === 'pending' && !orphaned) throw new Divergence(`${name} was never answered`);
+  if (sequence !== undefined && world.log.at(Number(sequence)) === undefined) {
+    throw new Divergence(`${name} was answered with sequence ${sequence}, which the stream does not have`);
+  }
+  if (mark === undefined) return;
+  const counts = effective.has(mark);
+  if (messages > 1) throw new Divergence(`${name} is in the stream ${messages} times`);
+  if (state === 'resolved' && !counts) throw new Divergence(`${name} was acknowledged, and is not in the fold`);
+  if (state === 'rejected' && counts && !OPEN_ENDED.has(error?.code ?? '')) {
+    throw new Divergence(`${name} failed (${error?.code ?? ''} ${error?.message ?? ''}), and is in the fold`);
+  }
+}
+
+/** How many transactions with different ids carry each mark; those of several messages count where they are complete. */
+function messagesByMark(log: MemoryLog): Map<string, number> {
+  const ids = new Map<string, Set<string>>();
+  const open = new Map<string, { parts: Set<string>; text: string }>();
+  const count = (id: string, text: string): void => {
+    for (const [mark] of text.matchAll(/mark-\d+-/g)) ids.set(mark, (ids.get(mark) ?? new Set()).add(id));
+  };
+  const { lastSequence } = log.state();
+  for (let sequence = 1; sequence <= lastSequence; sequence++) {
+    const message = log.at(sequence);
+    if (message === undefined) continue;
+    const text = Buffer.from(message.data).toString('utf8');
+    const [transaction = message.id ?? '', place = '1/1'] = message.chunk?.split(';') ?? [];
+    const whole = open.get(transaction) ?? { parts: new Set(), text: '' };
+    open.set(transaction, { parts: whole.parts.add(place), text: whole.text + text });
+    const [part, parts] = place.split('/');
+    if (place === 'abort') open.delete(transaction);
+    else if (part === parts && whole.parts.size === Number(parts)) count(transaction, whole.text + text);
+  }
+  return new Map([...ids].map(([mark, set]) => [mark, set.size]));
+}

@@ -1,0 +1,68 @@
+/** Kinds of tables, by what identifies their rows. */
+export type TableKind = 'integer' | 'autoincrement' | 'composite' | 'nullableKey' | 'withoutRowid' | 'keyless';
+
+/** What the histories of a class may contain. */
+export interface Features {
+  readonly kinds: readonly TableKind[];
+  /** Number of tables; from 1 to 3 where it is left out. */
+  readonly tables?: number;
+  readonly unique?: boolean;
+  readonly nocase?: boolean;
+  readonly foreignKeys?: boolean;
+  readonly triggers?: boolean;
+  readonly recursiveTriggers: 'on' | 'off' | 'mixed';
+  readonly sequenceEdits?: boolean;
+  readonly ddl?: boolean;
+  readonly vacuum?: boolean;
+  readonly crashes?: boolean;
+  /** Lost acknowledgements, dropped and refused messages, cut connections. */
+  readonly network?: boolean;
+  /** Messages that are stored again behind the duplicate window. */
+  readonly duplicates?: boolean;
+  readonly serializable?: boolean;
+  readonly chunks?: boolean;
+}
+
+const KEYED = ['integer', 'autoincrement', 'composite', 'withoutRowid'] as const;
+const ALL = [...KEYED, 'nullableKey', 'keyless'] as const;
+const HARM = { crashes: true, network: true, duplicates: true } as const;
+
+/** Classes of histories by name, as the command line takes them. */
+export const CLASSES: Readonly<Record<string, Features>> = {
+  all: {
+    kinds: ALL,
+    unique: true,
+    nocase: true,
+    foreignKeys: true,
+    triggers: true,
+    recursiveTriggers: 'mixed',
+    sequenceEdits: true,
+    ddl: true,
+    vacuum: true,
+    serializable: true,
+    chunks: true,
+    ...HARM,
+  },
+  keyed: { kinds: KEYED, unique: true, nocase: true, recursiveTriggers: 'mixed', ...HARM },
+  bag: { kinds: ['keyless', 'nullableKey'], unique: true, nocase: true, recursiveTriggers: 'mixed', ...HARM },
+  bagTriggers: { kinds: ['keyless', 'integer'], unique: true, triggers: true, recursiveTriggers: 'off', ...HARM },
+  fk: { kinds: ALL, tables: 3, unique: true, foreignKeys: true, recursiveTriggers: 'mixed', ...HARM },
+  fkSelf: { kinds: ['integer'], tables: 1, unique: true, foreignKeys: true, recursiveTriggers: 'mixed' },
+  triggers: { kinds: ALL, unique: true, triggers: true, recursiveTriggers: 'mixed', ...HARM },
+  sequence: { kinds: ['autoincrement'], tables: 1, sequenceEdits: true, recursiveTriggers: 'mixed', ...HARM },
+  ddl: { kinds: ALL, tables: 2, unique: true, ddl: true, recursiveTriggers: 'mixed', ...HARM },
+  ddlMixed: {
+    kinds: ALL,
+    tables: 2,
+    unique: true,
+    ddl: true,
+    foreignKeys: true,
+    triggers: true,
+    recursiveTriggers: 'mixed',
+    sequenceEdits: true,
+  },
+  vacuum: { kinds: ALL, nocase: true, vacuum: true, recursiveTriggers: 'on', ...HARM },
+  ordered: { kinds: ALL, tables: 1, unique: true, serializable: true, recursiveTriggers: 'on', ...HARM },
+  chunks: { kinds: ALL, chunks: true, recursiveTriggers: 'on', ...HARM },
+  calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
+};

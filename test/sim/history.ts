@@ -1,0 +1,148 @@
+import { generateDDL } from './ddl-generator.js';
+import { CLASSES } from './features.js';
+import type { Features } from './features.js';
+import { SimRandom } from './random.js';
+import { generateSchema } from './schema-generator.js';
+import type { SchemaSpec } from './schema-generator.js';
+import { generateMany, generateStatement } from './statement-generator.js';
+
+/** How a transaction is run. `script` is all or nothing, `callback` goes on behind statements that fail. */
+export type TransactionForm = 'statement' | 'script' | 'callback';
+
+export interface TransactionSpec {
+  readonly form: TransactionForm;
+  readonly statements: readonly string[];
+  readonly serializable: boolean;
+  readonly retry: boolean;
+  /** The last so many statements are in a savepoint. */
+  readonly inSavepoint: number;
+  /** The savepoint is rolled back. */
+  readonly savepointFails: boolean;
+  /** A callback that waits between its statements. */
+  readonly slow: boolean;
+  /** Callbacks of one kind are taken for the same code. */
+  readonly kind: number;
+}
+
+export type SimEvent =
+  | { readonly type: 'write'; readonly node: number; readonly transactions: readonly TransactionSpec[] }
+  | { readonly type: 'deliver'; readonly node: number; readonly count: number }
+  | { readonly type: 'fault'; readonly node: number; readonly fault: Fault; readonly count: number }
+  | { readonly type: 'duplicate'; readonly pick: number }
+  | { readonly type: 'forget' }
+  | { readonly type: 'kill' | 'restart' | 'disconnect' | 'connect' | 'check'; readonly node: number };
+
+export type Fault = 'loseAcks' | 'dropNext' | 'refuseNext';
+
+export interface Step {
+  readonly event: SimEvent;
+  /** Tasks that run before the next event; Infinity: until nothing is left. */
+  readonly tasks: number;
+}
+
+/** A run of the world, as data: what shrinking takes apart. */
+export interface History {
+  readonly seed: number;
+  readonly nodes: number;
+  readonly schema: SchemaSpec;
+  readonly maxPayload: number;
+  readonly generatedIds: 'ordered' | 'overwrite';
+  readonly serializable: boolean;
+  readonly replicas: number;
+  readonly steps: readonly Step[];
+}
+
+export function generateHistory(seed: number, className: string): History {
+  const features = CLASSES[className];
+  if (features === undefined)
+    throw new RangeError(`No class ${className}; there are ${Object.keys(CLASSES).join(', ')}.`);
+  const random = new SimRandom(seed);
+  const schema = generateSchema(random, features);
+  const nodes = random.weighted([
+    [5, 2],
+    [4, 3],
+    [1, 4],
+  ]);
+  const count = random.between(6, 18);
+  return {
+    seed,
+    nodes,
+    schema,
+    maxPayload: features.chunks === true && random.chance(0.4) ? 3_000 : 1_048_576,
+    generatedIds: random.chance(0.3) ? 'overwrite' : 'ordered',
+    serializable: features.serializable === true && random.chance(0.15),
+    replicas: random.chance(0.3) ? 3 : 1,
+    steps: Array.from({ length: count }, () => ({
+      event: generateEvent(random, features, schema, nodes),
+      tasks: random.weighted([
+        [3, 0],
+        [3, random.between(1, 6)],
+        [3, random.between(5, 40)],
+        [2, Number.POSITIVE_INFINITY],
+      ]),
+    })),
+  };
+}
+
+function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec, nodes: number): SimEvent {
+  const node = random.below(nodes);
+  const when = (on: boolean | undefined, weight: number): number => (on === true ? weight : 0);
+  return random.weighted<() => SimEvent>([
+    [45, () => ({ type: 'write', node, transactions: transactions(random, features, schema) })],
+    [30, () => ({ type: 'deliver', node, count: random.chance(0.5) ? 1 : random.between(1, 6) })],
+    [5, () => ({ type: 'check', node })],
+    [when(features.network, 6), () => ({ type: 'fault', node, fault: fault(random), count: random.between(1, 3) })],
+    [when(features.network, 2), () => ({ type: 'disconnect', node })],
+    [when(features.network, 3), () => ({ type: 'connect', node })],
+    [when(features.duplicates, 4), () => ({ type: 'duplicate', pick: random.below(20) })],
+    [when(features.duplicates, 2), () => ({ type: 'forget' })],
+    [when(features.crashes, 3), () => ({ type: 'kill', node })],
+    [when(features.crashes, 1), () => ({ type: 'restart', node })],
+  ])();
+}
+
+function fault(random: SimRandom): Fault {
+  return random.weighted([
+    [4, 'loseAcks'],
+    [2, 'dropNext'],
+    [2, 'refuseNext'],
+  ]);
+}
+
+function transactions(random: SimRandom, features: Features, schema: SchemaSpec): TransactionSpec[] {
+  const count = random.weighted([
+    [5, 1],
+    [2, 2],
+    [2, random.between(3, 6)],
+  ]);
+  return Array.from({ length: count }, () => transaction(random, features, schema));
+}
+
+function transaction(random: SimRandom, features: Features, schema: SchemaSpec): TransactionSpec {
+  const vacuum = features.vacuum === true && random.chance(0.05);
+  const form = random.weighted<TransactionForm>([
+    [3, 'statement'],
+    [3, 'script'],
+    [4, 'callback'],
+  ]);
+  const length = form === 'statement' ? 1 : random.between(1, random.chance(0.3) ? 6 : 2);
+  const usual = Array.from({ length }, () => statement(random, features, schema)).flat();
+  const statements = vacuum ? ['VACUUM'] : usual;
+  return {
+    form: vacuum ? 'statement' : statements.length > 1 && form === 'statement' ? 'script' : form,
+    statements,
+    serializable: features.serializable === true && random.chance(0.3),
+    retry: random.chance(0.9),
+    inSavepoint: random.chance(0.3) ? random.between(1, statements.length) : 0,
+    savepointFails: random.chance(0.5),
+    slow: random.chance(0.15),
+    kind: random.below(4),
+  };
+}
+
+function statement(random: SimRandom, features: Features, schema: SchemaSpec): string[] {
+  if (features.ddl === true && random.chance(0.12)) return generateDDL(random, schema);
+  const table = random.pick(schema.tables);
+  if (features.chunks === true && random.chance(0.15)) return [generateMany(random, table)];
+  return [generateStatement(random, table, features.sequenceEdits ?? false)];
+}

@@ -1,0 +1,100 @@
+import type {
+  IncomingMessage,
+  MessageHandler,
+  OutgoingMessage,
+  PublishReceipt,
+  ReplicationStream,
+  StartPoint,
+  StreamState,
+  StreamStatus,
+  StreamSubscription,
+} from '../../lib/stream/replication-stream.js';
+import type { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
+
+const never = new Promise<never>(() => undefined);
+
+/** The stream of a node that can be killed: from then on it hears nothing, and nobody hears it. */
+export class NodeStream implements ReplicationStream {
+  private killed = false;
+
+  constructor(readonly inner: MemoryStream) {}
+
+  get maxPayload(): number {
+    return this.inner.maxPayload;
+  }
+
+  get isConnected(): boolean {
+    return this.inner.isConnected;
+  }
+
+  get ordering(): 'chained' | 'single' {
+    return this.inner.ordering;
+  }
+
+  get description(): string {
+    return this.inner.description;
+  }
+
+  get verify(): () => Promise<void> {
+    return this.inner.verify;
+  }
+
+  set verify(verify: () => Promise<void>) {
+    this.inner.verify = verify;
+  }
+
+  get onStatus(): (status: StreamStatus) => void {
+    return this.inner.onStatus;
+  }
+
+  set onStatus(handler: (status: StreamStatus) => void) {
+    this.inner.onStatus = handler;
+  }
+
+  kill(): void {
+    this.killed = true;
+  }
+
+  open(): Promise<StreamState> {
+    return this.alive(() => this.inner.open());
+  }
+
+  state(): Promise<StreamState> {
+    return this.alive(() => this.inner.state());
+  }
+
+  lastSubjectSequence(): Promise<number> {
+    return this.alive(() => this.inner.lastSubjectSequence());
+  }
+
+  messageAt(sequence: number): Promise<IncomingMessage | undefined> {
+    return this.alive(() => this.inner.messageAt(sequence));
+  }
+
+  startPosition(point: StartPoint): Promise<number> {
+    return this.alive(() => this.inner.startPosition(point));
+  }
+
+  publish(message: OutgoingMessage): Promise<PublishReceipt> {
+    return this.alive(() => this.inner.publish(message));
+  }
+
+  consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
+    return this.alive(() => this.inner.consume(afterSequence, (message) => (this.killed ? never : handler(message))));
+  }
+
+  async close(): Promise<void> {
+    await this.inner.close();
+  }
+
+  private async alive<T>(work: () => Promise<T>): Promise<T> {
+    if (this.killed) return never;
+    try {
+      const value = await work();
+      return this.killed ? await never : value;
+    } catch (error) {
+      if (this.killed) return never;
+      throw error;
+    }
+  }
+}

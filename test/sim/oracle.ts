@@ -1,0 +1,107 @@
+import { createControlTables } from '../../lib/sqlite/control-tables.js';
+import BetterSqlite3 from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
+import { Applier } from '../../lib/apply/applier.js';
+import { decodeChangeSet } from '../../lib/changeset/codec.js';
+import type { ChangeSet } from '../../lib/changeset/changeset.js';
+import type { MemoryLog, StoredMessage } from '../../lib/stream/memory/memory-log.js';
+import { dump } from './dump.js';
+
+/** A change that the fold left out, with the reason. */
+export interface LeftOut {
+  readonly sequence: number;
+  readonly reason: string;
+}
+
+/**
+ * The fold of the stream: a database that takes message 1, 2, 3 … one by one, each in a transaction of its own, each id
+ * once, and does nothing else. What every node has to hold at a position is what it holds there.
+ */
+export class Oracle {
+  readonly leftOut: LeftOut[] = [];
+  private readonly db: Database;
+  private readonly applier: Applier;
+  private readonly seen = new Set<string>();
+  private readonly chunks = new Map<string, ChangeSet[]>();
+  private readonly dumps = new Map<number, string>();
+  private position = 0;
+
+  constructor(
+    private readonly log: () => MemoryLog,
+    private readonly pragmas: readonly string[],
+  ) {
+    this.db = new BetterSqlite3(':memory:');
+    for (const pragma of pragmas) this.db.pragma(pragma);
+    this.db.pragma('foreign_keys = OFF');
+    createControlTables(this.db);
+    this.applier = new Applier(this.db);
+  }
+
+  /** The fold up to a position, as text. */
+  at(sequence: number): string {
+    const known = this.dumps.get(sequence);
+    if (known !== undefined) return known;
+    if (sequence < this.position) {
+      const other = new Oracle(this.log, this.pragmas);
+      const text = other.at(sequence);
+      other.close();
+      this.dumps.set(sequence, text);
+      return text;
+    }
+    this.advance(sequence);
+    const text = dump(this.db);
+    this.dumps.set(sequence, text);
+    return text;
+  }
+
+  /** Values of a single-column query on the fold. */
+  column(sql: string): unknown[] {
+    return this.db.prepare(sql).pluck().all();
+  }
+
+  close(): void {
+    this.db.close();
+  }
+
+  private advance(to: number): void {
+    while (this.position < to) {
+      const message = this.log().at(++this.position);
+      if (message === undefined) throw new Error(`The stream has no message ${this.position}.`);
+      this.apply(message);
+    }
+  }
+
+  private apply(message: StoredMessage): void {
+    if (message.id !== undefined && this.seen.has(message.id)) return;
+    if (message.id !== undefined) this.seen.add(message.id);
+    const whole = this.assemble(message);
+    if (whole === undefined) return;
+    this.db.exec('BEGIN');
+    this.applier.prepare();
+    const place = { sequence: message.sequence, foreign: message.version === undefined };
+    const steps = this.applier.apply(whole, place, (_index, _change, reason) =>
+      this.leftOut.push({ sequence: message.sequence, reason }),
+    );
+    while (steps.next().done !== true);
+    this.db.exec('COMMIT');
+  }
+
+  private assemble(message: StoredMessage): ChangeSet | undefined {
+    const last = decodeChangeSet(Buffer.from(message.data).toString('utf8'));
+    if (message.chunk === undefined) return last;
+    const [transaction = '', place = ''] = message.chunk.split(';');
+    if (place === 'abort') {
+      this.chunks.delete(transaction);
+      return undefined;
+    }
+    const [part, parts] = place.split('/').map(Number);
+    const before = this.chunks.get(transaction) ?? [];
+    if (part !== parts) {
+      this.chunks.set(transaction, [...before, last]);
+      return undefined;
+    }
+    this.chunks.delete(transaction);
+    if (before.length !== (parts ?? 0) - 1) return undefined;
+    return { ...last, changes: [...before.flatMap((chunk) => chunk.changes), ...last.changes] };
+  }
+}

@@ -1,0 +1,124 @@
+import type { HATransaction } from '../../lib/write/executor.js';
+import { checkWorld, MARKS, markSql } from './check.js';
+import type { Fault, History, SimEvent, TransactionSpec } from './history.js';
+import { schemaSql } from './schema-generator.js';
+import type { SimNode } from './sim-node.js';
+import { World } from './world.js';
+
+/** What came of a history that went well. */
+export interface HistoryResult {
+  readonly writes: number;
+  readonly resolved: number;
+  readonly messages: number;
+  readonly checks: number;
+  readonly leftOut: number;
+}
+
+/**
+ * Runs a history on real nodes.
+ *
+ * @throws Divergence where a promise is broken.
+ */
+export async function runHistory(history: History): Promise<HistoryResult> {
+  const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas } = history;
+  const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
+    seed,
+    foreignKeys: schema.foreignKeys,
+    recursiveTriggers: schema.recursiveTriggers,
+    maxPayload,
+    generatedIds,
+    serializable,
+    replicas,
+  });
+  try {
+    let marks = 0;
+    for (const { event, tasks } of history.steps) {
+      applyEvent(world, event, () => `mark-${++marks}-`);
+      await world.scheduler.run(tasks);
+      if (world.random.chance(0.1)) world.check(world.random.below(nodes));
+    }
+    await world.settle();
+    checkWorld(world);
+    return {
+      writes: world.writes.length,
+      resolved: world.writes.filter(({ state }) => state === 'resolved').length,
+      messages: world.log.state().lastSequence,
+      checks: world.checks,
+      leftOut: world.oracle.leftOut.length,
+    };
+  } finally {
+    world.close();
+  }
+}
+
+function applyEvent(world: World, event: SimEvent, nextMark: () => string): void {
+  switch (event.type) {
+    case 'write':
+      for (const spec of event.transactions) {
+        const mark = spec.form === 'statement' ? undefined : nextMark();
+        world.write(event.node, (node) => start(node, spec, mark), mark);
+      }
+      return;
+    case 'deliver':
+      void world.node(event.node).stream.deliver(event.count);
+      return;
+    case 'fault':
+      harm(world.node(event.node), event.fault, event.count);
+      return;
+    case 'duplicate':
+      world.broker.forgetIds();
+      world.broker.republish(1 + (event.pick % world.log.state().lastSequence));
+      return;
+    case 'forget':
+      world.broker.forgetIds();
+      return;
+    case 'kill':
+      world.kill(event.node);
+      return;
+    case 'restart':
+      world.node(event.node).restart();
+      return;
+    case 'disconnect':
+      if (world.node(event.node).isOpen) world.node(event.node).stream.disconnect();
+      return;
+    case 'connect':
+      world.node(event.node).stream.connect();
+      return;
+    case 'check':
+      world.check(event.node);
+  }
+}
+
+function harm({ stream }: SimNode, fault: Fault, count: number): void {
+  if (fault === 'loseAcks') stream.loseAcks(count);
+  else if (fault === 'dropNext') stream.dropNext(count);
+  else stream.refuseNext(count);
+}
+
+function start({ db }: SimNode, spec: TransactionSpec, mark: string | undefined): Promise<unknown> {
+  if (mark === undefined) return db.run(spec.statements[0] ?? '');
+  if (spec.form === 'script') return db.exec([markSql(mark), ...spec.statements].join(';\n'));
+  const callback = (tx: HATransaction): Promise<void> => runCallback(tx, spec, mark);
+  callback.toString = () => `callback of kind ${spec.kind}`;
+  return db.transaction(callback, { serializable: spec.serializable, retry: spec.retry });
+}
+
+async function runCallback(tx: HATransaction, spec: TransactionSpec, mark: string): Promise<void> {
+  await tx.run(markSql(mark));
+  const plain = spec.statements.length - spec.inSavepoint;
+  await runAll(tx, spec, spec.statements.slice(0, plain));
+  if (spec.inSavepoint === 0) return;
+  const part = tx.savepoint(async (inner) => {
+    await runAll(inner, spec, spec.statements.slice(plain));
+    if (spec.savepointFails) throw new Error('the savepoint is rolled back');
+  });
+  await part.catch(() => undefined);
+}
+
+/** Statements that fail are passed over, as an application might. */
+async function runAll(tx: HATransaction, spec: TransactionSpec, statements: readonly string[]): Promise<void> {
+  for (const sql of statements) {
+    if (spec.slow) await new Promise((resolve) => setTimeout(resolve, 3));
+    await tx.run(sql).catch(() => undefined);
+  }
+}

@@ -1,0 +1,53 @@
+import type { History, SimEvent, TransactionSpec } from './history.js';
+
+/** A history as a person reads it. */
+export function showHistory(history: History): string {
+  const { schema, seed, nodes, generatedIds, serializable, maxPayload, replicas } = history;
+  const settings = [
+    `seed ${seed}`,
+    `${nodes} nodes`,
+    `recursive_triggers ${schema.recursiveTriggers ? 'ON' : 'OFF'}`,
+    `foreign_keys ${schema.foreignKeys ? 'ON' : 'OFF'}`,
+    `generatedIds ${generatedIds}`,
+    ...(serializable ? ['concurrency serializable'] : []),
+    ...(maxPayload < 1_000_000 ? [`maxPayload ${maxPayload}`] : []),
+    ...(replicas > 1 ? [`${replicas} replicas`] : []),
+  ];
+  const tables = schema.tables.flatMap(({ sql, indexes, rows }) => [sql, ...indexes, ...rows]);
+  const steps = history.steps.map(({ event, tasks }) => {
+    const wait = tasks === Number.POSITIVE_INFINITY ? '' : `   [then ${tasks} tasks]`;
+    return `${showEvent(event, nodes)}${wait}`;
+  });
+  return [settings.join(', '), ...tables, ...schema.extras, ...steps].map((line) => `  ${line}`).join('\n');
+}
+
+function showEvent(event: SimEvent, nodes: number): string {
+  const node = 'node' in event ? `n${event.node % nodes}` : '';
+  switch (event.type) {
+    case 'write':
+      return event.transactions.map((spec) => `${node}: ${showTransaction(spec)}`).join('\n  ');
+    case 'deliver':
+      return `${node} <- ${event.count}`;
+    case 'fault':
+      return `${node} ${event.fault} ${event.count}`;
+    case 'duplicate':
+      return `duplicate ${event.pick}`;
+    case 'forget':
+      return 'forget ids';
+    default:
+      return `${node} ${event.type}`;
+  }
+}
+
+function showTransaction(spec: TransactionSpec): string {
+  const flags = [
+    spec.form,
+    ...(spec.serializable ? ['serializable'] : []),
+    ...(spec.retry || spec.form !== 'callback' ? [] : ['no retry']),
+    ...(spec.slow && spec.form === 'callback' ? ['slow'] : []),
+    ...(spec.inSavepoint > 0 && spec.form === 'callback'
+      ? [`last ${spec.inSavepoint} in a savepoint${spec.savepointFails ? ' that fails' : ''}`]
+      : []),
+  ];
+  return `${flags.join(', ')}: ${spec.statements.join('; ')}`;
+}

@@ -1,0 +1,160 @@
+import { copyFileSync, existsSync } from 'node:fs';
+import type { Logger } from '@nestjs/common';
+import type { HAEvent } from '../../lib/common/events.js';
+import type { ResolvedHAOptions } from '../../lib/config/resolved.js';
+import { resolveOptions } from '../../lib/config/resolve.js';
+import { HARuntime } from '../../lib/ha-runtime.js';
+import type { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
+import { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
+import { HADatabase } from '../../lib/write/ha-database.js';
+import { dump } from './dump.js';
+import { NodeStream } from './node-stream.js';
+
+export const STREAM = 'sim';
+export const SUBJECT = 'sim.db';
+
+/** What all nodes of a world have in common. */
+export interface NodeSettings {
+  readonly foreignKeys: boolean;
+  readonly recursiveTriggers: boolean;
+  /** Bytes; small ones cut transactions into chunks. */
+  readonly maxPayload: number;
+  readonly generatedIds: 'ordered' | 'overwrite';
+  readonly serializable: boolean;
+  readonly replicas: number;
+}
+
+const resolved = new Map<string, ResolvedHAOptions>();
+
+const quiet = (): void => undefined;
+const logger = { log: quiet, warn: quiet, error: quiet, debug: quiet, verbose: quiet } as unknown as Logger;
+
+/** One node of a world: the real database and runtime on a file of its own, and the ways to harm it. */
+export class SimNode {
+  readonly skipped: HAEvent[] = [];
+  halted: Error | undefined;
+  private life: { stream: NodeStream; runtime: HARuntime; db: HADatabase; ready: Promise<unknown> };
+  private readonly dead: HARuntime[] = [];
+  private restarting: Promise<void> | undefined;
+  private generation = 0;
+
+  constructor(
+    readonly index: number,
+    private readonly path: string,
+    private readonly broker: MemoryBroker,
+    private readonly settings: NodeSettings,
+  ) {
+    this.life = this.live(path);
+  }
+
+  get db(): HADatabase {
+    return this.life.db;
+  }
+
+  /** The stream as this node sees it: faults, connection, delivery. */
+  get stream(): MemoryStream {
+    return this.life.stream.inner;
+  }
+
+  get isOpen(): boolean {
+    return this.restarting === undefined && this.life.runtime.open !== undefined;
+  }
+
+  /** Settled when the node runs. */
+  get ready(): Promise<unknown> {
+    return this.restarting ?? this.life.ready;
+  }
+
+  /** Position and contents in one snapshot. */
+  state(): { readonly received: number; readonly text: string } {
+    const { reader } = this.db;
+    reader.exec('BEGIN');
+    try {
+      const received = reader.prepare('SELECT received_seq FROM ha_stats').pluck().get() as number;
+      return { received, text: dump(reader) };
+    } finally {
+      reader.exec('COMMIT');
+    }
+  }
+
+  /** The process dies at this instant, with whatever it was doing, and starts again on the file as it is. */
+  kill(): void {
+    if (!this.isOpen) return;
+    const { runtime, stream } = this.life;
+    const from = runtime.open?.connections.path ?? '';
+    const to = `${this.path}.${++this.generation}`;
+    copyFileSync(from, to);
+    if (existsSync(`${from}-wal`)) copyFileSync(`${from}-wal`, `${to}-wal`);
+    stream.kill();
+    this.dead.push(runtime);
+    this.life = this.live(to);
+  }
+
+  /** The process ends in an orderly way, and starts again. */
+  restart(): void {
+    if (!this.isOpen) return;
+    const { runtime, db } = this.life;
+    const path = runtime.open?.connections.path ?? '';
+    this.restarting = db.close().then(async () => {
+      this.life = this.live(path);
+      this.restarting = undefined;
+      await this.life.ready;
+    });
+  }
+
+  /** Ends all harm, so that the node can catch up. */
+  heal(): void {
+    const { stream } = this;
+    stream.loseAcks(0);
+    stream.dropNext(0);
+    stream.refuseNext(0);
+    stream.connect();
+  }
+
+  closeFiles(): void {
+    for (const runtime of [...this.dead, this.life.runtime]) runtime.open?.connections.close();
+  }
+
+  /** The options are read once: that takes longer than all else at the start of a node. */
+  private get options(): ResolvedHAOptions {
+    const { foreignKeys, recursiveTriggers, generatedIds, serializable } = this.settings;
+    const key = JSON.stringify([foreignKeys, recursiveTriggers, generatedIds, serializable]);
+    const known = resolved.get(key);
+    if (known !== undefined) return known;
+    const dsn = [
+      'file:sim.db?_synchronous=off',
+      `_foreign_keys=${foreignKeys ? 'on' : 'off'}`,
+      `_pragma=recursive_triggers(${recursiveTriggers ? 1 : 0})`,
+    ].join('&');
+    const options = resolveOptions(
+      dsn,
+      {
+        replicationID: 'db',
+        replicationStream: STREAM,
+        publisherTimeout: '300ms',
+        transactionTimeout: '60s',
+        generatedIds,
+        concurrency: serializable ? 'serializable' : 'lww',
+      },
+      {},
+    );
+    resolved.set(key, options);
+    return options;
+  }
+
+  private live(path: string): SimNode['life'] {
+    const { settings, broker } = this;
+    const { maxPayload, replicas } = settings;
+    const stream = new NodeStream(
+      new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, manual: true, maxPayload, replicas }),
+    );
+    const options = { ...this.options, filename: path, name: `n${this.index}` };
+    const runtime = new HARuntime(options, { logger, retryAttempts: 0, retryDelay: 1, stream });
+    runtime.events.subscribe((event) => {
+      if (event.type === 'halted') this.halted = event.error;
+      if (event.type === 'skipped') this.skipped.push(event);
+    });
+    const db = new HADatabase(runtime);
+    return { stream, runtime, db, ready: db.start() };
+  }
+}

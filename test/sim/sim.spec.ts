@@ -1,0 +1,24 @@
+import { CLASSES } from './features.js';
+import { describe as summarize, explain, simulate } from './simulate.js';
+
+const TOTAL = Number(process.env['SIM_HISTORIES'] ?? 2_000);
+/** A new seed every day; a failure is run again with `SIM_SEED`. */
+const SEED = Number(process.env['SIM_SEED'] ?? new Date().toISOString().slice(0, 10).replaceAll('-', ''));
+
+/** Half of the histories have everything in them; the others are of one class each, where little hides little. */
+const NAMES = Object.keys(CLASSES).filter((name) => name !== 'all');
+const SHARES = [['all', TOTAL / 2] as const, ...NAMES.map((name) => [name, TOTAL / 2 / NAMES.length] as const)];
+
+describe('histories', () => {
+  it.each(SHARES)(
+    'of class %s end with every node equal to the fold of the stream',
+    async (name, share) => {
+      const summary = await simulate(SEED, Math.ceil(share), name);
+      process.stdout.write(`${summarize(summary, name, SEED)}\n`);
+      const [failure] = summary.failures;
+      if (failure === undefined) return;
+      throw new Error(`SIM_SEED=${failure.seed}, class ${name}: ${await explain(failure.seed, name)}`);
+    },
+    600_000,
+  );
+});

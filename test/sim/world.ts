@@ -1,0 +1,230 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
+import { createControlTables } from '../../lib/sqlite/control-tables.js';
+import { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
+import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
+import type { HATransaction } from '../../lib/write/executor.js';
+import { difference } from './dump.js';
+import { Oracle } from './oracle.js';
+import { SimRandom } from './random.js';
+import { Scheduler } from './scheduler.js';
+import { STREAM, SimNode } from './sim-node.js';
+import type { NodeSettings } from './sim-node.js';
+
+const DEFAULTS: NodeSettings = {
+  foreignKeys: false,
+  recursiveTriggers: true,
+  maxPayload: 1_048_576,
+  generatedIds: 'ordered',
+  serializable: false,
+  replicas: 1,
+};
+
+/** A file system in memory, where there is one: nothing here has to survive. */
+const BASE = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+
+let empty: Buffer | undefined;
+
+/** A database that has our control tables and nothing else: making them anew for each node takes long. */
+function emptyFile(): Buffer {
+  if (empty !== undefined) return empty;
+  const db = new BetterSqlite3(':memory:');
+  createControlTables(db);
+  empty = db.serialize();
+  db.close();
+  return empty;
+}
+
+/** A write under way, and what became of it. */
+export interface Write {
+  readonly node: number;
+  /** Text that occurs in its message and nowhere else. */
+  readonly mark: string | undefined;
+  readonly done: Promise<void>;
+  state: 'pending' | 'resolved' | 'rejected';
+  sequence: bigint | undefined;
+  error: (Error & { code?: string }) | undefined;
+  /** True where its node was killed before it was answered. */
+  orphaned: boolean;
+}
+
+/** A contradiction between what the library promises and what it does. */
+export class Divergence extends Error {}
+
+/** Nodes on one stream, in one process, under a clock of our own. Nothing arrives unless it is delivered. */
+export class World {
+  readonly nodes: SimNode[] = [];
+  readonly writes: Write[] = [];
+  readonly random: SimRandom;
+  readonly scheduler: Scheduler;
+  readonly broker: MemoryBroker;
+  readonly oracle: Oracle;
+  checks = 0;
+  private readonly dir = mkdtempSync(join(BASE, 'ha-sim-'));
+
+  private constructor(seed: number, settings: NodeSettings) {
+    this.random = new SimRandom(seed);
+    this.scheduler = new Scheduler(this.random);
+    const time = 1_700_000_000_000;
+    this.broker = new MemoryBroker({ now: () => time, defer: this.scheduler.defer });
+    const pragma = `recursive_triggers = ${settings.recursiveTriggers ? 1 : 0}`;
+    this.oracle = new Oracle(() => this.log, [pragma]);
+  }
+
+  /** Starts nodes with a schema that every node has applied. Call {@link close} at the end, whatever happens. */
+  static async open(
+    nodes: number,
+    schema: readonly string[],
+    options: Partial<NodeSettings> & { seed?: number } = {},
+  ): Promise<World> {
+    const { seed = 1, ...others } = options;
+    const settings = { ...DEFAULTS, ...others };
+    const world = new World(seed, settings);
+    world.scheduler.install();
+    try {
+      for (let index = 0; index < nodes; index++) {
+        const path = join(world.dir, `${index}.db`);
+        writeFileSync(path, emptyFile());
+        const node = new SimNode(index, path, world.broker, settings);
+        world.nodes.push(node);
+        await world.scheduler.until(node.ready);
+      }
+      const made = world.exec(0, ...schema);
+      await world.settle();
+      if (made.error !== undefined) throw made.error;
+      return world;
+    } catch (error) {
+      world.close();
+      throw error;
+    }
+  }
+
+  get log(): MemoryLog {
+    const log = this.broker.log(STREAM);
+    if (log === undefined) throw new Error('There is no stream yet.');
+    return log;
+  }
+
+  node(index: number): SimNode {
+    return this.nodes[index % this.nodes.length] as SimNode;
+  }
+
+  /** Starts a write; `call` is run at once. */
+  write(node: number, call: (node: SimNode) => Promise<unknown>, mark?: string): Write {
+    const target = this.node(node);
+    const write: Write = {
+      node: target.index,
+      mark,
+      state: 'pending',
+      sequence: undefined,
+      error: undefined,
+      orphaned: false,
+      done: call(target).then(
+        (result) => {
+          write.state = 'resolved';
+          write.sequence = (result as { txseq?: bigint } | undefined)?.txseq;
+        },
+        (error: Error) => {
+          write.state = 'rejected';
+          write.error = error;
+        },
+      ),
+    };
+    this.writes.push(write);
+    return write;
+  }
+
+  /** Starts a transaction of statements, all or nothing. */
+  exec(node: number, ...statements: string[]): Write {
+    return this.write(node, ({ db }) => db.exec(statements.join(';\n')));
+  }
+
+  transaction(
+    node: number,
+    run: (tx: HATransaction) => Promise<unknown>,
+    options: { serializable?: boolean; retry?: boolean } = {},
+  ): Write {
+    return this.write(node, ({ db }) => db.transaction(run, options));
+  }
+
+  /** Lets everything run that can, without time passing. */
+  async calm(): Promise<void> {
+    await this.scheduler.run(Number.POSITIVE_INFINITY, false);
+  }
+
+  /** Runs on until a write is answered. */
+  async answered(write: Write): Promise<Write> {
+    await this.scheduler.until(write.done);
+    return write;
+  }
+
+  /** Lets so many messages arrive at a node, and be applied. */
+  async deliver(node: number, count = Number.POSITIVE_INFINITY): Promise<void> {
+    void this.node(node).stream.deliver(count);
+    await this.calm();
+  }
+
+  kill(node: number): void {
+    const target = this.node(node);
+    if (!target.isOpen) return;
+    for (const write of this.writes) {
+      if (write.node === target.index && write.state === 'pending') write.orphaned = true;
+    }
+    target.kill();
+  }
+
+  /** Heals the network, and goes on until every write is answered and every node has everything. */
+  async settle(): Promise<void> {
+    let still = 0;
+    for (let round = 0; round < 5_000; round++) {
+      for (const node of this.nodes) node.heal();
+      const last = this.log.state().lastSequence;
+      const arrived = this.nodes.map((node) => node.stream.deliver());
+      await this.calm();
+      if (this.isQuiet()) return;
+      const moved = (await Promise.all(arrived)).some((count) => count > 0) || last !== this.log.state().lastSequence;
+      // Time passes only where nothing else can happen.
+      still = moved ? 0 : still + 1;
+      if (still > 1) await this.scheduler.run(1);
+    }
+    throw new Divergence(`No peace: ${this.unrest()}`);
+  }
+
+  /** Compares a node, as it is now, with the fold of the stream up to its position. */
+  check(index: number): void {
+    const node = this.node(index);
+    if (!node.isOpen) return;
+    if (node.halted !== undefined) throw new Divergence(`n${node.index} halted: ${node.halted.message}`);
+    this.checks++;
+    const { received, text } = node.state();
+    const fold = this.oracle.at(received);
+    if (text === fold) return;
+    throw new Divergence(`n${node.index} differs from the fold at ${received}:\n${difference(text, fold)}`);
+  }
+
+  close(): void {
+    for (const node of this.nodes) node.closeFiles();
+    this.oracle.close();
+    this.scheduler.uninstall();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  private isQuiet(): boolean {
+    const last = this.log.state().lastSequence;
+    return (
+      this.writes.every(({ state, orphaned }) => state !== 'pending' || orphaned) &&
+      this.nodes.every((node) => node.isOpen && Number(node.db.position().received) === last)
+    );
+  }
+
+  private unrest(): string {
+    const nodes = this.nodes.map((node) => {
+      const { state, position, lastError } = node.db.status();
+      return `n${node.index} ${state} at ${position.received}${lastError === undefined ? '' : ` (${lastError.message})`}`;
+    });
+    const waiting = this.writes.filter(({ state, orphaned }) => state === 'pending' && !orphaned).length;
+    return `${nodes.join(', ')}; the stream ends at ${this.log.state().lastSequence}; ${waiting} writes wait`;
+  }
+}
