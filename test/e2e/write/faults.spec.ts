@@ -11,7 +11,7 @@ describe('the line to NATS', () => {
       const cluster = await startCluster({ proxy: true, options: { publisherTimeout: '1s' } });
       await cluster.a.exec(SCHEMA);
       await cluster.a.run(`INSERT INTO t VALUES(1, 'a')`);
-    await cluster.settle();
+      await cluster.settle();
       cluster.proxy.cut();
       const started = Date.now();
       const results = await Promise.all(
