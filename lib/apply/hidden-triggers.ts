@@ -1,5 +1,4 @@
 import type { Connection } from '../sqlite/connection.js';
-import { quoteString } from '../sql/identifiers.js';
 import type { TriggerInfo } from '../sqlite/schema.js';
 
 /**
@@ -10,22 +9,27 @@ import type { TriggerInfo } from '../sqlite/schema.js';
  * cookie and all other connections stay as they are. The schema comes back whenever SQLite loads it anew, so it has to be
  * hidden again behind every change of the schema, and never may DDL run while it is hidden.
  *
- * A trigger that writes to a virtual table stays: the shadow tables behind an external-content FTS index are never
- * replicated, so only the trigger keeps the index in step.
+ * What triggers write to virtual tables stays, and nothing else of them: the shadow tables behind an external-content FTS
+ * index are never replicated, so only the trigger keeps the index in step.
  */
 export class HiddenTriggers {
   private hidden = false;
 
   constructor(private readonly db: Connection) {}
 
-  /** Hides the triggers of this schema, except those that keep virtual tables. */
+  /** Hides the triggers of this schema, except what they write to virtual tables. */
   hide(triggers: readonly TriggerInfo[]): void {
-    const names = triggers.filter((t) => !t.writesVirtual).map((t) => quoteString(t.name));
-    if (names.length === 0) return;
+    const changed = triggers.filter((trigger) => trigger.virtualPart !== trigger.sql);
+    if (changed.length === 0) return;
     this.unlocked(() => {
       this.db.exec('SAVEPOINT ha_hide');
       try {
-        this.db.exec(`DELETE FROM main.sqlite_schema WHERE type = 'trigger' AND name IN (${names.join(', ')})`);
+        const remove = this.db.prepare(`DELETE FROM main.sqlite_schema WHERE type = 'trigger' AND name = ?`);
+        const shorten = this.db.prepare(`UPDATE main.sqlite_schema SET sql = ? WHERE type = 'trigger' AND name = ?`);
+        for (const { name, virtualPart } of changed) {
+          if (virtualPart === undefined) remove.run(name);
+          else shorten.run(virtualPart, name);
+        }
         this.reload();
       } finally {
         this.db.exec('ROLLBACK TO ha_hide; RELEASE ha_hide');

@@ -34,7 +34,15 @@ export function readAlter(reader: StatementReader, index: number): StatementFact
   const at = reader.is(index + 1, 'TABLE') ? reader.name(index + 2) : undefined;
   if (!at) return UNKNOWN;
   const alter = alteration(reader, at.next);
-  return ddl({ ...names(at), action: 'alter', object: 'table', alter }, isTemp(at.name.schema));
+  const newName = alter === 'rename' ? reader.name(at.next + 2)?.name.name : undefined;
+  const found = {
+    ...names(at),
+    action: 'alter',
+    object: 'table',
+    alter,
+    ...(newName !== undefined && { newName }),
+  } as const;
+  return ddl(found, isTemp(at.name.schema));
 }
 
 type Found = Pick<DDLInfo, 'action' | 'object' | 'name' | 'nameOffset'> & Partial<DDLInfo>;

@@ -52,6 +52,8 @@ export interface DDLInfo {
   /** The table of CREATE INDEX, the table or view of CREATE TRIGGER. */
   readonly on?: ObjectName;
   readonly alter?: AlterAction;
+  /** Of a rename: what the table is called then. */
+  readonly newName?: string;
 }
 
 /** The facts of a PRAGMA. */

@@ -102,7 +102,11 @@ export class Connections {
       db.pragma('temp_store = MEMORY');
       // A checkpoint inside COMMIT would block the event loop (checkpointer.ts).
       db.pragma('wal_autocheckpoint = 0');
-      if (role === 'applier') db.pragma('foreign_keys = OFF');
+      if (role === 'applier') {
+        db.pragma('foreign_keys = OFF');
+        // Only triggers that keep virtual tables are active here, and REPLACE has to tell them of the rows that it removes.
+        db.pragma('recursive_triggers = ON');
+      }
       settings.configure?.(db, role);
       return db;
     } catch (error) {

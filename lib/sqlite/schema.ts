@@ -1,5 +1,5 @@
 import { foldCase } from '../sql/identifiers.js';
-import { triggerTargets } from '../sql/trigger-targets.js';
+import { partOfTrigger } from '../sql/trigger-part.js';
 import type { Connection, Statement } from './connection.js';
 
 /** A stored column of a table. */
@@ -59,8 +59,8 @@ export interface TriggerInfo {
   readonly name: string;
   readonly table: string;
   readonly sql: string;
-  /** It may write to a virtual table. */
-  readonly writesVirtual: boolean;
+  /** The part of it that writes to virtual tables, as a trigger of its own; undefined where there is none. */
+  readonly virtualPart: string | undefined;
 }
 
 interface ForeignKey {
@@ -104,19 +104,17 @@ export function readSchema(db: Connection): SchemaInfo {
     .filter((o) => o.type === 'trigger')
     .map(({ name, table, sql }) => {
       const text = sql ?? '';
-      const writesVirtual = virtualTables.size > 0 && triggerTargets(text).some((target) => virtualTables.has(target));
-      return { name, table, sql: text, writesVirtual };
+      const virtualPart = virtualTables.size === 0 ? undefined : partOfTrigger(text, virtualTables);
+      return { name, table, sql: text, virtualPart };
     });
-  const virtualWriters = new Set(triggers.filter((t) => t.writesVirtual).map((t) => foldCase(t.table)));
+  const virtualWriters = new Set(triggers.filter((t) => t.virtualPart !== undefined).map((t) => foldCase(t.table)));
   const texts = [...triggers.map((t) => t.sql), ...ordinary.map((t) => sqlOf.get(t.name) ?? '')];
   return {
     version,
     tables,
     virtualTables,
     virtualViews: new Set(
-      list
-        .filter((t) => t.type === 'view' && virtualWriters.has(t.name.toLowerCase()))
-        .map((t) => t.name.toLowerCase()),
+      list.filter((t) => t.type === 'view' && virtualWriters.has(foldCase(t.name))).map((t) => foldCase(t.name)),
     ),
     triggers,
     foreignKeyCycle: hasCycle(keys),
@@ -130,26 +128,24 @@ export function readSchema(db: Connection): SchemaInfo {
 
 /** The counter that every change of the schema moves: https://www.sqlite.org/pragma.html#pragma_schema_version */
 export function schemaVersion(db: Connection): number {
-  return versionStatement(db, 'main').get() as number;
-}
-
-/** The same counter of the TEMP database, which a dropped or forgotten trigger moves. */
-export function tempSchemaVersion(db: Connection): number {
-  return versionStatement(db, 'temp').get() as number;
-}
-
-/** Asked at every transaction, so the statements are compiled once for each connection. */
-const versionStatements = new WeakMap<Connection, Map<string, Statement>>();
-
-function versionStatement(db: Connection, schema: 'main' | 'temp'): Statement {
-  let statements = versionStatements.get(db);
-  if (statements === undefined) versionStatements.set(db, (statements = new Map()));
-  let statement = statements.get(schema);
+  let statement = versionStatements.get(db);
   if (statement === undefined) {
-    statement = db.prepare(`PRAGMA ${schema}.schema_version`).pluck(true);
-    statements.set(schema, statement);
+    statement = db.prepare('PRAGMA main.schema_version').pluck(true);
+    versionStatements.set(db, statement);
   }
-  return statement;
+  return statement.get() as number;
+}
+
+/** Asked at every transaction, so the statement is compiled once for each connection. */
+const versionStatements = new WeakMap<Connection, Statement>();
+
+/**
+ * The same counter of the TEMP database, which a dropped or forgotten trigger moves. Compiled anew each time: behind
+ * `PRAGMA temp_store = …` there is no TEMP database until a statement is compiled that needs it, and one that was compiled
+ * before crashes the process (SQLite 3.53).
+ */
+export function tempSchemaVersion(db: Connection): number {
+  return db.pragma('temp.schema_version', { simple: true }) as number;
 }
 
 function readTable(db: Connection, name: string, withoutRowid: boolean, sql: string, actionParent: boolean): TableInfo {

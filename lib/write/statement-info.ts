@@ -1,6 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { classify } from '../sql/classify.js';
 import { refuseNul } from '../sql/nul.js';
+import { volatilePart } from '../sql/volatile.js';
 import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
 
 const LIMIT = 2_000;
@@ -100,17 +101,24 @@ export function refuseControl(info: StatementInfo): void {
 
 /** Refuses a write to names that this library keeps for itself: it would stay on this node, or break its position. */
 export function refuseOwnTables(info: StatementInfo): void {
-  const name = info.target ?? info.ddl?.name;
-  if (name !== undefined && !info.temp) refuseOwnName(name.name);
-}
-
-/** @throws HAError `HA_STATEMENT_REFUSED` for a name that begins with `ha_`. */
-export function refuseOwnName(name: string): void {
-  if (!/^ha_/i.test(name)) return;
+  const names = [info.target?.name, info.ddl?.name.name, info.ddl?.newName];
+  const name = info.temp ? undefined : names.find((name) => name !== undefined && /^ha_/i.test(name));
+  if (name === undefined) return;
   throw new HAError(
     'HA_STATEMENT_REFUSED',
     `Names that begin with 'ha_' belong to replication, and nothing in '${name}' would reach other nodes. Choose another name.`,
     { details: { name } },
+  );
+}
+
+/** Refuses to replicate a statement that would store other values on every node. */
+export function refuseVolatile(sql: string): void {
+  const part = volatilePart(sql);
+  if (part === undefined) return;
+  throw new HAError(
+    'HA_STATEMENT_REFUSED',
+    `Writes to virtual tables run again on every node, where ${part} has another value. Read the value first, and bind it as a parameter.`,
+    { details: { part } },
   );
 }
 

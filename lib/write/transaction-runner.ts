@@ -9,22 +9,20 @@ import { parameters } from '../sql/params.js';
 import { splitStatements } from '../sql/split.js';
 import type { StatementInfo } from '../sql/statement-info.js';
 import type { Connection } from '../sqlite/connection.js';
-import { CONTROL_TABLES } from '../sqlite/control-tables.js';
 import { schemaVersion } from '../sqlite/schema.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
-import { refuseUnstable } from './determinism.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
 import {
   isReplicatedPragma,
   refuseControl,
-  refuseOwnName,
   refuseOwnTables,
   refuseUnfollowed,
   refuseVirtualView,
+  refuseVolatile,
 } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 
@@ -123,7 +121,7 @@ export class TransactionRunner {
       case 'update':
       case 'delete':
         if (info.mentionsReplace) this.replaces = true;
-        return this.writesVirtual(info)
+        return this.writesVirtual(sql, info)
           ? this.callReplicated(method, sql, params, shape)
           : this.callPlain(method, sql, params, shape);
       case 'ddl':
@@ -189,13 +187,15 @@ export class TransactionRunner {
 
   /**
    * With recursive triggers off, SQLite tells no trigger of the rows that REPLACE removes. Where a key identifies every
-   * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not.
+   * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not. And a trigger
+   * that keeps an index would miss them.
    */
   private isInexact(schema: SchemaInfo): boolean {
     // One path makes the schema on every node, and follows what it renames: the applier.
     if (this.touchedSchema && this.settings.replicateDDL) return true;
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
+    if (schema.triggers.some((trigger) => trigger.virtualPart !== undefined)) return true;
     return (this.foreignKeys && schema.foreignKeyActions) || this.touches((table) => table.bag);
   }
 
@@ -220,14 +220,16 @@ export class TransactionRunner {
     return false;
   }
 
-  private writesVirtual(info: StatementInfo): boolean {
+  private writesVirtual(sql: string, info: StatementInfo): boolean {
     const { capture } = this;
     if (capture === undefined || info.target === undefined || info.temp) return false;
     const { virtualTables, virtualViews } = capture.schema;
     if (virtualTables.size === 0) return false;
     const name = foldCase(info.target.name);
     if (virtualViews.has(name)) refuseVirtualView(info.target.name);
-    return virtualTables.has(name);
+    if (!virtualTables.has(name)) return false;
+    refuseVolatile(sql);
+    return true;
   }
 
   private callPlain(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
@@ -239,7 +241,6 @@ export class TransactionRunner {
 
   /** A statement that every node runs itself. */
   private callReplicated(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
-    if (this.capture !== undefined) refuseUnstable(sql);
     this.flush();
     const result = this.callPlain(method, sql, params, shape);
     if (this.capture === undefined) return result;
@@ -268,7 +269,6 @@ export class TransactionRunner {
       capture.invalidate();
       const schema = capture.ensureInstalled();
       if (schemaVersion(this.db) === before) return result;
-      this.refuseOwnNames();
       if (!this.settings.replicateDDL) this.ordered = true;
       else {
         this.push(sqlChangeJson(made ? this.createdTable(info) : idempotentDDL(sql, info), [], this.timestampNs));
@@ -279,16 +279,6 @@ export class TransactionRunner {
     } finally {
       capture.ensureInstalled();
     }
-  }
-
-  /** RENAME may give a table a name that this library keeps for itself. */
-  private refuseOwnNames(): void {
-    const names = this.db
-      .prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table' AND substr(lower(name), 1, 3) = 'ha_'`)
-      .pluck()
-      .all() as string[];
-    const foreign = names.find((name) => !(CONTROL_TABLES as readonly string[]).includes(name));
-    if (foreign !== undefined) refuseOwnName(foreign);
   }
 
   /** What CREATE TABLE AS made: its rows travel as rows, for the SELECT may answer otherwise elsewhere. */

@@ -28,6 +28,8 @@ export interface JetStreamSettings {
   readonly warn: (message: string) => void;
 }
 
+/** How often a delivery looks whether the connection is back, ms. */
+const RECONNECT_PAUSE_MS = 20;
 /** Messages asked for ahead of their use. */
 const PREFETCH = 128;
 /** Room that headers and envelope may take beside a payload. */
@@ -218,6 +220,10 @@ export class JetStreamStream implements ReplicationStream {
   private async deliver(run: Delivery, handler: MessageHandler): Promise<void> {
     let failures = 0;
     while (!run.ended) {
+      if (!this.connected) {
+        await pause(RECONNECT_PAUSE_MS);
+        continue;
+      }
       try {
         run.messages ??= await this.subscribe(run.position);
         failures = 0;
@@ -266,6 +272,8 @@ export class JetStreamStream implements ReplicationStream {
       if (this.session !== session) return;
       if (status.type === 'disconnect') {
         this.connected = false;
+        // Stopped now, and not behind the reconnect: the client would revive its watch for heartbeats, and keep it.
+        for (const renew of this.renewals) renew();
         session.acks.fail('the connection was lost');
         this.onStatus({ type: 'disconnected' });
       } else if (status.type === 'reconnect') void this.resume(session);

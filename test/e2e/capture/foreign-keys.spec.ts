@@ -151,4 +151,16 @@ describe('foreign keys', () => {
     expect(await cluster.b.all('SELECT * FROM c')).toEqual([{ id: 30, p: null }]);
     expect(await cluster.b.all('SELECT * FROM d')).toEqual([{ id: 1, p: null }]);
   });
+
+  it('deferred: a violation that two nodes made together does not block the table', async () => {
+    const cluster = await startCluster({ query: '_foreign_keys=on' });
+    await cluster.a.exec(
+      `CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(id INTEGER PRIMARY KEY, p REFERENCES p DEFERRABLE INITIALLY DEFERRED); INSERT INTO p VALUES(1), (2)`,
+    );
+    await cluster.settle();
+    await Promise.all([cluster.a.run('DELETE FROM p WHERE id = 1'), cluster.b.run('INSERT INTO c VALUES(1, 1)')]);
+    await cluster.settle();
+    await cluster.a.run('INSERT INTO c VALUES(2, 2)');
+    await cluster.expectEqual();
+  });
 });

@@ -233,6 +233,10 @@ describe('kinds of tables', () => {
     const error = await failureOf(cluster.a.exec('CREATE TABLE ha_mine(v); INSERT INTO ha_mine VALUES(1)'));
     expect(error.code).toBe('HA_STATEMENT_REFUSED');
     expect((await failureOf(cluster.a.run('DELETE FROM ha_stats'))).code).toBe('HA_STATEMENT_REFUSED');
+    await cluster.a.run('CREATE TABLE mine(v)');
+    for (const sql of ['ALTER TABLE mine RENAME TO ha_mine', 'ALTER TABLE main.mine RENAME TO "HA_mine"']) {
+      expect((await failureOf(cluster.a.run(sql))).code).toBe('HA_STATEMENT_REFUSED');
+    }
     await cluster.expectEqual();
   });
 });

@@ -136,4 +136,57 @@ describe('virtual tables', () => {
     await cluster.expectEqual();
     expect(await cluster.a.all('SELECT * FROM f')).toEqual([]);
   });
+
+  it('a trigger that writes a virtual table and an ordinary one', async () => {
+    const cluster = await startCluster();
+    await cluster.a
+      .exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE log(what); CREATE VIRTUAL TABLE f USING fts5(v);
+    CREATE TRIGGER tr AFTER INSERT ON t BEGIN INSERT INTO f(rowid, v) VALUES(NEW.id, NEW.v); INSERT INTO log VALUES(NEW.v); END;`);
+    await cluster.a.run(`INSERT INTO t VALUES(1, 'a')`);
+    await cluster.expectEqual();
+  });
+  it('FTS5 stays intact where a row of another node is replaced, or REPLACE is used', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`
+      CREATE TABLE docs(id INTEGER PRIMARY KEY, u UNIQUE, body);
+      CREATE VIRTUAL TABLE f USING fts5(body, content='docs', content_rowid='id');
+      CREATE TRIGGER ai AFTER INSERT ON docs BEGIN INSERT INTO f(rowid, body) VALUES(NEW.id, NEW.body); END;
+      CREATE TRIGGER ad AFTER DELETE ON docs BEGIN INSERT INTO f(f, rowid, body) VALUES('delete', OLD.id, OLD.body); END;
+      CREATE TRIGGER au AFTER UPDATE ON docs BEGIN INSERT INTO f(f, rowid, body) VALUES('delete', OLD.id, OLD.body); INSERT INTO f(rowid, body) VALUES(NEW.id, NEW.body); END;
+      INSERT INTO docs VALUES(1, 'a', 'fox'), (2, 'b', 'dog');`);
+    await cluster.settle();
+    // Two nodes insert one id at the same time: the later one replaces the row.
+    await Promise.all([
+      cluster.a.run(`INSERT INTO docs VALUES(3, 'x', 'cat')`),
+      cluster.b.run(`INSERT INTO docs VALUES(3, 'y', 'cow')`).catch(() => undefined),
+    ]);
+    await cluster.settle();
+    await cluster.a.run(`REPLACE INTO docs VALUES(4, 'a', 'cat')`);
+    await cluster.a.run(`INSERT OR REPLACE INTO docs VALUES(2, 'z', 'dog and cat')`);
+    await cluster.settle();
+    for (const { db } of cluster.nodes) {
+      expect(await db.prepare(`SELECT rowid FROM f WHERE f MATCH 'cat OR cow' ORDER BY 1`).pluck().all()).toEqual([
+        2, 3, 4,
+      ]);
+      expect(await db.all(`SELECT rowid FROM f WHERE f MATCH 'fox'`)).toEqual([]);
+      await db.run(`INSERT INTO f(f, rank) VALUES('integrity-check', 1)`);
+    }
+  });
+  it('refuse statements whose values each node would make anew', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`CREATE VIRTUAL TABLE f USING fts5(v)`);
+    for (const value of [
+      'hex(randomblob(8))',
+      'random()',
+      'CURRENT_TIMESTAMP',
+      `datetime('now')`,
+      'last_insert_rowid()',
+      'changes()',
+      'unixepoch()',
+    ]) {
+      expect((await failureOf(cluster.a.run(`INSERT INTO f VALUES(${value})`))).code).toBe('HA_STATEMENT_REFUSED');
+    }
+    await cluster.a.run(`INSERT INTO f VALUES('random() now() ' || ?)`, ['bound']);
+    await cluster.expectEqual();
+  });
 });

@@ -11,6 +11,7 @@ describe('the line to NATS', () => {
       const cluster = await startCluster({ proxy: true, options: { publisherTimeout: '1s' } });
       await cluster.a.exec(SCHEMA);
       await cluster.a.run(`INSERT INTO t VALUES(1, 'a')`);
+      await cluster.settle();
       cluster.proxy.cut();
       const started = Date.now();
       const results = await Promise.all(
@@ -96,11 +97,11 @@ describe('the line to NATS', () => {
     const cluster = await startCluster({ proxy: true, options: { publisherTimeout: '1s' } });
     await cluster.a.exec(SCHEMA);
     await cluster.settle();
-    let stop = false;
+    const stop = new AbortController();
     const acknowledged: string[] = [];
     const failed: string[] = [];
     const writer = async (name: string): Promise<void> => {
-      for (let n = 0; !stop; n++) {
+      for (let n = 0; !stop.signal.aborted; n++) {
         const v = `${name} ${n}`;
         await cluster.a.run('INSERT INTO bag VALUES(?)', [v]).then(
           () => acknowledged.push(v),
@@ -110,7 +111,7 @@ describe('the line to NATS', () => {
       }
     };
     const other = async (): Promise<void> => {
-      for (let n = 0; !stop; n++) {
+      for (let n = 0; !stop.signal.aborted; n++) {
         await cluster.b.run('INSERT INTO bag VALUES(?)', [`b ${n}`]);
         await pause(3);
       }
@@ -125,7 +126,7 @@ describe('the line to NATS', () => {
       cluster.proxy.restore();
       await until(() => cluster.a.status().connected);
     }
-    stop = true;
+    stop.abort();
     await Promise.all(running);
     await cluster.expectEqual();
     const rows = (await cluster.b.prepare(`SELECT v FROM bag WHERE v LIKE 'w%'`).pluck().all()) as string[];
@@ -141,6 +142,7 @@ describe('a nats-server', () => {
   it('that is killed comes back, and all resumes with nothing lost', async () => {
     const cluster = await startCluster({ server: {} });
     await cluster.a.exec(SCHEMA);
+    await cluster.settle();
     for (let round = 0; round < 3; round++) {
       const writes = Array.from({ length: 20 }, (_value, index) =>
         cluster.a.run('INSERT INTO bag VALUES(?)', [`${round} ${index}`]),
@@ -191,6 +193,7 @@ describe('a node', () => {
   it('whose file is copied while it writes goes on from the copy, as behind a crash', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(SCHEMA);
+    await cluster.settle();
     const folder = temporaryFolder();
     const writes: Promise<unknown>[] = [];
     for (let round = 0; round < 4; round++) {
@@ -217,6 +220,7 @@ describe('a node', () => {
   it('recognises its own messages', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(SCHEMA);
+    await cluster.settle();
     await cluster.a.run(`INSERT INTO bag VALUES('x')`);
     await Promise.all(
       Array.from({ length: 50 }, (_value, index) =>

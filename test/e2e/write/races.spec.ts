@@ -84,4 +84,15 @@ describe('races', () => {
     const fold = await cluster.fold();
     cluster.nodes.forEach((_node, index) => expect(cluster.dump(index)).toEqual(fold));
   });
+
+  it('concurrency=serializable: no update of two nodes is lost', async () => {
+    const cluster = await startCluster({ options: { concurrency: 'serializable' } });
+    await cluster.a.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 0)`);
+    await cluster.settle();
+    await Promise.all(
+      Array.from({ length: 20 }, (_v, i) => (i % 2 ? cluster.a : cluster.b).run('UPDATE t SET v = v + 1')),
+    );
+    await cluster.expectEqual();
+    expect(await cluster.a.get('SELECT v FROM t')).toEqual({ v: 20 });
+  });
 });

@@ -14,7 +14,9 @@ describe('two databases on one stream', () => {
     }
     const [c, d] = others.map(({ db }) => db);
     await Promise.all(
-      [cluster.a, c].map(async (db) => db?.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE bag(v)')),
+      [cluster.a, c ?? cluster.a].map((db) =>
+        db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE bag(v)'),
+      ),
     );
     const nodes = [cluster.a, cluster.b, c, d].map((db) => db ?? cluster.a);
     await cluster.settle();
