@@ -47,7 +47,7 @@ export async function explain(seed: number, className: string): Promise<string> 
     return typeof other === 'string' && kindOf(other) === kind;
   });
   const shown = await attempt(small);
-  return `${String(shown)}\n${showHistory(small)}`;
+  return `${typeof shown === 'string' ? shown : ''}\n${showHistory(small)}`;
 }
 
 /** What came of a history, or why it failed. */
@@ -55,7 +55,7 @@ async function attempt(history: History): Promise<HistoryResult | string> {
   try {
     return await runHistory(history);
   } catch (error) {
-    return error instanceof Error ? `${error.message}` : String(error);
+    return error instanceof Error ? error.message : String(error);
   }
 }
 
