@@ -47,7 +47,11 @@ function build(connection: string, global: boolean, options: Provider): DynamicM
       inject: [partToken('options', connection), HARegistry],
       useFactory: (given: HAFactoryOptions, registry: HARegistry) => createRuntime(connection, given, registry),
     },
-    part('lifecycle', connection, (runtime) => new HALifecycle(runtime)),
+    {
+      provide: partToken('lifecycle', connection),
+      inject: [partToken('runtime', connection), getHAToken(connection)],
+      useFactory: (runtime: HARuntime, database: unknown) => new HALifecycle(runtime, database),
+    },
     part('publisher', connection, (runtime) => runtime.publisher),
     part('subscriber', connection, (runtime) => runtime.subscriber),
     part('database', connection, (runtime) => new HADatabase(runtime)),
@@ -73,7 +77,7 @@ function aliases(): Provider[] {
 }
 
 function part(
-  name: 'lifecycle' | 'publisher' | 'subscriber' | 'database',
+  name: 'publisher' | 'subscriber' | 'database',
   connection: string,
   make: (runtime: HARuntime) => unknown,
 ): Provider {
@@ -84,8 +88,14 @@ function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) 
   return (typeof provider === 'function' ? provider : provider.provide) as string;
 }
 
-function createRuntime(connection: string, given: HAFactoryOptions, registry: HARegistry): HARuntime {
+function createRuntime(connection: string, given: HAFactoryOptions | undefined, registry: HARegistry): HARuntime {
   registry.claim(connection);
+  if (typeof given?.dsn !== 'string') {
+    throw new HAError(
+      'HA_OPTIONS_INVALID',
+      `The database '${connection}' has no DSN: pass 'file:my.db?…' to HAModule.forRoot, or return { dsn } from the factory.`,
+    );
+  }
   const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS, ...options } = given;
   return new HARuntime(resolveOptions(options), {
     logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),

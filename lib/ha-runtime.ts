@@ -19,10 +19,11 @@ import { Position } from './sqlite/position.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
-import { establishCursor } from './subscribe/establish-cursor.js';
+import { establishCursor, verifyCursor } from './subscribe/establish-cursor.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
+import { HoldGate } from './write/hold-gate.js';
 import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
@@ -61,16 +62,18 @@ export class HARuntime implements DatabaseLifecycle {
   private starting: Promise<OpenDatabase> | undefined;
   private stopping: Promise<void> | undefined;
   private closed = false;
+  private stopped = false;
 
   constructor(
     readonly options: ResolvedHAOptions,
     private readonly extras: RuntimeExtras,
   ) {
+    refuseUnsupported(options);
     this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
   }
 
   get autoStart(): boolean {
-    return this.options.autoStart && !this.closed && this.stopping === undefined;
+    return this.options.autoStart && !this.closed && !this.stopped;
   }
 
   get transactionTimeout(): number {
@@ -89,7 +92,7 @@ export class HARuntime implements DatabaseLifecycle {
 
   async start(): Promise<OpenDatabase> {
     if (this.closed) throw closedError();
-    refuseUnsupported(this.options);
+    this.stopped = false;
     return (this.starting ??= this.startOnce().catch(async (error: unknown) => {
       await this.tearDown();
       this.starting = undefined;
@@ -98,6 +101,7 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   async stop(): Promise<void> {
+    this.stopped = true;
     if (this.starting === undefined) return;
     await this.starting.catch(() => undefined);
     await (this.stopping ??= this.stopOnce().finally(() => {
@@ -153,10 +157,11 @@ export class HARuntime implements DatabaseLifecycle {
     );
     const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
     const infos = new StatementInfos();
-    const runner = new TransactionRunner(connections.writer, ports?.capture, infos, {
+    const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
       orderAll: options.concurrency === 'serializable',
       replicateDDL: !options.disableDDLSync,
+      followsStream: !options.disableSubscriber,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
@@ -171,6 +176,7 @@ export class HARuntime implements DatabaseLifecycle {
       infos,
       position: ports?.position,
       readOnly: options.disablePublisher && !this.isStandalone,
+      publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
     this.events.next({ type: 'started' });
     return this.opened;
@@ -183,6 +189,8 @@ export class HARuntime implements DatabaseLifecycle {
     const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
     const position = new Position(cursor, readSeen(connections.applier));
     this.replication = { stream, position };
+    const hold = new HoldGate(options.name);
+    if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
     this.publisher.attach(stream, new MessageEncoder(newOrigin(), this.messageOrigin()));
     if (!options.disableSubscriber) {
       await this.subscriber.start({
@@ -193,6 +201,7 @@ export class HARuntime implements DatabaseLifecycle {
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
         emit: (event) => this.emit(event),
+        observe: (node, commands) => hold.observe(node, commands),
       });
     }
     return {
@@ -204,7 +213,33 @@ export class HARuntime implements DatabaseLifecycle {
       }),
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
+      hold,
+      applied: (sequence, changes) => {
+        if (!this.events.observed) return;
+        this.events.next({ type: 'applied', sequence: BigInt(sequence), node: options.name, changes });
+      },
+      lostStream: (sequence) => this.lostStream(sequence, position.received),
     };
+  }
+
+  /** Makes sure that the stream is the one that was followed so far; else nothing is applied or written any more. */
+  private async verify(stream: ReplicationStream, position: Position, subject: string): Promise<void> {
+    try {
+      await verifyCursor(position.cursor, stream, subject);
+    } catch (error) {
+      if (error instanceof HAError) this.subscriber.halt(error);
+      throw error;
+    }
+  }
+
+  private lostStream(sequence: number, received: number): HAError {
+    const error = new HAError(
+      'HA_STREAM_RESET',
+      `The stream gave sequence ${sequence} to a new transaction, but this database has applied up to ${received}: it was made anew, or restored from an older copy. Nothing is applied or written any more. Restore the stream, or start with a new file to take over what it holds now.`,
+      { details: { sequence, received } },
+    );
+    this.subscriber.halt(error);
+    return error;
   }
 
   private messageOrigin(): MessageOrigin {
@@ -262,8 +297,10 @@ export class HARuntime implements DatabaseLifecycle {
 
   private emit(event: HAEvent): void {
     const { logger } = this.extras;
-    if (event.type === 'halted') logger.error(event.error.message);
-    else if (event.type === 'error') logger.warn(event.error.message);
+    if (event.type === 'halted') {
+      logger.error(event.error.message);
+      this.opened?.committer.halt(event.error);
+    } else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
       logger.warn(
         `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,

@@ -1,5 +1,6 @@
 import type { OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
 import type { HARuntime } from './ha-runtime.js';
+import { HADatabase } from './write/ha-database.js';
 
 /**
  * Ties a database to the application.
@@ -15,10 +16,14 @@ import type { HARuntime } from './ha-runtime.js';
  * embedded server, close the file.
  */
 export class HALifecycle implements OnModuleInit, OnApplicationShutdown {
-  constructor(private readonly runtime: HARuntime) {}
+  constructor(
+    private readonly runtime: HARuntime,
+    /** What is injected as the database: a test may have put something else there, and then nothing is opened. */
+    private readonly database: unknown,
+  ) {}
 
   async onModuleInit(): Promise<void> {
-    if (this.runtime.autoStart) await this.runtime.start();
+    if (this.runtime.autoStart && this.database instanceof HADatabase) await this.runtime.start();
   }
 
   async onApplicationShutdown(): Promise<void> {

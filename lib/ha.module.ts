@@ -16,7 +16,8 @@ export class HAModule {
   static forRoot(dsn: string, options?: HAModuleOptions): DynamicModule;
   static forRoot(options: HAModuleOptionsWithDsn): DynamicModule;
   static forRoot(dsn: string | HAModuleOptionsWithDsn, options: HAModuleOptions = {}): DynamicModule {
-    const all = typeof dsn === 'string' ? { ...options, dsn } : dsn;
+    // Without types a DSN may be missing, where an environment variable is: the options say so, with what to do.
+    const all = typeof dsn === 'object' ? dsn : { ...options, dsn };
     return { module: HAModule, imports: [HACoreModule.forRoot(all)] };
   }
 

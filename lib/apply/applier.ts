@@ -13,6 +13,8 @@ import { raiseSequence, setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { HiddenTriggers } from './hidden-triggers.js';
 import { RowApplier } from './row-applier.js';
+import { RenameTrace, renamed } from './renames.js';
+import type { Rename } from './renames.js';
 import type { Bound } from './row-plan.js';
 
 /** Reports a change that no node can apply. */
@@ -36,6 +38,8 @@ export class Applier {
   private readonly statements: StatementCache;
   private readonly triggers: HiddenTriggers;
   private schema: SchemaInfo | undefined;
+  private renames: Rename[] | undefined;
+  private trace: RenameTrace | undefined;
 
   constructor(private readonly db: Connection) {
     this.rows = new RowApplier(db);
@@ -52,17 +56,27 @@ export class Applier {
   reset(): void {
     this.triggers.show();
     this.schema = undefined;
+    this.renames = undefined;
   }
 
   /** Applies one changeset; yields now and then so that the caller can let others run. */
-  *apply(changeSet: ChangeSet, foreign: boolean, report: SkipReport): Generator<void, void> {
+  *apply(
+    changeSet: ChangeSet,
+    { sequence, foreign }: { readonly sequence: number; readonly foreign: boolean },
+    report: SkipReport,
+  ): Generator<void, void> {
     let index = 0;
+    // Names in messages of go-ha are taken as they are: it does not say what its writer had seen.
+    const epoch = foreign ? Infinity : Number(changeSet.epoch);
+    this.trace = undefined;
     for (const change of changeSet.changes) {
       if (index > 0 && index % CHANGES_PER_STEP === 0) yield;
-      const reason = this.applyChange(change, foreign);
+      // Behind a change of the schema in the same message, names are those that it made.
+      const reason = this.applyChange(change, foreign, this.trace === undefined ? epoch : Infinity);
       if (reason !== undefined) report(index, change, reason);
       index++;
     }
+    this.recordRenames(sequence);
     for (const change of changeSet.sequences) {
       if (this.schema?.tables.get(change.table)?.autoincrement !== true) continue;
       if ('bump' in change) raiseSequence(this.statements, change.table, change.bump);
@@ -70,11 +84,34 @@ export class Applier {
     }
   }
 
-  private applyChange(change: Change, foreign: boolean): string | undefined {
+  private applyChange(change: Change, foreign: boolean, epoch: number): string | undefined {
     if (change.operation === 'CUSTOM') return undefined;
     if (!isRowChange(change)) return this.applySql(change);
     if (isInternalTable(change.table)) return undefined;
-    return this.rows.apply(change, foreign)?.reason;
+    const renames = this.knownRenames();
+    if (renames.length === 0) return this.rows.apply(change, foreign)?.reason;
+    const { table, columns } = renamed(renames, epoch, change.table, change.columns);
+    return this.rows.apply(
+      table === change.table && columns === change.columns ? change : { ...change, table, columns },
+      foreign,
+    )?.reason;
+  }
+
+  private knownRenames(): Rename[] {
+    this.renames ??= readRenames(this.db);
+    return this.renames;
+  }
+
+  private recordRenames(sequence: number): void {
+    if (this.trace === undefined) return;
+    const net = this.trace.net(sequence);
+    this.trace = undefined;
+    for (const { from, to, columns } of net) {
+      this.statements
+        .get('INSERT OR REPLACE INTO main.ha_renames VALUES(?, ?, ?, ?)')
+        .run(BigInt(sequence), from, to, JSON.stringify(columns));
+    }
+    this.knownRenames().push(...net);
   }
 
   private applySql(change: SqlChange): string | undefined {
@@ -87,7 +124,7 @@ export class Applier {
     if (!APPLICABLE.has(info.kind)) return `a peer may not send ${info.verb}`;
     this.triggers.show();
     try {
-      if (info.kind === 'ddl') this.db.exec(idempotentDDL(sql, info));
+      if (info.kind === 'ddl') this.runDDL(idempotentDDL(sql, info));
       else if (info.kind === 'pragma') this.db.exec(sql);
       else this.db.prepare(sql).run(...bindings(sql, args));
       return undefined;
@@ -97,6 +134,11 @@ export class Applier {
     } finally {
       this.loadSchema();
     }
+  }
+
+  private runDDL(sql: string): void {
+    this.trace ??= new RenameTrace(this.db);
+    this.trace.follow(() => this.db.exec(sql));
   }
 
   private loadSchema(): void {
@@ -138,4 +180,11 @@ function textOf(bytes: Buffer): string {
     at += 2;
   }
   return text + bytes.toString('utf8', from);
+}
+
+function readRenames(db: Connection): Rename[] {
+  const rows = db
+    .prepare('SELECT sequence, old_name AS "from", new_name AS "to", columns FROM main.ha_renames ORDER BY sequence')
+    .all() as { sequence: number; from: string; to: string; columns: string }[];
+  return rows.map((row) => ({ ...row, columns: JSON.parse(row.columns) as Record<string, string> }));
 }

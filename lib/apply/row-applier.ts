@@ -118,8 +118,12 @@ export class RowApplier {
     const moves = plan.hasHiddenRowid && change.newRowid !== undefined && change.newRowid !== change.oldRowid;
     const to = moves && this.isFree(plan, change.newRowid ?? 0n) ? (change.newRowid ?? rowid) : rowid;
     return this.move(
-      () => this.statements.get(plan.updateByRowid(values)).run(to, ...bound(values), rowid).changes > 0,
-      { plan, values, to, select: (p) => p.selectByRowid(), remove: (p) => p.deleteByRowid(), at: [rowid] },
+      () => {
+        const isMet = this.statements.get(plan.updateByRowid(values)).run(...bound(values), rowid).changes > 0;
+        if (isMet && to !== rowid) this.statements.get(plan.moveRowid()).run(to, rowid);
+        return isMet;
+      },
+      { plan, values, to: () => to, select: (p) => p.selectByRowid(), remove: (p) => p.deleteByRowid(), at: [rowid] },
     );
   }
 
@@ -127,7 +131,14 @@ export class RowApplier {
     const at = bound(key);
     return this.move(
       () => this.statements.get(plan.updateByKey(values, key)).run(...bound(values), ...at).changes > 0,
-      { plan, values, select: (p) => p.selectByKey(key), remove: (p) => p.deleteByKey(key), at },
+      {
+        plan,
+        values,
+        to: () => (this.exact(plan.rowidByKey(key)).get(...at) as [bigint])[0],
+        select: (p) => p.selectByKey(key),
+        remove: (p) => p.deleteByKey(key),
+        at,
+      },
     );
   }
 
@@ -137,7 +148,7 @@ export class RowApplier {
     row: {
       plan: RowPlan;
       values: readonly SqlValue[];
-      to?: bigint;
+      to: () => bigint;
       select: SqlOf;
       remove: SqlOf;
       at: readonly Bound[];
@@ -149,10 +160,9 @@ export class RowApplier {
       if (!isSqliteError(error) || !/UNIQUE|PRIMARYKEY|ROWID/.test(error.code)) throw error;
     }
     const { plan, values, at } = row;
-    const stored = this.exact(row.select(plan)).get(...at) as [bigint | null, ...SqlValue[]];
-    const whole: SqlValue[] = stored.slice(1);
+    const whole = this.exact(row.select(plan)).get(...at) as SqlValue[];
     plan.targets.forEach((target, index) => (whole[target] = values[index] ?? null));
-    const rowid = plan.hasHiddenRowid ? [row.to ?? stored[0]] : [];
+    const rowid = plan.hasHiddenRowid ? [row.to()] : [];
     this.db.exec('SAVEPOINT ha_move');
     try {
       this.statements.get(row.remove(plan)).run(...at);

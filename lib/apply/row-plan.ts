@@ -83,9 +83,13 @@ export class RowPlan {
     });
   }
 
-  /** The stored row with its rowid in front, NULL where there is none to be had. */
+  /** The stored row. Its rowid is asked for apart: SQLite returns 2,000 columns at most, and a table may have as many. */
   selectByKey(key: readonly SqlValue[]): string {
-    return `SELECT ${this.table.rowid === undefined ? 'NULL' : this.rowidName}, ${this.allNames()} FROM ${this.target} WHERE ${this.keyMatch(key)}`;
+    return `SELECT ${this.allNames()} FROM ${this.target} WHERE ${this.keyMatch(key)}`;
+  }
+
+  rowidByKey(key: readonly SqlValue[]): string {
+    return `SELECT ${this.rowidName} FROM ${this.target} WHERE ${this.keyMatch(key)}`;
   }
 
   insert(values: readonly SqlValue[]): string {
@@ -122,13 +126,18 @@ export class RowPlan {
   }
 
   selectByRowid(): string {
-    return `SELECT ${this.rowidName}, ${this.allNames()} FROM ${this.target} WHERE ${this.rowidName} = ?`;
+    return `SELECT ${this.allNames()} FROM ${this.target} WHERE ${this.rowidName} = ?`;
   }
 
   updateByRowid(values: readonly SqlValue[]): string {
     return this.text('updateByRowid', values, () => {
-      return `UPDATE ${this.target} SET ${this.rowidName} = ?, ${this.assignments(values)} WHERE ${this.rowidName} = ?`;
+      return `UPDATE ${this.target} SET ${this.assignments(values)} WHERE ${this.rowidName} = ?`;
     });
+  }
+
+  /** Apart from the values, for SQLite sets 2,000 columns at most, and a table may have as many. */
+  moveRowid(): string {
+    return `UPDATE ${this.target} SET ${this.rowidName} = ? WHERE ${this.rowidName} = ?`;
   }
 
   deleteByRowid(): string {

@@ -57,6 +57,11 @@ export function sqlChangeJson(command: string, args: readonly SqlValue[], timest
   return `{"operation":"SQL","command":${JSON.stringify(command)}${members},"ts_ns":${timestampNs}}`;
 }
 
+/** A message to the other nodes that changes no row. */
+export function customChangeJson(command: string): string {
+  return `{"operation":"CUSTOM","command":${JSON.stringify(command)}}`;
+}
+
 /**
  * Reads a message of this library or of go-ha.
  *

@@ -1,3 +1,5 @@
+import type { HAError } from './ha-error.js';
+
 /** What a database tells about itself, as it happens: `HADatabase.events`. Sequences are stream sequences. */
 export type HAEvent =
   | {
@@ -19,7 +21,7 @@ export type HAEvent =
       /** Applying has stopped at a message, and goes on only when somebody acts. */
       readonly type: 'halted';
       readonly sequence: bigint;
-      readonly error: Error;
+      readonly error: HAError;
     }
   | {
       /** Something failed that is tried again by itself. */

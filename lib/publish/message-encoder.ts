@@ -1,5 +1,5 @@
 import { HAError } from '../common/ha-error.js';
-import { messageHead, messageTail } from '../changeset/codec.js';
+import { customChangeJson, messageHead, messageTail } from '../changeset/codec.js';
 import type { MessageOrigin } from '../changeset/codec.js';
 import type { SequenceChange } from '../changeset/changeset.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
@@ -50,14 +50,10 @@ export class MessageEncoder {
     }));
   }
 
-  /** The same messages under new ids, for a transaction whose chunks were stored in part and given up. */
-  renew(messages: readonly OutgoingMessage[]): OutgoingMessage[] {
-    const ids = messages.map(() => this.nextId());
-    return messages.map((message, index) => ({
-      ...message,
-      id: ids[index] ?? '',
-      ...(message.chunk === undefined ? {} : { chunk: `${ids[0]};${message.chunk.split(';')[1]}` }),
-    }));
+  /** A message that changes no row. */
+  custom(command: string): OutgoingMessage {
+    const tail = Buffer.from(messageTail([], 0n, BigInt(Date.now()) * 1_000_000n));
+    return { id: this.nextId(), data: this.join([Buffer.from(customChangeJson(command))], tail) };
   }
 
   /** Tells all nodes to forget the chunks of a transaction that will never be complete. */

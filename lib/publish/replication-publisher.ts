@@ -45,9 +45,8 @@ export class ReplicationPublisher {
     return encoder.encode(content, stream.maxPayload);
   }
 
-  /** The same messages under new ids. */
-  renew(messages: readonly OutgoingMessage[]): OutgoingMessage[] {
-    return this.current().encoder.renew(messages);
+  customMessage(command: string): OutgoingMessage {
+    return this.current().encoder.custom(command);
   }
 
   abortMessage(transactionId: string): OutgoingMessage {

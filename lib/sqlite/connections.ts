@@ -81,8 +81,9 @@ export class Connections {
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    for (const db of [...this.leased, ...this.idle]) db.close();
-    this.outside?.close();
+    // Leased readers are in the middle of rows; each is closed when it is given back.
+    for (const db of this.idle) db.close();
+    closeUnlessReading(this.outside);
     this.reader.close();
     this.applier.close();
     this.writer.close();
@@ -112,6 +113,15 @@ export class Connections {
 
   private removeTemporary(): void {
     if (this.temporary !== undefined) rmSync(this.temporary, { recursive: true, force: true });
+  }
+}
+
+/** The user's own iterators keep a connection busy; it is then closed with the last of them, by the garbage collector. */
+function closeUnlessReading(db: Connection | undefined): void {
+  try {
+    db?.close();
+  } catch (error) {
+    if (!/busy/.test(String(error))) throw error;
   }
 }
 
@@ -156,9 +166,15 @@ export function isSqliteError(error: unknown): error is InstanceType<typeof Bett
 function openError(error: unknown, path: string): unknown {
   if (error instanceof HAError) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  return new HAError(
-    'HA_DATABASE_OPEN',
-    `The database '${path}' cannot be opened: ${reason}. Check that its folder exists and that this process may write there.`,
-    { cause: error, details: { path } },
-  );
+  return new HAError('HA_DATABASE_OPEN', `The database '${path}' cannot be opened: ${reason}. ${adviceFor(error)}`, {
+    cause: error,
+    details: { path },
+  });
+}
+
+function adviceFor(error: unknown): string {
+  const code = isSqliteError(error) ? error.code : '';
+  if (code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT'))
+    return 'It is no SQLite database, or damaged: name another file.';
+  return 'Check that its folder exists and that this process may write there.';
 }

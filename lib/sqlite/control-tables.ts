@@ -12,12 +12,13 @@ import { StatementCache } from './statement-cache.js';
  * | `ha_cursor` | identity of the message at that position and of the stream, so that a rewritten stream is noticed |
  * | `ha_seen` | ids of the messages that were applied, as ranges for each origin |
  * | `ha_chunks` | parts of large transactions whose last part has not come yet |
+ * | `ha_renames` | tables and columns that the stream renamed, for transactions that were written with the old names |
  * | `ha_skipped` | changes that could not be applied for a reason that every node shares |
  *
  * Every write here happens in the SQLite transaction of the rows that it speaks of: that is what makes delivery exactly
  * once.
  */
-export const CONTROL_TABLES = ['ha_stats', 'ha_cursor', 'ha_seen', 'ha_chunks', 'ha_skipped'] as const;
+export const CONTROL_TABLES = ['ha_stats', 'ha_cursor', 'ha_seen', 'ha_chunks', 'ha_renames', 'ha_skipped'] as const;
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS ha_stats(subject TEXT UNIQUE, received_seq INTEGER, updated_at DATETIME);
@@ -28,6 +29,8 @@ CREATE TABLE IF NOT EXISTS ha_seen(origin TEXT NOT NULL, lo INTEGER NOT NULL, hi
   PRIMARY KEY(origin, lo)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ha_chunks(transaction_id TEXT NOT NULL, part INTEGER NOT NULL, sequence INTEGER NOT NULL,
   data TEXT NOT NULL, PRIMARY KEY(transaction_id, part)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_renames(sequence INTEGER NOT NULL, old_name TEXT NOT NULL, new_name TEXT NOT NULL,
+  columns TEXT NOT NULL, PRIMARY KEY(sequence, old_name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ha_skipped(sequence INTEGER NOT NULL, change INTEGER NOT NULL, node TEXT NOT NULL,
   target TEXT NOT NULL, operation TEXT NOT NULL, detail TEXT NOT NULL, error TEXT NOT NULL, skipped_at TEXT NOT NULL,
   PRIMARY KEY(sequence, change)) WITHOUT ROWID;`;

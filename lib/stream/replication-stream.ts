@@ -90,6 +90,11 @@ export interface ReplicationStream {
   readonly description: string;
   /** Called on every change of the connection; set by the owner. */
   onStatus: (status: StreamStatus) => void;
+  /**
+   * Called before anything goes on behind a disconnect or a new consumer: throws an HAError where the stream is not the one
+   * that was followed. Then nothing goes on. Set by the owner.
+   */
+  verify: () => Promise<void>;
   /** Connects, and creates the stream where it is missing. */
   open(): Promise<StreamState>;
   state(): Promise<StreamState>;

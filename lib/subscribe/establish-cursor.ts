@@ -44,6 +44,15 @@ export async function establishCursor(
   return cursor;
 }
 
+/**
+ * Compares a position with the stream as it is now.
+ *
+ * @throws HAError `HA_STREAM_RESET` or `HA_STREAM_GAP`.
+ */
+export async function verifyCursor(cursor: StreamCursor, stream: ReplicationStream, subject: string): Promise<void> {
+  await checkStream(cursor, await stream.state(), stream, subject);
+}
+
 async function checkStream(
   cursor: StreamCursor,
   state: StreamState,

@@ -24,6 +24,8 @@ export interface SubscriberPorts {
   readonly position: Position;
   readonly cursorWriter: CursorWriter;
   readonly emit: EventSink;
+  /** Sees the node and the CUSTOM commands of every message, in stream order. */
+  readonly observe: (node: string, commands: readonly string[]) => void;
 }
 
 /** A batch is cut after this time, ms: the event loop must breathe while a long backlog is applied. */
@@ -228,14 +230,19 @@ export class ReplicationSubscriber {
 
   private *applyOne({ message, changeSet }: Decoded, notices: (() => void)[]): Generator<void, void> {
     if (changeSet === undefined) return;
-    const { applier, emit } = this.ports;
+    const { applier, emit, observe } = this.ports;
     const { node } = changeSet;
     const sequence = BigInt(message.sequence);
-    yield* applier.apply(changeSet, message.version === undefined, (index, change, reason) => {
+    const place = { sequence: message.sequence, foreign: message.version === undefined };
+    yield* applier.apply(changeSet, place, (index, change, reason) => {
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });
-    notices.push(() => emit({ type: 'applied', sequence, node, changes: changeSet.changes.length }));
+    const commands = changeSet.changes.flatMap((change) => (change.operation === 'CUSTOM' ? [change.command] : []));
+    notices.push(() => {
+      observe(node, commands);
+      emit({ type: 'applied', sequence, node, changes: changeSet.changes.length });
+    });
   }
 
   private recordSkipped(message: IncomingMessage, node: string, index: number, change: Change, reason: string): string {
@@ -269,11 +276,16 @@ export class ReplicationSubscriber {
       if (!isBusy(error)) this.ports.emit({ type: 'error', error: reason });
       return;
     }
-    const halted = reason instanceof HAError ? reason : this.haltedBy(reason);
-    this.lastError = halted;
+    this.halt(reason instanceof HAError ? reason : this.haltedBy(reason));
+  }
+
+  /** Stops applying until somebody acts. */
+  halt(error: HAError): void {
+    if (this.state === 'stopped' || this.state === 'halted') return;
+    this.lastError = error;
     this.state = 'halted';
-    this.ports.position.fail(halted);
-    this.ports.emit({ type: 'halted', sequence: BigInt(this.queue.peek(0)?.sequence ?? 0), error: halted });
+    this.ports.position.fail(error);
+    this.ports.emit({ type: 'halted', sequence: BigInt(this.queue.peek(0)?.sequence ?? 0), error });
   }
 
   private haltedBy(error: Error): HAError {

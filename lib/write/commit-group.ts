@@ -28,6 +28,8 @@ export interface PublishedMember {
   readonly ids: readonly { readonly origin: string; readonly n: number }[];
   readonly ordered: boolean;
   readonly inexact: boolean;
+  /** How many changes it sent. */
+  readonly changes: number;
   outcomes: readonly PublishOutcome[];
   /** A later message of this node was stored: so this one is in the stream in front of it, or never will be. */
   followedByStored: boolean;
@@ -47,7 +49,7 @@ export class CommitGroup {
   closed = false;
   /** Whether the last member that ran at once was admitted. */
   lastAdmitted = true;
-  private readonly noops: { readonly queued: QueuedMember; readonly value: unknown }[] = [];
+  private noops: { readonly queued: QueuedMember; readonly value: unknown; readonly behind: number }[] = [];
   private publishing: PublishGroup | undefined;
   private ordered = false;
 
@@ -62,6 +64,8 @@ export class CommitGroup {
   admits({ member }: QueuedMember): boolean {
     if (this.isEmpty) return true;
     if (!member.retry || this.habits.isSlow(member.key)) return false;
+    // A callback should not run twice for the company it is in.
+    if (this.ordered && member.isCallback && !this.expectsOrder(member.serializable, member.key)) return false;
     return this.ordered || this.published.length === 0 || !this.expectsOrder(member.serializable, member.key);
   }
 
@@ -71,13 +75,13 @@ export class CommitGroup {
    */
   run(queued: QueuedMember): Promise<boolean> | undefined {
     const { member } = queued;
-    this.control.savepoint();
-    this.runner.start();
     let value: unknown;
     try {
+      this.control.savepoint();
+      this.runner.start(!this.isEmpty);
       value = member.run(queued.attempt + 1);
     } catch (error) {
-      this.fail(queued, error);
+      this.lastAdmitted = this.failOrPostpone(queued, error);
       return undefined;
     }
     if (value instanceof Promise) return this.runAsync(queued, value);
@@ -102,11 +106,15 @@ export class CommitGroup {
     }
   }
 
-  /** True where every message is in the stream, the open transaction still stands, and its rows are exact. */
+  /**
+   * True where every message is in the stream, the open transaction still stands, and its rows are exact. Where nothing
+   * comes back from the stream, the rows of this node are the best there are.
+   */
   get isStored(): boolean {
+    const isFollowed = this.ports?.feed !== undefined;
     return (
       this.control.inTransaction &&
-      this.published.every((member) => member.result().kind === 'stored' && !member.inexact)
+      this.published.every((member) => member.result().kind === 'stored' && !(isFollowed && member.inexact))
     );
   }
 
@@ -134,6 +142,10 @@ export class CommitGroup {
     return this.sequences.length === 0 ? undefined : Math.max(...this.sequences);
   }
 
+  get firstStoredSequence(): number | undefined {
+    return this.sequences[0];
+  }
+
   get messageIds(): { readonly origin: string; readonly n: number }[] {
     return this.published.flatMap((member) => [...member.ids]);
   }
@@ -142,6 +154,14 @@ export class CommitGroup {
   async abortIncomplete(): Promise<void> {
     const { publisher } = this.ports as ReplicationPorts;
     for (const { outcomes, messages } of this.published) await abortPart(publisher, messages, outcomes);
+  }
+
+  /** Tells of every transaction that this commit put into its place. */
+  announce(applied: (sequence: number, changes: number) => void): void {
+    for (const member of this.published) {
+      const outcome = member.result();
+      if (outcome.kind === 'stored') applied(outcome.sequence, member.changes);
+    }
   }
 
   resolveAll(): void {
@@ -154,7 +174,17 @@ export class CommitGroup {
 
   resolveNoops(): void {
     for (const { queued, value } of this.noops) queued.member.resolve(value, undefined);
-    this.noops.length = 0;
+    this.noops = [];
+  }
+
+  /** Takes out the members without changes that ran behind one that was not stored. */
+  takeMisled(): QueuedMember[] {
+    const lost = this.published.findIndex((member) => member.result().kind !== 'stored');
+    if (lost < 0) return [];
+    const misled = this.noops.filter(({ behind }) => behind > lost);
+    this.noops = this.noops.filter(({ behind }) => behind <= lost);
+    for (const { queued } of misled) queued.attempt++;
+    return misled.map(({ queued }) => queued);
   }
 
   rejectAll(error: unknown): void {
@@ -189,8 +219,7 @@ export class CommitGroup {
     } catch (error) {
       running.catch(() => undefined);
       this.habits.noteSlow(member.key);
-      this.fail(queued, error);
-      return true;
+      return this.failOrPostpone(queued, error);
     } finally {
       clearTimeout(timer);
     }
@@ -200,11 +229,13 @@ export class CommitGroup {
     let effects: TransactionEffects | undefined;
     try {
       queued.member.abandon();
+      if (this.runner.isMisplaced) return this.postpone(queued);
       if (!this.control.inTransaction) throw rolledBack();
+      if (this.runner.isAlone) this.closed = true;
       effects = this.runner.finish();
       if (effects === undefined) {
         this.control.release();
-        this.noops.push({ queued, value });
+        this.noops.push({ queued, value, behind: this.published.length });
         return true;
       }
       if (!this.takesOrder(queued, effects)) return false;
@@ -224,7 +255,12 @@ export class CommitGroup {
       this.ordered = ordered;
       return true;
     }
-    if (!ordered || this.ordered) return true;
+    return !ordered || this.ordered || this.postpone(queued);
+  }
+
+  /** Undoes a member, which opens the next group. */
+  private postpone(queued: QueuedMember): false {
+    queued.member.abandon();
     this.rollbackMember();
     this.closed = true;
     queued.attempt++;
@@ -245,6 +281,7 @@ export class CommitGroup {
       ids,
       ordered: effects.ordered || queued.member.serializable,
       inexact: effects.inexact,
+      changes: effects.changes,
       outcomes: [],
       followedByStored: false,
       result: () => combine(member.outcomes),
@@ -267,8 +304,16 @@ export class CommitGroup {
     return true;
   }
 
+  private failOrPostpone(queued: QueuedMember, error: unknown): boolean {
+    if (this.runner.isMisplaced && this.control.inTransaction) {
+      this.habits.noteSlow(queued.member.key);
+      return this.postpone(queued);
+    }
+    this.fail(queued, error);
+    return true;
+  }
+
   private fail(queued: QueuedMember, error: unknown): void {
-    this.lastAdmitted = true;
     queued.member.abandon();
     // OR ROLLBACK and RAISE(ROLLBACK) end the whole SQLite transaction; what was sent comes back through the stream.
     if (this.control.inTransaction) this.rollbackMember();
@@ -287,7 +332,7 @@ export class CommitGroup {
 }
 
 /** Tells all nodes to drop the chunks of a transaction where only some of them were stored. */
-export async function abortPart(
+async function abortPart(
   publisher: ReplicationPublisher,
   messages: readonly OutgoingMessage[],
   outcomes: readonly PublishOutcome[],
@@ -300,7 +345,7 @@ export async function abortPart(
 }
 
 /** Chunks count as stored only together, at the place of the last one. */
-export function combine(outcomes: readonly PublishOutcome[]): MemberResult {
+function combine(outcomes: readonly PublishOutcome[]): MemberResult {
   const last = outcomes.at(-1);
   if (last === undefined) return { kind: 'unknown', error: new Error('not sent') };
   if (outcomes.some((outcome) => outcome.kind === 'refused'))

@@ -8,9 +8,11 @@ import type { CursorWriter } from '../sqlite/control-tables.js';
 import type { Position } from '../sqlite/position.js';
 import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
-import { CommitGroup, abortPart, combine } from './commit-group.js';
+import { CommitGroup } from './commit-group.js';
 import type { PublishedMember } from './commit-group.js';
 import { Habits } from './habits.js';
+import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
+import type { HoldGate } from './hold-gate.js';
 import type { Member, QueuedMember } from './member.js';
 import type { TransactionRunner } from './transaction-runner.js';
 
@@ -22,6 +24,11 @@ export interface ReplicationPorts {
   readonly cursorWriter: CursorWriter;
   /** What the stream has delivered; undefined where this node does not follow the stream. */
   readonly feed: DeliveredFeed | undefined;
+  readonly hold: HoldGate;
+  /** Called for each transaction of this node that was committed at its place, without coming back from the stream. */
+  readonly applied: (sequence: number, changes: number) => void;
+  /** Called where the stream gives out sequences that this node has seen used: it is not the same stream any more. */
+  readonly lostStream: (sequence: number) => HAError;
 }
 
 /** Messages that the stream has delivered and that are not applied yet. */
@@ -47,7 +54,9 @@ const GROUP_BYTES = 4 * 1024 * 1024;
 const MEMBERS_PER_STEP = 16;
 const MAX_ATTEMPTS = 64;
 const BACK_OFF_MS = 20;
-const MAX_BACK_OFF_MS = 320;
+const MAX_BACK_OFF_MS = 80;
+/** How long a pause to ask for, ms, for each attempt so far. */
+const HOLD_MS = 10;
 
 /**
  * The write path: one queue, one loop.
@@ -67,7 +76,8 @@ export class Committer {
   private readonly queue: QueuedMember[] = [];
   private readonly habits = new Habits();
   private running: Promise<void> | undefined;
-  private refusals = 0;
+  /** Members that were refused and wait for their next attempt. */
+  private parked = 0;
   private closed: HAError | undefined;
   private readonly control: TransactionControl;
 
@@ -92,7 +102,7 @@ export class Committer {
       return;
     }
     this.queue.push({ member, attempt: 0, maybeStored: false, tried: [] });
-    this.running ??= Promise.resolve().then(() => this.loop());
+    this.kick();
   }
 
   /** Runs something on the writer outside any transaction: VACUUM, checkpoints. */
@@ -108,39 +118,49 @@ export class Committer {
   /** Refuses new transactions, and resolves when those that wait are done. */
   async close(reason: HAError): Promise<void> {
     this.closed = reason;
-    await this.running;
+    while (this.running !== undefined || this.parked > 0) {
+      await this.running;
+      if (this.parked > 0) await sleep(5);
+    }
   }
 
-  /** Takes transactions again after {@link close}. */
-  reopen(): void {
-    this.closed = undefined;
+  /** Refuses all transactions, those that wait too: what they would meet is not what the cluster has. */
+  halt(reason: HAError): void {
+    this.closed = reason;
+    for (const { member } of this.queue.splice(0)) member.reject(reason);
   }
 
   private async loop(): Promise<void> {
     try {
       while (this.queue.length > 0) {
+        await this.ports?.hold.pass();
         await this.runGroup();
-        if (this.refusals > 0) await sleep(backOff(this.refusals));
-        else await immediate();
+        await immediate();
       }
     } finally {
       this.running = undefined;
-      if (this.queue.length > 0) this.running = Promise.resolve().then(() => this.loop());
+      this.kick();
     }
+  }
+
+  private kick(): void {
+    if (this.queue.length > 0) this.running ??= Promise.resolve().then(() => this.loop());
   }
 
   private async runGroup(): Promise<void> {
     const release = await this.turn.acquire();
     let finish: (() => Promise<void>) | undefined;
+    let group: CommitGroup | undefined;
     try {
       await this.begin();
-      const group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
+      group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
       await this.admit(group);
       finish = await this.commit(group);
     } catch (error) {
       this.control.rollback();
       this.ports?.capture.invalidate();
-      this.queue.shift()?.member.reject(error);
+      if (group === undefined) this.queue.shift()?.member.reject(error);
+      else group.rejectAll(error);
     } finally {
       release();
     }
@@ -189,10 +209,13 @@ export class Committer {
       this.commitPlain(group);
       return undefined;
     }
-    const deadline = this.publishDeadline(group);
+    const deadline = this.publishDeadline(group, ports);
     await group.settle(deadline);
+    if (ports.feed !== undefined && (group.firstStoredSequence ?? Infinity) <= ports.position.received) {
+      throw ports.lostStream(group.firstStoredSequence ?? 0);
+    }
     if (group.isStored && (await group.standsAtItsPlace(deadline)) && this.tryCommit(group, ports)) {
-      this.refusals = 0;
+      if (ports.feed !== undefined) group.announce(ports.applied);
       group.resolveAll();
       return undefined;
     }
@@ -215,10 +238,11 @@ export class Committer {
     }
   }
 
-  private publishDeadline(group: CommitGroup): number {
+  /** Who waited behind a long transaction has time for an answer; while the stream is away nobody waits twice. */
+  private publishDeadline(group: CommitGroup, { publisher }: ReplicationPorts): number {
     const { publisherTimeout } = this.settings;
-    const oldest = Math.min(...group.published.map(({ queued }) => queued.member.enqueuedAt));
-    return Math.max(oldest + publisherTimeout, performance.now() + Math.min(publisherTimeout, 1_000));
+    const due = Math.min(...group.published.map(({ queued }) => queued.member.enqueuedAt)) + publisherTimeout;
+    return publisher.isConnected ? Math.max(due, performance.now() + Math.min(publisherTimeout, 1_000)) : due;
   }
 
   /** COMMIT together with the position that the group moved to. */
@@ -265,24 +289,24 @@ export class Committer {
         return;
       }
     }
+    // Who ran behind a member that was not stored may have read rows that never were.
+    const again = group.takeMisled();
     group.resolveNoops();
-    const again: QueuedMember[] = [];
     for (const member of group.published) {
-      if (await this.answer(member, ports)) again.push(member.queued);
+      if (this.answer(member, ports)) again.push(member.queued);
     }
     if (again.length > 0) await this.runAgain(again, ports);
   }
 
   /** Answers a member of a rolled back group. Returns true where it has to run again. */
-  private async answer(member: PublishedMember, ports: ReplicationPorts): Promise<boolean> {
+  private answer(member: PublishedMember, ports: ReplicationPorts): boolean {
     const { queued, value } = member;
     const result = member.result();
     if (result.kind === 'stored') {
       queued.member.resolve(value, result.sequence);
     } else if (result.kind === 'refused') {
       queued.maybeStored = result.maybeStored;
-      if (member.ordered) return true;
-      await this.publishAgain(member, ports);
+      return true;
     } else if (this.wasDelivered(member.ids, ports.position)) {
       queued.member.resolve(value, ports.position.received);
     } else {
@@ -296,47 +320,8 @@ export class Committer {
     return ids.length > 0 && ids.every((id) => position.seen.has(id.origin, id.n));
   }
 
-  /** A plain transaction that was refused only for its company: sent once more, not run once more. */
-  private async publishAgain(member: PublishedMember, ports: ReplicationPorts): Promise<void> {
-    const { queued, value } = member;
-    const { publisher, position } = ports;
-    try {
-      if (queued.maybeStored) {
-        await this.catchUp(ports);
-        if (this.wasDelivered(member.ids, position)) return queued.member.resolve(value, position.received);
-      }
-    } catch (error) {
-      return queued.member.reject(publishUnknown(error as Error, member.ids));
-    }
-    // Chunks that were stored in part are given up on every node, so the others would never meet them.
-    const messages = member.messages.length > 1 ? publisher.renew(member.messages) : member.messages;
-    const group = publisher.group(undefined);
-    for (const message of messages) group.add(message);
-    const outcomes = await group.settle(performance.now() + this.settings.publisherTimeout);
-    const result = combine(outcomes);
-    if (result.kind === 'stored') return this.resolveAt(result.sequence, member, ports);
-    await abortPart(publisher, messages, outcomes);
-    const cause = 'error' in result ? result.error : new Error('the stream refused the message');
-    const surely = result.kind === 'failed' || (result.kind === 'refused' && !result.maybeStored);
-    queued.member.reject(surely ? publishFailed(cause) : publishUnknown(cause, parseAll(messages.map(({ id }) => id))));
-  }
-
-  private async resolveAt(
-    sequence: number,
-    { queued, value }: PublishedMember,
-    ports: ReplicationPorts,
-  ): Promise<void> {
-    try {
-      if (ports.feed !== undefined) await ports.position.waitFor(sequence);
-      queued.member.resolve(value, sequence);
-    } catch (error) {
-      queued.member.reject(error);
-    }
-  }
-
-  /** Catches up with the stream, and puts the members in front of the queue. */
+  /** Catches up with the stream, and puts the members in front of the queue after a while. */
   private async runAgain(members: QueuedMember[], ports: ReplicationPorts): Promise<void> {
-    this.refusals++;
     try {
       await this.catchUp(ports);
     } catch (error) {
@@ -354,7 +339,38 @@ export class Committer {
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
       else again.push(queued);
     }
+    if (again.length === 0) return;
+    const attempts = Math.max(...again.map(({ attempt }) => attempt));
+    if (attempts <= REFUSALS_BEFORE_HOLD) {
+      await this.park(again, backOff(attempts));
+      return;
+    }
+    await this.askForHold(ports, attempts);
     this.queue.unshift(...again);
+  }
+
+  /** Others go on meanwhile. */
+  private async park(members: QueuedMember[], ms: number): Promise<void> {
+    if (this.queue.length === 0) {
+      await sleep(ms);
+      this.queue.unshift(...members);
+      return;
+    }
+    this.parked++;
+    setTimeout(() => {
+      this.parked--;
+      this.queue.unshift(...members);
+      this.kick();
+    }, ms);
+  }
+
+  /** Asks the other nodes for a pause, and waits until the stream has it: from there on the way is free. */
+  private async askForHold(ports: ReplicationPorts, attempts: number): Promise<void> {
+    const group = ports.publisher.group(undefined);
+    group.add(ports.publisher.customMessage(ports.hold.request(HOLD_MS * attempts)));
+    const [outcome] = await group.settle(performance.now() + this.settings.publisherTimeout);
+    if (outcome?.kind !== 'stored') return;
+    await ports.position.waitFor(outcome.sequence, { timeout: this.settings.publisherTimeout }).catch(() => undefined);
   }
 
   private async catchUp(ports: ReplicationPorts): Promise<void> {

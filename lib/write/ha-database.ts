@@ -21,7 +21,7 @@ import { OpenTransaction } from './open-transaction.js';
 import { Prepared } from './prepared.js';
 import type { Reads } from './reads.js';
 import { runsAlone, scriptParts } from './script.js';
-import { isWrite } from './statement-info.js';
+import { isWrite, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 import type { HAPosition, HAStatus } from './status.js';
 import { refuseNested, runInContext } from './transaction-context.js';
@@ -38,6 +38,8 @@ export interface OpenDatabase {
   /** Absent without replication. */
   readonly position: Position | undefined;
   readonly readOnly: boolean;
+  /** It does not follow the stream. */
+  readonly publishesOnly: boolean;
 }
 
 /** Opens and closes the database; the wiring behind {@link HADatabase}. */
@@ -134,11 +136,13 @@ export class HADatabase implements HAExecutor {
     refuseNested(this);
     const open = await this.opened();
     this.refuseReadOnly(open);
+    if (options.serializable === true && open.publishesOnly) refuseUnfollowed('A serializable transaction');
     return new Promise<R>((resolve, reject) => {
       let tx: OpenTransaction | undefined;
       open.committer.enqueue({
         key: fn.toString(),
         serializable: options.serializable ?? false,
+        isCallback: true,
         retry: options.retry ?? true,
         timeout: options.timeout ?? this.lifecycle.transactionTimeout,
         enqueuedAt: performance.now(),
@@ -242,6 +246,7 @@ export class HADatabase implements HAExecutor {
     return {
       key,
       serializable: false,
+      isCallback: false,
       retry: true,
       timeout: 0,
       enqueuedAt: performance.now(),

@@ -6,6 +6,8 @@ export interface Member {
   readonly key: string;
   /** It has to be stored where nobody wrote in between. */
   readonly serializable: boolean;
+  /** It is the user's code, and not a statement. */
+  readonly isCallback: boolean;
   /** It may run again after a refusal. */
   readonly retry: boolean;
   /** Milliseconds for a callback that returns a promise. */

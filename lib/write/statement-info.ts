@@ -12,6 +12,7 @@ export class StatementInfos {
   of(sql: string): StatementInfo {
     let info = this.known.get(sql);
     if (info === undefined) {
+      if (typeof sql !== 'string') throw new TypeError('Expected first argument to be a string');
       refuseNul(sql);
       info = classify(sql);
       if (this.known.size >= LIMIT) this.known.clear();
@@ -102,6 +103,14 @@ export function refuseOwnTables(info: StatementInfo): void {
     'HA_STATEMENT_REFUSED',
     `Names that begin with 'ha_' belong to replication, and nothing in '${name.name}' would reach other nodes. Choose another name.`,
     { details: { name: name.name } },
+  );
+}
+
+/** Refuses what needs the stream's order on a node that does not follow the stream. */
+export function refuseUnfollowed(what: string): never {
+  throw new HAError(
+    'HA_STATEMENT_REFUSED',
+    `${what} needs to know what others wrote, and this node does not follow the stream (disableSubscriber). Run it on another node; with disableDDLSync the schema of this one can be changed for itself.`,
   );
 }
 

@@ -1,3 +1,4 @@
+import { HAError } from '../common/ha-error.js';
 import { sqlChangeJson } from '../changeset/codec.js';
 import { InvalidText } from '../changeset/changeset.js';
 import type { SequenceChange, SqlValue } from '../changeset/changeset.js';
@@ -15,7 +16,13 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
-import { isReplicatedPragma, refuseControl, refuseOwnTables, refuseVirtualView } from './statement-info.js';
+import {
+  isReplicatedPragma,
+  refuseControl,
+  refuseOwnTables,
+  refuseUnfollowed,
+  refuseVirtualView,
+} from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 
 /** How a statement is called. `exec` runs whatever it is and returns nothing. */
@@ -24,6 +31,8 @@ export type CallMethod = 'run' | 'get' | 'all' | 'exec';
 /** What a finished transaction has to tell the other nodes. */
 export interface TransactionEffects {
   readonly pieces: readonly Buffer[];
+  /** Number of changes in them. */
+  readonly changes: number;
   readonly sequences: readonly SequenceChange[];
   readonly timestampNs: bigint;
   /** It may only be stored where nobody wrote in between: DDL, virtual tables, ids that SQLite chose. */
@@ -38,6 +47,8 @@ export interface RunnerSettings {
   /** Every transaction is ordered: `concurrency=serializable`. */
   readonly orderAll: boolean;
   readonly replicateDDL: boolean;
+  /** False on a node that only publishes: what is rolled back here never comes back. */
+  readonly followsStream: boolean;
 }
 
 /**
@@ -49,15 +60,23 @@ export class TransactionRunner {
   private readonly recursiveTriggers: boolean;
   private readonly foreignKeys: boolean;
   private pieces: Buffer[] = [];
+  private changes = 0;
   private tables = new Set<TableInfo>();
   private ordered = false;
   private replaces = false;
   private timestampNs = 0n;
   /** True once the transaction changed the schema, or tried to. */
   touchedSchema = false;
+  /** True once the transaction did something that must not share the fate of others. */
+  isAlone = false;
+  /** True once it tried that behind others: nothing of it was done, and it has to run again in a group of its own. */
+  isMisplaced = false;
+  private behindOthers = false;
 
   constructor(
     private readonly db: Connection,
+    /** A reader, which sees what is committed. */
+    private readonly committed: Connection,
     /** Absent without replication. */
     private readonly capture: Capture | undefined,
     private readonly infos: StatementInfos,
@@ -68,9 +87,13 @@ export class TransactionRunner {
     this.foreignKeys = db.pragma('foreign_keys', { simple: true }) === 1;
   }
 
-  /** Starts a transaction's record. */
-  start(): void {
+  /** Starts a transaction's record; `behindOthers` where it shares a SQLite transaction with earlier ones. */
+  start(behindOthers: boolean): void {
+    this.behindOthers = behindOthers;
+    this.isAlone = false;
+    this.isMisplaced = false;
     this.pieces = [];
+    this.changes = 0;
     this.tables.clear();
     this.ordered = false;
     this.replaces = false;
@@ -83,7 +106,10 @@ export class TransactionRunner {
   call(method: CallMethod, sql: string, params?: HAParameters, shape: RowShape = PLAIN_SHAPE): unknown {
     const info = this.infos.of(sql);
     refuseControl(info);
-    if (this.capture !== undefined) refuseOwnTables(info);
+    if (this.capture !== undefined) {
+      refuseOwnTables(info);
+      this.keepApart(info, this.capture);
+    }
     switch (info.kind) {
       case 'insert':
       case 'update':
@@ -136,9 +162,12 @@ export class TransactionRunner {
     const sequences = capture.sequenceChanges();
     if (this.pieces.length === 0 && sequences.length === 0) return undefined;
     const { schema } = capture;
-    if (this.foreignKeys && schema.deferredForeignKeys) findDeferredViolation(this.db, schema, this.tables);
+    if (this.foreignKeys && schema.deferredForeignKeys) {
+      findDeferredViolation(this.db, this.committed, schema, this.tables);
+    }
     return {
       pieces: this.pieces,
+      changes: this.changes,
       sequences,
       timestampNs: this.timestampNs,
       ordered: this.ordered || this.settings.orderAll,
@@ -151,9 +180,27 @@ export class TransactionRunner {
    * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not.
    */
   private isInexact(schema: SchemaInfo): boolean {
+    // One path makes the schema on every node, and follows what it renames: the applier.
+    if (this.touchedSchema && this.settings.replicateDDL) return true;
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
     return (this.foreignKeys && schema.foreignKeyActions) || this.touches((table) => table.bag);
+  }
+
+  /**
+   * A change of the schema that is not replicated would be lost with a group that is rolled back; and where nothing comes
+   * back from the stream, OR ROLLBACK would take the writes of others with it.
+   */
+  private keepApart(info: StatementInfo, capture: Capture): void {
+    const { replicateDDL, followsStream } = this.settings;
+    const unseen = info.kind === 'ddl' && !info.temp && !replicateDDL;
+    const rollsBack =
+      !followsStream && (info.mentionsRollback || (info.target !== undefined && capture.schema.raiseRollback));
+    if (!unseen && !rollsBack) return;
+    this.isAlone = true;
+    if (!this.behindOthers) return;
+    this.isMisplaced = true;
+    throw new HAError('HA_CONFLICT', 'The transaction runs again, apart from others.', { retryable: true });
   }
 
   private touches(test: (table: TableInfo) => boolean): boolean {
@@ -197,6 +244,7 @@ export class TransactionRunner {
   ): unknown {
     const { capture } = this;
     if (capture === undefined) return this.callPlain(method, sql, params, shape);
+    if (this.settings.replicateDDL && !this.settings.followsStream) refuseUnfollowed(`${info.verb} of a schema object`);
     this.flush();
     this.touchedSchema = true;
     const before = schemaVersion(this.db);
@@ -207,7 +255,8 @@ export class TransactionRunner {
       capture.invalidate();
       const schema = capture.ensureInstalled();
       if (schemaVersion(this.db) === before) return result;
-      if (this.settings.replicateDDL) {
+      if (!this.settings.replicateDDL) this.ordered = true;
+      else {
         this.push(sqlChangeJson(made ? this.createdTable(info) : idempotentDDL(sql, info), [], this.timestampNs));
       }
       const table = made ? schema.tables.get(this.storedName(info)) : undefined;
@@ -239,12 +288,14 @@ export class TransactionRunner {
     const rows = this.capture?.drain(this.timestampNs);
     if (rows === undefined) return;
     this.pieces.push(...rows.pieces);
+    this.changes += rows.rows;
     for (const table of rows.tables) this.tables.add(table);
     if (rows.generatedIds && this.settings.orderGeneratedIds) this.ordered = true;
   }
 
   private push(change: string): void {
     this.pieces.push(Buffer.from(change));
+    this.changes++;
     this.ordered = true;
   }
 

@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from '@nestjs/common';
 import { connect } from 'nats';
+import type { JetStreamManager } from 'nats';
 import type { HAEvent } from '../../lib/common/events.js';
 import type { HAOptions } from '../../lib/config/options.js';
+import { subjectOf } from '../../lib/config/normalize.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
 import { HARuntime } from '../../lib/ha-runtime.js';
 import type { ConfigureConnection } from '../../lib/sqlite/connection.js';
@@ -135,7 +137,7 @@ export class Cluster {
   }
 
   get subject(): string {
-    return `${this.stream}.db`;
+    return subjectOf(this.stream, 'db');
   }
 
   node(index: number): TestNode {
@@ -182,37 +184,47 @@ export class Cluster {
     return made;
   }
 
-  /** Sequence of the last message on the subject, as the server says. */
+  /** Sequence of the last message on the subject, as the server says; 0 where it has none. */
   async lastSequence(): Promise<number> {
-    return (await this.messages()).at(-1)?.sequence ?? 0;
+    return this.ask(async (manager) => {
+      try {
+        return (await manager.streams.getMessage(this.stream, { last_by_subj: this.subject })).seq;
+      } catch (error) {
+        if (/no message found/.test(String(error))) return 0;
+        throw error;
+      }
+    });
   }
 
-  /** All messages of the stream. */
+  /** All messages on the subject. */
   async messages(): Promise<{ sequence: number; text: string; id: string }[]> {
-    const connection = await connect({ servers: this.server.url });
-    try {
-      const manager = await connection.jetstreamManager();
+    return this.ask(async (manager) => {
       const { state } = await manager.streams.info(this.stream);
       const list: { sequence: number; text: string; id: string }[] = [];
       for (let seq = state.first_seq; seq <= state.last_seq && state.messages > 0; seq++) {
         const message = await manager.streams.getMessage(this.stream, { seq });
-        list.push({ sequence: seq, text: message.string(), id: message.header.get('Nats-Msg-Id') });
+        if (message.subject !== this.subject) continue;
+        list.push({ sequence: message.seq, text: message.string(), id: message.header.get('Nats-Msg-Id') });
       }
       return list;
-    } finally {
-      await connection.close();
-    }
+    });
   }
 
   /** Waits until every node has applied the last message on the subject. */
   async settle(): Promise<void> {
-    const connection = await connect({ servers: this.server.url });
-    const manager = await connection.jetstreamManager();
-    const { state } = await manager.streams.info(this.stream);
-    await connection.close();
+    const last = await this.lastSequence();
     for (const { db, runtime } of this.nodes) {
       if (runtime.options.disableSubscriber || runtime.open === undefined) continue;
-      await db.waitFor(BigInt(state.last_seq), { timeout: SETTLE_MS });
+      await db.waitFor(BigInt(last), { timeout: SETTLE_MS });
+    }
+  }
+
+  private async ask<R>(question: (manager: JetStreamManager) => Promise<R>): Promise<R> {
+    const connection = await connect({ servers: this.server.url });
+    try {
+      return await question(await connection.jetstreamManager());
+    } finally {
+      await connection.close();
     }
   }
 

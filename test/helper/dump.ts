@@ -45,8 +45,8 @@ export function dump(db: Database): Dump {
   const tables: Record<string, string[]> = {};
   for (const { name, type, wr } of list) {
     if (type !== 'table' && type !== 'virtual') continue;
-    if (/^(ha_|sqlite_)/i.test(name) && !/^sqlite_stat/.test(name)) continue;
-    tables[name] = /^sqlite_stat/.test(name) ? statistics(rows(db, name, wr === 1)) : rows(db, name, wr === 1);
+    if (/^(ha_|sqlite_)/i.test(name) && !name.startsWith('sqlite_stat')) continue;
+    tables[name] = name.startsWith('sqlite_stat') ? statistics(rows(db, name, wr === 1)) : rows(db, name, wr === 1);
   }
   const hasSequence = objects.length > 0 && list.some((t) => t.name === 'sqlite_sequence');
   return {

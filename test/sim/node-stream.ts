@@ -35,6 +35,14 @@ export class NodeStream implements ReplicationStream {
     return this.inner.description;
   }
 
+  get verify(): () => Promise<void> {
+    return this.inner.verify;
+  }
+
+  set verify(verify: () => Promise<void>) {
+    this.inner.verify = verify;
+  }
+
   get onStatus(): (status: StreamStatus) => void {
     return this.inner.onStatus;
   }

@@ -76,7 +76,8 @@ export class Oracle {
     if (whole === undefined) return;
     this.db.exec('BEGIN');
     this.applier.prepare();
-    const steps = this.applier.apply(whole, message.version === undefined, (_index, _change, reason) =>
+    const place = { sequence: message.sequence, foreign: message.version === undefined };
+    const steps = this.applier.apply(whole, place, (_index, _change, reason) =>
       this.leftOut.push({ sequence: message.sequence, reason }),
     );
     while (steps.next().done !== true);

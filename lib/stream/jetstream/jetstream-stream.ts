@@ -36,6 +36,14 @@ const HEADER_ROOM = 4_096;
 const NO_MESSAGE_FOUND = 10_037;
 const STREAM_NOT_FOUND = 10_059;
 
+/** A subscription on its way; without `messages` a new consumer has to be made. */
+interface Delivery {
+  /** Sequence of the last message that was handed over. */
+  position: number;
+  ended: boolean;
+  messages: ConsumerMessages | undefined;
+}
+
 interface Session {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
@@ -46,12 +54,15 @@ interface Session {
 /** The replication stream on NATS JetStream, 2.9 or later. */
 export class JetStreamStream implements ReplicationStream {
   onStatus: (status: StreamStatus) => void = () => undefined;
+  verify: () => Promise<void> = () => Promise.resolve();
   readonly description: string;
   private session: Session | undefined;
   private connected = false;
   private replicas = 1;
   /** Ends the deliveries that go on. */
   private readonly endings = new Set<() => void>();
+  /** Each has a delivery go on from a new consumer. */
+  private readonly renewals = new Set<() => void>();
 
   constructor(private readonly settings: JetStreamSettings) {
     this.description = `${describeServers(settings.access.servers)}, subject '${settings.subject}'`;
@@ -142,20 +153,20 @@ export class JetStreamStream implements ReplicationStream {
   }
 
   async consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
-    const consumer = await this.current().js.consumers.get(this.settings.stream, {
-      filterSubjects: this.settings.subject,
-      opt_start_seq: afterSequence + 1,
-    });
-    const messages = await consumer.consume({ max_messages: PREFETCH, expires: 5_000, idle_heartbeat: 1_000 });
-    void this.watchConsumer(messages);
-    const ending = new AbortController();
+    const run: Delivery = { position: afterSequence, ended: false, messages: await this.subscribe(afterSequence) };
     const end = (): void => {
       this.endings.delete(end);
-      ending.abort();
-      messages.stop();
+      this.renewals.delete(renew);
+      run.ended = true;
+      run.messages?.stop();
+    };
+    const renew = (): void => {
+      run.messages?.stop();
+      run.messages = undefined;
     };
     this.endings.add(end);
-    const delivery = this.deliver(messages, handler, ending.signal);
+    this.renewals.add(renew);
+    const delivery = this.deliver(run, handler);
     return {
       stop: async () => {
         end();
@@ -179,21 +190,51 @@ export class JetStreamStream implements ReplicationStream {
     return this.session;
   }
 
-  private async deliver(messages: ConsumerMessages, handler: MessageHandler, ending: AbortSignal): Promise<void> {
-    try {
-      for await (const message of messages) {
-        // The client goes on to hand over what it has fetched ahead.
-        if (ending.aborted) return;
-        const held = handler(incoming(message));
-        if (held !== undefined) await held;
+  private async subscribe(afterSequence: number): Promise<ConsumerMessages> {
+    const consumer = await this.current().js.consumers.get(this.settings.stream, {
+      filterSubjects: this.settings.subject,
+      opt_start_seq: afterSequence + 1,
+    });
+    const messages = await consumer.consume({ max_messages: PREFETCH, expires: 5_000, idle_heartbeat: 1_000 });
+    void this.watchConsumer(messages);
+    return messages;
+  }
+
+  /** Delivers until it is ended, from one consumer after another. */
+  private async deliver(run: Delivery, handler: MessageHandler): Promise<void> {
+    let failures = 0;
+    while (!run.ended) {
+      try {
+        run.messages ??= await this.subscribe(run.position);
+        failures = 0;
+        if (!run.ended) await this.deliverFrom(run.messages, run, handler);
+      } catch (error) {
+        if (failures++ === 0)
+          this.onStatus({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) });
       }
-    } catch (error) {
-      this.onStatus({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) });
+      run.messages?.stop();
+      run.messages = undefined;
+      if (!run.ended && failures > 0) await pause(Math.min(100 * 2 ** failures, 5_000));
+    }
+  }
+
+  private async deliverFrom(messages: ConsumerMessages, run: Delivery, handler: MessageHandler): Promise<void> {
+    for await (const message of messages) {
+      // The client goes on to hand over what it has fetched ahead.
+      if (run.ended || run.messages !== messages) return;
+      if (message.seq <= run.position) continue;
+      run.position = message.seq;
+      const held = handler(incoming(message));
+      if (held !== undefined) await held;
     }
   }
 
   private async watchConsumer(messages: ConsumerMessages): Promise<void> {
     for await (const status of await messages.status()) {
+      if (status.type === ConsumerEvents.OrderedConsumerRecreated && this.session !== undefined) {
+        // Made anew under the same name, a stream takes the consumer without a word.
+        void this.isVerified(this.session);
+      }
       if (status.type === ConsumerEvents.StreamNotFound) {
         this.onStatus({
           type: 'error',
@@ -213,9 +254,33 @@ export class JetStreamStream implements ReplicationStream {
         this.connected = false;
         session.acks.fail('the connection was lost');
         this.onStatus({ type: 'disconnected' });
-      } else if (status.type === 'reconnect') {
-        this.connected = true;
-        this.onStatus({ type: 'connected' });
+      } else if (status.type === 'reconnect') void this.resume(session);
+    }
+  }
+
+  /** Goes on behind a reconnect, once it is sure that this is the stream that was followed. */
+  private async resume(session: Session): Promise<void> {
+    if (!(await this.isVerified(session))) return;
+    this.connected = true;
+    // What the server sent into the broken line is delivered for it, and nothing tells before the next message comes.
+    for (const renew of this.renewals) renew();
+    this.onStatus({ type: 'connected' });
+  }
+
+  /** Asks until there is an answer. False where it is another stream, or the connection was closed or lost meanwhile. */
+  private async isVerified(session: Session): Promise<boolean> {
+    for (;;) {
+      try {
+        await this.verify();
+        return this.session === session && !session.nc.isClosed();
+      } catch (error) {
+        if (error instanceof HAError) {
+          this.connected = false;
+          for (const end of this.endings) end();
+          return false;
+        }
+        await pause(250);
+        if (this.session !== session) return false;
       }
     }
   }
@@ -357,4 +422,8 @@ function connectError(error: unknown, servers: string): HAError {
     `NATS at ${servers} cannot be reached: ${reason}. Check replicationURL, credentials and that the server runs with JetStream (-js).`,
     { cause: error, retryable: true, details: { servers } },
   );
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -40,6 +40,7 @@ interface PendingAck {
  */
 export class MemoryStream implements ReplicationStream {
   onStatus: (status: StreamStatus) => void = () => undefined;
+  verify: () => Promise<void> = () => Promise.resolve();
   readonly maxPayload: number;
   readonly description: string;
   private readonly broker: MemoryBroker;

@@ -236,3 +236,25 @@ describe('kinds of tables', () => {
     await cluster.expectEqual();
   });
 });
+
+describe('the widest table', () => {
+  it('has 2,000 columns, with and without a key', async () => {
+    const cluster = await startCluster();
+    const columns = Array.from({ length: 2_000 }, (_value, index) => `c${index}`);
+    await cluster.a.exec(
+      `CREATE TABLE bag(${columns.join(', ')}); CREATE TABLE t(${columns.join(', ')}, PRIMARY KEY(c0), UNIQUE(c1))`,
+    );
+    for (const table of ['bag', 't']) {
+      await cluster.a.run(`INSERT INTO ${table}(c0, c1, c1999) VALUES(1, 'a', 'x'), (2, 'b', 'y'), (3, 'c', 'z')`);
+      await cluster.a.run(`UPDATE ${table} SET c1999 = 'new' WHERE c0 = 1`);
+      await cluster.a.run(`DELETE FROM ${table} WHERE c0 = 2`);
+    }
+    await cluster.a.run(`UPDATE OR REPLACE t SET c1 = 'c' WHERE c0 = 1`);
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT c0, c1, c1999 FROM t')).toEqual([{ c0: 1, c1: 'c', c1999: 'new' }]);
+    expect(await cluster.b.all('SELECT c0, c1, c1999 FROM bag')).toEqual([
+      { c0: 1, c1: 'a', c1999: 'new' },
+      { c0: 3, c1: 'c', c1999: 'z' },
+    ]);
+  });
+});

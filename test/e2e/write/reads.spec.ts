@@ -1,0 +1,206 @@
+import { failureOf, pause, startCluster, until } from '../../helper/cluster.js';
+
+const ROWS = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT INTO t SELECT i, i * 2 FROM n`;
+
+describe('iterate', () => {
+  it('sees one snapshot, while others write and read', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v); ${ROWS}`);
+    let rows = 0;
+    for await (const row of cluster.a.iterate<{ id: number; v: number }>('SELECT * FROM t ORDER BY id')) {
+      expect(row.v).toBe(row.id * 2);
+      if (++rows === 1) await cluster.a.run('UPDATE t SET v = 0');
+      if (rows === 2) expect(await cluster.a.get('SELECT max(v) AS v FROM t')).toEqual({ v: 0 });
+    }
+    expect(rows).toBe(2_000);
+    await cluster.expectEqual();
+  });
+
+  it('can be left early and nested, many times over', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v); ${ROWS}`);
+    for (let round = 0; round < 30; round++) {
+      for await (const outer of cluster.a.iterate<{ id: number }>('SELECT id FROM t')) {
+        for await (const inner of cluster.a.iterate<{ id: number }>('SELECT id FROM t WHERE id > ?', [outer.id])) {
+          expect(inner.id).toBe(outer.id + 1);
+          break;
+        }
+        if (outer.id === 3) break;
+      }
+      await failureOf(async () => {
+        for await (const _row of cluster.a.iterate('SELECT * FROM t')) throw new Error('left');
+      });
+    }
+    await failureOf(() => cluster.a.iterate('SELECT nothing').next());
+    await cluster.a.run('DELETE FROM t WHERE id > 1');
+    await cluster.expectEqual();
+  });
+
+  it('runs a write with RETURNING once, and works in a transaction', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const ids: unknown[] = [];
+    for await (const row of cluster.a.iterate('INSERT INTO t(v) VALUES(1), (2) RETURNING id')) ids.push(row);
+    await cluster.a.transaction(async (tx) => {
+      for await (const row of tx.iterate<{ id: number }>('SELECT id FROM t'))
+        await tx.run('UPDATE t SET v = v + 10 WHERE id = ?', [row.id]);
+      for await (const row of tx.prepare<number>('SELECT v FROM t').pluck().iterate()) ids.push(row);
+    });
+    expect(ids).toEqual([{ id: 1 }, { id: 2 }, 11, 12]);
+    await cluster.expectEqual();
+  });
+});
+
+describe('prepare', () => {
+  it('returns rows as better-sqlite3 does: pluck, raw, safeIntegers', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(9007199254740993, 2.5)');
+    const sql = 'SELECT id, v FROM t';
+    expect(await cluster.a.prepare(sql).safeIntegers().get()).toEqual({ id: 9007199254740993n, v: 2.5 });
+    expect(await cluster.a.prepare(sql).safeIntegers().raw().all()).toEqual([[9007199254740993n, 2.5]]);
+    expect(await cluster.a.prepare(sql).safeIntegers().raw().pluck().get()).toBe(9007199254740993n);
+    expect(await cluster.a.prepare(sql).pluck().raw().pluck(false).raw(false).all()).toEqual([
+      { id: 9007199254740992, v: 2.5 },
+    ]);
+    expect(await cluster.a.prepare('SELECT 1 WHERE 0').get()).toBeUndefined();
+    const insert = cluster.a.prepare('INSERT INTO t VALUES(?, :v) RETURNING id, v');
+    expect(await insert.raw().get(5, { v: 'mixed' })).toEqual([5, 'mixed']);
+    const run = cluster.a.prepare('INSERT INTO t(v) VALUES(?)').safeIntegers();
+    expect((await run.run('big')).lastInsertRowid).toBe(9007199254740994n);
+    expect(await cluster.a.prepare('SELECT @a AS a, $b AS b, ?1 AS one').all({ a: 1, b: 'x', 1: 'one' })).toEqual(
+      [{ a: 1, b: 'x', one: 1 }].map((row) => ({ ...row, one: row.a })),
+    );
+    await cluster.expectEqual();
+  });
+});
+
+describe('exec', () => {
+  it('is one transaction: all of it or nothing', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const before = await cluster.lastSequence();
+    await failureOf(
+      cluster.a.exec(
+        `INSERT INTO t VALUES(1, 1); CREATE TABLE u(v); INSERT INTO t VALUES(2, 2); INSERT INTO t VALUES(1, 'twice')`,
+      ),
+    );
+    expect(await cluster.lastSequence()).toBe(before);
+    await cluster.a.exec(`INSERT INTO t VALUES(1, 1); SELECT * FROM t; INSERT INTO t VALUES(2, 'a;b'); -- end; \n ;;`);
+    expect(await cluster.lastSequence()).toBe(before + 1);
+    await cluster.a.exec('');
+    await cluster.a.exec(' -- nothing\n');
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT * FROM t')).toEqual([
+      { id: 1, v: 1 },
+      { id: 2, v: 'a;b' },
+    ]);
+  });
+
+  it('takes dumps with BEGIN and COMMIT, and refuses ROLLBACK and savepoints before anything runs', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(
+      `BEGIN TRANSACTION; CREATE TABLE t(v); INSERT INTO t VALUES(1); COMMIT; BEGIN; INSERT INTO t VALUES(2); END;`,
+    );
+    for (const sql of ['ROLLBACK', 'SAVEPOINT s', 'RELEASE s']) {
+      expect((await failureOf(cluster.a.exec(`INSERT INTO t VALUES(3); ${sql}; INSERT INTO t VALUES(4)`))).code).toBe(
+        'HA_TRANSACTION_CONTROL',
+      );
+    }
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT * FROM t')).toEqual([{ v: 1 }, { v: 2 }]);
+  });
+});
+
+describe('waitFor', () => {
+  it('resolves when the sequence is applied', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec('CREATE TABLE t(v)');
+    const { txseq } = await cluster.a.run('INSERT INTO t VALUES(1)');
+    await cluster.b.waitFor(txseq ?? 0n, { timeout: 5_000 });
+    expect(await cluster.b.all('SELECT * FROM t')).toEqual([{ v: 1 }]);
+    expect(cluster.b.position().received).toBe(txseq);
+    expect(cluster.a.position()).toEqual({ received: txseq, published: txseq });
+  });
+
+  it('ends with HA_WAIT_TIMEOUT, or with the reason of the signal', async () => {
+    const cluster = await startCluster({ nodes: 1 });
+    expect(await failureOf(cluster.a.waitFor(99n, { timeout: 30 }))).toMatchObject({
+      code: 'HA_WAIT_TIMEOUT',
+      retryable: true,
+    });
+    const reason = new Error('enough');
+    expect(await failureOf(cluster.a.waitFor(99n, { signal: AbortSignal.abort(reason) }))).toBe(reason);
+    const controller = new AbortController();
+    const waiting = failureOf(cluster.a.waitFor(99n, { signal: controller.signal }));
+    setTimeout(() => controller.abort(reason), 10);
+    expect(await waiting).toBe(reason);
+    const stopped = failureOf(cluster.a.waitFor(99n));
+    await pause(10);
+    await cluster.a.stop();
+    expect((await stopped).code).toBe('HA_UNAVAILABLE');
+  });
+});
+
+describe('events', () => {
+  it('tell what is applied, and complete on close', async () => {
+    const cluster = await startCluster();
+    let completed = false;
+    cluster.b.events.subscribe({ complete: () => (completed = true) });
+    await cluster.a.exec('CREATE TABLE t(v); INSERT INTO t VALUES(1), (2)');
+    await cluster.settle();
+    expect(cluster.node(1).events).toContainEqual({ type: 'applied', sequence: 1n, node: 'n1', changes: 3 });
+    await cluster.b.close();
+    await cluster.b.close();
+    expect(completed).toBe(true);
+    expect((await failureOf(cluster.b.start())).code).toBe('HA_DATABASE_CLOSED');
+    expect((await failureOf(cluster.b.get('SELECT 1'))).code).toMatch(/^HA_(DATABASE_CLOSED|UNAVAILABLE)$/);
+  });
+});
+
+describe('start and stop', () => {
+  it('autoStart false contacts nothing before start()', async () => {
+    const cluster = await startCluster({ nodes: 1 });
+    const node = cluster.make({ url: 'nats://127.0.0.1:1', options: { autoStart: false } });
+    expect((await failureOf(node.db.run('SELECT 1'))).code).toBe('HA_UNAVAILABLE');
+    expect(node.db.status().state).toBe('stopped');
+    expect(() => node.db.reader).toThrow(expect.objectContaining({ code: 'HA_UNAVAILABLE' }) as Error);
+    await node.db.stop();
+    await node.db.close();
+  });
+
+  it('many times over, at once and in any order', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    for (let round = 0; round < 5; round++) {
+      await Promise.all([cluster.b.stop(), cluster.b.stop()]);
+      await cluster.a.run('INSERT INTO t(v) VALUES(?)', [round]);
+      await Promise.all([cluster.b.start(), cluster.b.start()]);
+      await cluster.b.run('INSERT INTO t(v) VALUES(?)', [-round]);
+    }
+    const stopping = cluster.b.stop();
+    const starting = cluster.b.start();
+    await Promise.allSettled([stopping, starting]);
+    await cluster.b.start();
+    await until(() => cluster.b.status().state === 'running');
+    await cluster.b.run('INSERT INTO t(v) VALUES(100)');
+    await cluster.expectEqual();
+    expect(await cluster.b.get('SELECT count(*) AS n FROM t')).toEqual({ n: 11 });
+  });
+});
+
+describe('what configure registers', () => {
+  it('functions and collations serve writes, triggers, indexes and the applier', async () => {
+    const cluster = await startCluster({
+      configure: (db) => {
+        db.function('twice', { deterministic: true }, (value: unknown) => Number(value) * 2);
+      },
+    });
+    await cluster.a
+      .exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v, g AS (twice(v))); CREATE INDEX i ON t(twice(v)); CREATE TABLE log(v);
+      CREATE TRIGGER tr AFTER INSERT ON t BEGIN INSERT INTO log VALUES(twice(NEW.v)); END; INSERT INTO t(v) VALUES(21);`);
+    await cluster.settle();
+    await cluster.b.run('UPDATE t SET v = twice(v)');
+    await cluster.expectEqual();
+    expect(await cluster.a.all('SELECT * FROM t')).toEqual([{ id: 1, v: 42, g: 84 }]);
+  });
+});
