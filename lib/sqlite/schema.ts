@@ -130,25 +130,26 @@ export function readSchema(db: Connection): SchemaInfo {
 
 /** The counter that every change of the schema moves: https://www.sqlite.org/pragma.html#pragma_schema_version */
 export function schemaVersion(db: Connection): number {
-  return versionStatement(db, 'main').get() as number;
+  return compiled(db, 'PRAGMA main.schema_version').get() as number;
 }
 
-/** The same counter of the TEMP database, which a dropped or forgotten trigger moves. */
+/**
+ * The same counter of the TEMP database, which a dropped or forgotten trigger moves. `PRAGMA temp_store` closes that
+ * database, and a compiled PRAGMA that then reads its counter crashes the process; a SELECT notices, and opens it again.
+ */
 export function tempSchemaVersion(db: Connection): number {
-  return versionStatement(db, 'temp').get() as number;
+  compiled(db, 'SELECT 1 FROM temp.sqlite_schema LIMIT 1').get();
+  return compiled(db, 'PRAGMA temp.schema_version').get() as number;
 }
 
 /** Asked at every transaction, so the statements are compiled once for each connection. */
-const versionStatements = new WeakMap<Connection, Map<string, Statement>>();
+const compiledStatements = new WeakMap<Connection, Map<string, Statement>>();
 
-function versionStatement(db: Connection, schema: 'main' | 'temp'): Statement {
-  let statements = versionStatements.get(db);
-  if (statements === undefined) versionStatements.set(db, (statements = new Map()));
-  let statement = statements.get(schema);
-  if (statement === undefined) {
-    statement = db.prepare(`PRAGMA ${schema}.schema_version`).pluck(true);
-    statements.set(schema, statement);
-  }
+function compiled(db: Connection, sql: string): Statement {
+  let statements = compiledStatements.get(db);
+  if (statements === undefined) compiledStatements.set(db, (statements = new Map()));
+  let statement = statements.get(sql);
+  if (statement === undefined) statements.set(sql, (statement = db.prepare(sql).pluck(true)));
   return statement;
 }
 
