@@ -76,8 +76,6 @@ export class Committer {
   private readonly queue: QueuedMember[] = [];
   private readonly habits = new Habits();
   private running: Promise<void> | undefined;
-  /** Members that were refused and wait for their next attempt. */
-  private parked = 0;
   private closed: HAError | undefined;
   private readonly control: TransactionControl;
 
@@ -118,10 +116,7 @@ export class Committer {
   /** Refuses new transactions, and resolves when those that wait are done. */
   async close(reason: HAError): Promise<void> {
     this.closed = reason;
-    while (this.running !== undefined || this.parked > 0) {
-      await this.running;
-      if (this.parked > 0) await sleep(5);
-    }
+    while (this.running !== undefined) await this.running;
   }
 
   /** Refuses all transactions, those that wait too: what they would meet is not what the cluster has. */
@@ -320,7 +315,7 @@ export class Committer {
     return ids.length > 0 && ids.every((id) => position.seen.has(id.origin, id.n));
   }
 
-  /** Catches up with the stream, and puts the members in front of the queue after a while. */
+  /** Catches up with the stream, and puts the members in front of the queue. */
   private async runAgain(members: QueuedMember[], ports: ReplicationPorts): Promise<void> {
     try {
       await this.catchUp(ports);
@@ -341,27 +336,10 @@ export class Committer {
     }
     if (again.length === 0) return;
     const attempts = Math.max(...again.map(({ attempt }) => attempt));
-    if (attempts <= REFUSALS_BEFORE_HOLD) {
-      await this.park(again, backOff(attempts));
-      return;
-    }
-    await this.askForHold(ports, attempts);
+    if (attempts > REFUSALS_BEFORE_HOLD) await this.askForHold(ports, attempts);
+    else await sleep(backOff(attempts));
+    // In front of all others: transactions of a node keep the order in which they were called.
     this.queue.unshift(...again);
-  }
-
-  /** Others go on meanwhile. */
-  private async park(members: QueuedMember[], ms: number): Promise<void> {
-    if (this.queue.length === 0) {
-      await sleep(ms);
-      this.queue.unshift(...members);
-      return;
-    }
-    this.parked++;
-    setTimeout(() => {
-      this.parked--;
-      this.queue.unshift(...members);
-      this.kick();
-    }, ms);
   }
 
   /** Asks the other nodes for a pause, and waits until the stream has it: from there on the way is free. */

@@ -112,7 +112,7 @@ export class HADatabase implements HAExecutor {
     refuseNested(this);
     const open = await this.opened();
     for (const { alone, statements } of scriptParts(script, open.infos)) {
-      if (alone) await this.runAlone(open, statements[0] ?? '');
+      if (alone) await this.runAlone(open, 'run', statements[0] ?? '');
       else await this.enqueueScript(open, statements);
     }
   }
@@ -149,7 +149,7 @@ export class HADatabase implements HAExecutor {
         run: (attempt) => {
           const current = new OpenTransaction(this, open.connections.writer, open.runner, attempt);
           tx = current;
-          return runInContext(current, () => fn(current));
+          return runInContext(current, () => complete(current, fn));
         },
         abandon: () => tx?.end(),
         resolve: (value) => resolve(value as R),
@@ -208,7 +208,7 @@ export class HADatabase implements HAExecutor {
     refuseNested(this);
     const open = this.lifecycle.open ?? (await this.opened());
     if (!isWrite(open.infos.of(sql))) return open.reads.call(method, sql, params, shape);
-    if (runsAlone(sql, open.infos)) return this.runAlone(open, sql);
+    if (runsAlone(sql, open.infos)) return this.runAlone(open, method, sql);
     return this.write(open, method, sql, params, shape);
   }
 
@@ -256,11 +256,13 @@ export class HADatabase implements HAExecutor {
   }
 
   /** VACUUM and checkpoints: SQLite refuses them inside a transaction. */
-  private async runAlone(open: OpenDatabase, sql: string): Promise<unknown> {
+  private async runAlone(open: OpenDatabase, method: ReadMethod, sql: string): Promise<unknown> {
     return open.committer.exclusive((db) => {
       if (open.position !== undefined) refuseVacuum(db, open.infos.of(sql));
       const statement = db.prepare(sql);
-      return statement.reader ? statement.all() : statement.run();
+      const rows = statement.reader ? statement.all() : (statement.run(), []);
+      if (method === 'run') return { changes: 0, lastInsertRowid: 0 };
+      return method === 'get' ? rows[0] : rows;
     });
   }
 
@@ -289,4 +291,14 @@ function notStarted(): HAError {
     'HA_UNAVAILABLE',
     'The database is not started. Await db.start() first, or leave autoStart on; after close() it stays closed.',
   );
+}
+
+/** Runs a callback; fails where the transaction is broken, even if the callback swallowed that. */
+function complete<R>(tx: OpenTransaction, fn: (tx: HATransaction) => R | Promise<R>): R | Promise<R> {
+  const result = fn(tx);
+  if (!(result instanceof Promise)) return result;
+  return result.then((value) => {
+    if (tx.overlap !== undefined) throw tx.overlap;
+    return value;
+  });
 }

@@ -10,7 +10,10 @@ import type { CallMethod, TransactionRunner } from './transaction-runner.js';
 /** The transaction handed to a callback: its calls run at once on the writer. */
 export class OpenTransaction implements HATransaction, TransactionContext {
   private ended = false;
-  private depth = 0;
+  private savepoints = 0;
+  private readonly nested: string[] = [];
+  /** Why the transaction can no longer be committed. */
+  overlap: HAError | undefined;
 
   constructor(
     readonly owner: object,
@@ -58,23 +61,37 @@ export class OpenTransaction implements HATransaction, TransactionContext {
 
   async savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
     this.refuseEnded();
-    const name = `ha_user_${++this.depth}`;
+    const name = `ha_user_${++this.savepoints}`;
     const mark = this.runner.mark();
     this.db.exec(`SAVEPOINT ${name}`);
+    this.nested.push(name);
     try {
       const result = await fn(this);
-      this.refuseEnded();
+      this.leave(name);
       this.db.exec(`RELEASE ${name}`);
       return result;
     } catch (error) {
-      if (this.open && this.db.inTransaction) {
+      if (this.open && this.db.inTransaction && this.overlap === undefined) {
+        this.leave(name);
         this.db.exec(`ROLLBACK TO ${name}; RELEASE ${name}`);
         this.runner.rolledBackTo(mark);
       }
       throw error;
-    } finally {
-      this.depth--;
     }
+  }
+
+  /** Ends the innermost savepoint. Two that overlap cannot be told apart by SQLite: then nothing of the transaction stays. */
+  private leave(name: string): void {
+    this.refuseEnded();
+    if (this.nested.at(-1) === name) {
+      this.nested.pop();
+      return;
+    }
+    this.overlap = new HAError(
+      'HA_NESTED_TRANSACTION',
+      'Two savepoints of one transaction ran at the same time, and nothing of it was written. Await one before the next begins.',
+    );
+    throw this.overlap;
   }
 
   private async *iterateShaped(sql: string, params: HAParameters, shape: RowShape): AsyncIterableIterator<unknown> {
@@ -87,6 +104,7 @@ export class OpenTransaction implements HATransaction, TransactionContext {
   }
 
   private refuseEnded(): void {
+    if (this.overlap !== undefined) throw this.overlap;
     if (!this.ended && !this.db.inTransaction) throw rolledBack();
     if (!this.ended) return;
     throw new HAError(

@@ -17,6 +17,7 @@ export interface ScriptPart {
 export function scriptParts(script: string, infos: StatementInfos): ScriptPart[] {
   const parts: ScriptPart[] = [];
   let current: string[] = [];
+  let deferred = false;
   const end = (): void => {
     if (current.length > 0) parts.push({ alone: false, statements: current });
     current = [];
@@ -24,11 +25,16 @@ export function scriptParts(script: string, infos: StatementInfos): ScriptPart[]
   for (const { sql } of splitStatements(script)) {
     const info = infos.of(sql);
     if (info.kind === 'begin' || info.kind === 'commit') end();
+    else if (info.pragma?.name === 'foreign_keys') deferred = isOff(info.pragma.argument);
     else if (info.kind === 'rollback' || info.kind === 'savepoint' || info.kind === 'release') throw refused(info.verb);
     else if (runsAlone(sql, infos)) {
       end();
       parts.push({ alone: true, statements: [sql] });
-    } else current.push(sql);
+    } else {
+      // Foreign keys cannot be switched off for one caller; checked at the end, a dump may come in any order.
+      if (deferred && current.length === 0) current.push('PRAGMA defer_foreign_keys = ON');
+      current.push(sql);
+    }
   }
   end();
   return parts;
@@ -45,4 +51,8 @@ function refused(verb: string): HAError {
     'HA_TRANSACTION_CONTROL',
     `${verb} cannot be used in a script. A script is one transaction, rolled back as a whole if a statement fails; use db.transaction(async (tx) => …) with tx.savepoint(…) for more.`,
   );
+}
+
+function isOff(argument: string | undefined): boolean {
+  return /^['"]?(0|off|no|false)['"]?$/i.test(argument ?? '');
 }

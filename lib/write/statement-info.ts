@@ -53,6 +53,9 @@ const ASKING = new Set([
 /** PRAGMAs that are part of the database and so go to every node. */
 const REPLICATED = new Set(['user_version', 'application_id']);
 
+/** PRAGMAs of one transaction. */
+const TRANSACTIONAL = new Set(['defer_foreign_keys']);
+
 /** PRAGMAs that run on the writer without leaving a trace in the rows. */
 const MAINTENANCE = new Set(['optimize', 'wal_checkpoint', 'incremental_vacuum', 'shrink_memory']);
 
@@ -98,11 +101,16 @@ export function refuseControl(info: StatementInfo): void {
 /** Refuses a write to names that this library keeps for itself: it would stay on this node, or break its position. */
 export function refuseOwnTables(info: StatementInfo): void {
   const name = info.target ?? info.ddl?.name;
-  if (name === undefined || info.temp || !/^ha_/i.test(name.name)) return;
+  if (name !== undefined && !info.temp) refuseOwnName(name.name);
+}
+
+/** @throws HAError `HA_STATEMENT_REFUSED` for a name that begins with `ha_`. */
+export function refuseOwnName(name: string): void {
+  if (!/^ha_/i.test(name)) return;
   throw new HAError(
     'HA_STATEMENT_REFUSED',
-    `Names that begin with 'ha_' belong to replication, and nothing in '${name.name}' would reach other nodes. Choose another name.`,
-    { details: { name: name.name } },
+    `Names that begin with 'ha_' belong to replication, and nothing in '${name}' would reach other nodes. Choose another name.`,
+    { details: { name } },
   );
 }
 
@@ -124,7 +132,8 @@ export function refuseVirtualView(name: string): never {
 }
 
 function refusePragma(pragma: PragmaInfo | undefined): void {
-  if (pragma === undefined || !isSetting(pragma) || isReplicatedPragma(pragma) || isMaintenancePragma(pragma)) return;
+  if (pragma === undefined || !isSetting(pragma) || TRANSACTIONAL.has(pragma.name)) return;
+  if (isReplicatedPragma(pragma) || isMaintenancePragma(pragma)) return;
   throw new HAError(
     'HA_STATEMENT_REFUSED',
     `PRAGMA ${pragma.name} would change one of several connections only. Set it in the DSN (_pragma=${pragma.name}(value)), or in configure(connection, role).`,

@@ -4,21 +4,24 @@ import { InvalidText } from '../changeset/changeset.js';
 import type { SequenceChange, SqlValue } from '../changeset/changeset.js';
 import type { Capture } from '../capture/capture.js';
 import { idempotentDDL } from '../sql/ddl.js';
-import { foldCase } from '../sql/identifiers.js';
+import { foldCase, quoteIdentifier } from '../sql/identifiers.js';
 import { parameters } from '../sql/params.js';
 import { splitStatements } from '../sql/split.js';
 import type { StatementInfo } from '../sql/statement-info.js';
 import type { Connection } from '../sqlite/connection.js';
+import { CONTROL_TABLES } from '../sqlite/control-tables.js';
 import { schemaVersion } from '../sqlite/schema.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
+import { refuseUnstable } from './determinism.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
 import {
   isReplicatedPragma,
   refuseControl,
+  refuseOwnName,
   refuseOwnTables,
   refuseUnfollowed,
   refuseVirtualView,
@@ -67,6 +70,8 @@ export class TransactionRunner {
   private timestampNs = 0n;
   /** True once the transaction changed the schema, or tried to. */
   touchedSchema = false;
+  private madeTemp = false;
+  private deferred = false;
   /** True once the transaction did something that must not share the fate of others. */
   isAlone = false;
   /** True once it tried that behind others: nothing of it was done, and it has to run again in a group of its own. */
@@ -92,6 +97,9 @@ export class TransactionRunner {
     this.behindOthers = behindOthers;
     this.isAlone = false;
     this.isMisplaced = false;
+    this.madeTemp = false;
+    if (this.deferred) this.db.pragma('defer_foreign_keys = OFF');
+    this.deferred = false;
     this.pieces = [];
     this.changes = 0;
     this.tables.clear();
@@ -119,8 +127,11 @@ export class TransactionRunner {
           ? this.callReplicated(method, sql, params, shape)
           : this.callPlain(method, sql, params, shape);
       case 'ddl':
-        return info.temp ? this.callPlain(method, sql, params, shape) : this.callDDL(method, sql, info, params, shape);
+        if (!info.temp) return this.callDDL(method, sql, info, params, shape);
+        this.madeTemp = true;
+        return this.callPlain(method, sql, params, shape);
       case 'pragma':
+        if (info.pragma?.name === 'defer_foreign_keys') this.deferred = true;
         return info.pragma !== undefined && isReplicatedPragma(info.pragma)
           ? this.callReplicated(method, sql, params, shape)
           : this.callPlain(method, sql, params, shape);
@@ -156,13 +167,14 @@ export class TransactionRunner {
    * @throws SqliteError where a deferred foreign key is violated, as COMMIT would.
    */
   finish(): TransactionEffects | undefined {
+    if (this.madeTemp) this.dropTemp();
     const { capture } = this;
     if (capture === undefined) return undefined;
     this.flush();
     const sequences = capture.sequenceChanges();
     if (this.pieces.length === 0 && sequences.length === 0) return undefined;
     const { schema } = capture;
-    if (this.foreignKeys && schema.deferredForeignKeys) {
+    if (this.foreignKeys && (schema.deferredForeignKeys || this.deferred)) {
       findDeferredViolation(this.db, this.committed, schema, this.tables);
     }
     return {
@@ -227,6 +239,7 @@ export class TransactionRunner {
 
   /** A statement that every node runs itself. */
   private callReplicated(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
+    if (this.capture !== undefined) refuseUnstable(sql);
     this.flush();
     const result = this.callPlain(method, sql, params, shape);
     if (this.capture === undefined) return result;
@@ -255,6 +268,7 @@ export class TransactionRunner {
       capture.invalidate();
       const schema = capture.ensureInstalled();
       if (schemaVersion(this.db) === before) return result;
+      this.refuseOwnNames();
       if (!this.settings.replicateDDL) this.ordered = true;
       else {
         this.push(sqlChangeJson(made ? this.createdTable(info) : idempotentDDL(sql, info), [], this.timestampNs));
@@ -265,6 +279,16 @@ export class TransactionRunner {
     } finally {
       capture.ensureInstalled();
     }
+  }
+
+  /** RENAME may give a table a name that this library keeps for itself. */
+  private refuseOwnNames(): void {
+    const names = this.db
+      .prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table' AND substr(lower(name), 1, 3) = 'ha_'`)
+      .pluck()
+      .all() as string[];
+    const foreign = names.find((name) => !(CONTROL_TABLES as readonly string[]).includes(name));
+    if (foreign !== undefined) refuseOwnName(foreign);
   }
 
   /** What CREATE TABLE AS made: its rows travel as rows, for the SELECT may answer otherwise elsewhere. */
@@ -281,6 +305,21 @@ export class TransactionRunner {
       .prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table' AND lower(name) = lower(?)`)
       .pluck()
       .get(info.ddl?.name.name ?? '') as string;
+  }
+
+  /** TEMP objects would stay on the shared connection, and take the writes of other callers where they bear a table's name. */
+  private dropTemp(): void {
+    const objects = this.db
+      .prepare(
+        `SELECT type, name FROM temp.sqlite_schema WHERE type IN ('table', 'view', 'trigger')
+         AND substr(lower(name), 1, 3) <> 'ha_' AND substr(name, 1, 7) <> 'sqlite_'`,
+      )
+      .all() as { type: string; name: string }[];
+    for (const type of ['trigger', 'view', 'table']) {
+      for (const object of objects.filter((each) => each.type === type)) {
+        this.db.exec(`DROP ${type} IF EXISTS temp.${quoteIdentifier(object.name)}`);
+      }
+    }
   }
 
   /** Moves what the triggers logged to the record. */

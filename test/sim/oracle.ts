@@ -1,3 +1,4 @@
+import { createControlTables } from '../../lib/sqlite/control-tables.js';
 import BetterSqlite3 from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
 import { Applier } from '../../lib/apply/applier.js';
@@ -32,6 +33,7 @@ export class Oracle {
     this.db = new BetterSqlite3(':memory:');
     for (const pragma of pragmas) this.db.pragma(pragma);
     this.db.pragma('foreign_keys = OFF');
+    createControlTables(this.db);
     this.applier = new Applier(this.db);
   }
 
