@@ -69,10 +69,12 @@ describe('REPLACE and keys that move', () => {
   it('lets an INSERT OR REPLACE take the unique value of a concurrent update', () =>
     scenario(['CREATE TABLE t(k INTEGER PRIMARY KEY, u UNIQUE)', 'INSERT INTO t VALUES(1, 1)'], async (world) => {
       world.exec(0, 'UPDATE t SET u = 2 WHERE k = 1');
-      world.exec(1, 'INSERT OR REPLACE INTO t VALUES(2, 1)');
       await world.calm();
-      world.exec(0, 'UPDATE t SET u = 3 WHERE k = 2');
-      await expectRows(world, 'SELECT k, u FROM t', ['2|1']);
+      world.exec(1, 'INSERT OR REPLACE INTO t VALUES(2, 1)');
+      world.exec(1, 'INSERT INTO t VALUES(5, 5)');
+      await world.deliver(0, 1);
+      await world.deliver(0, 1);
+      await expectRows(world, 'SELECT k, u FROM t', ['2|1', '5|5']);
     }));
 
   it('tells of the victims of UPDATE OR REPLACE that no trigger sees', () =>
