@@ -28,6 +28,8 @@ export function dump(db: Database): string {
   const tables = db.prepare(`SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' ORDER BY name`).all();
   for (const table of tables as TableRow[]) {
     if (table.name === 'sqlite_sequence') lines.push(...sequences(db));
+    // Ours, but it decides what later messages mean.
+    else if (table.name === 'ha_renames') lines.push(...rows(db, table));
     else if (table.type === 'table' && !/^(ha_|sqlite_)/i.test(table.name)) lines.push(...rows(db, table));
   }
   lines.push(`user_version ${String(db.pragma('user_version', { simple: true }))}`);

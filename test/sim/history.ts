@@ -63,7 +63,7 @@ export function generateHistory(seed: number, className: string): History {
     [4, 3],
     [1, 4],
   ]);
-  const count = random.between(6, 18);
+  const count = random.between(5, 14);
   return {
     seed,
     nodes,

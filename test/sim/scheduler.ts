@@ -69,10 +69,10 @@ export class Scheduler {
 
   /** Runs tasks until a promise is settled. */
   async until<T>(promise: Promise<T>): Promise<T> {
-    let settled = false;
-    const mark = (): void => void (settled = true);
+    const state = { settled: false };
+    const mark = (): void => void (state.settled = true);
     promise.then(mark, mark);
-    for (await breathe(); !settled; await breathe()) {
+    for (await breathe(); !state.settled; await breathe()) {
       const task = this.take(true);
       if (task === undefined) throw new Error('Nothing is left to run, and the promise is not settled.');
       task();
