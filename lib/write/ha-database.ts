@@ -86,17 +86,17 @@ export class HADatabase implements HAExecutor {
 
   /** @inheritdoc */
   async run(sql: string, params?: HAParameters): Promise<HARunResult> {
-    return (await this.call('run', sql, params, PLAIN_SHAPE)) as HARunResult;
+    return this.call('run', sql, params, PLAIN_SHAPE) as HARunResult | Promise<HARunResult>;
   }
 
   /** @inheritdoc */
   async get<T = unknown>(sql: string, params?: HAParameters): Promise<T | undefined> {
-    return (await this.call('get', sql, params, PLAIN_SHAPE)) as T | undefined;
+    return this.call('get', sql, params, PLAIN_SHAPE) as T | undefined | Promise<T | undefined>;
   }
 
   /** @inheritdoc */
   async all<T = unknown>(sql: string, params?: HAParameters): Promise<T[]> {
-    return (await this.call('all', sql, params, PLAIN_SHAPE)) as T[];
+    return this.call('all', sql, params, PLAIN_SHAPE) as T[] | Promise<T[]>;
   }
 
   /** Rows one by one, in one snapshot, from a connection of its own. */
@@ -199,14 +199,31 @@ export class HADatabase implements HAExecutor {
     return this.lifecycle.start();
   }
 
-  private async call(
+  /** A read answers at once, without a promise in between: point reads cost little more than SQLite itself. */
+  private call(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
+    refuseNested(this);
+    const { open } = this.lifecycle;
+    return open === undefined
+      ? this.callLater(method, sql, params, shape)
+      : this.callOpen(open, method, sql, params, shape);
+  }
+
+  private async callLater(
     method: ReadMethod,
     sql: string,
     params: HAParameters | undefined,
     shape: RowShape,
   ): Promise<unknown> {
-    refuseNested(this);
-    const open = this.lifecycle.open ?? (await this.opened());
+    return this.callOpen(await this.opened(), method, sql, params, shape);
+  }
+
+  private callOpen(
+    open: OpenDatabase,
+    method: ReadMethod,
+    sql: string,
+    params: HAParameters | undefined,
+    shape: RowShape,
+  ): unknown {
     if (!isWrite(open.infos.of(sql))) return open.reads.call(method, sql, params, shape);
     if (runsAlone(sql, open.infos)) return this.runAlone(open, method, sql);
     return this.write(open, method, sql, params, shape);

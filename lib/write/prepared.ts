@@ -4,7 +4,8 @@ import { PLAIN_SHAPE } from './executor.js';
 
 /** Where a prepared statement runs. */
 export interface StatementTarget {
-  call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters, shape: RowShape): Promise<unknown>;
+  /** A value, or a promise of it. */
+  call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters, shape: RowShape): unknown;
   iterate(sql: string, params: HAParameters, shape: RowShape): AsyncIterableIterator<unknown>;
 }
 
@@ -17,16 +18,16 @@ export class Prepared<T> implements HAStatement<T> {
     private readonly target: StatementTarget,
   ) {}
 
-  run(...params: unknown[]): Promise<HARunResult> {
-    return this.target.call('run', this.sql, params, this.shape) as Promise<HARunResult>;
+  async run(...params: unknown[]): Promise<HARunResult> {
+    return this.target.call('run', this.sql, params, this.shape) as HARunResult;
   }
 
-  get(...params: unknown[]): Promise<T | undefined> {
-    return this.target.call('get', this.sql, params, this.shape) as Promise<T | undefined>;
+  async get(...params: unknown[]): Promise<T | undefined> {
+    return this.target.call('get', this.sql, params, this.shape) as T | undefined;
   }
 
-  all(...params: unknown[]): Promise<T[]> {
-    return this.target.call('all', this.sql, params, this.shape) as Promise<T[]>;
+  async all(...params: unknown[]): Promise<T[]> {
+    return this.target.call('all', this.sql, params, this.shape) as T[];
   }
 
   iterate(...params: unknown[]): AsyncIterableIterator<T> {

@@ -136,6 +136,11 @@ export class Cluster {
     return this.node(2).db;
   }
 
+  /** Where the NATS server listens. */
+  get url(): string {
+    return this.server.url;
+  }
+
   get subject(): string {
     return subjectOf(this.stream, 'db');
   }
