@@ -1,3 +1,4 @@
+import { sleep } from '../common/timing.js';
 import type {
   OutgoingMessage,
   PublishExpectation,
@@ -79,7 +80,7 @@ export class PublishGroup {
       await this.collect();
       const tail = this.unansweredTail();
       if (tail.length === 0 || performance.now() >= deadline) break;
-      await pause(RETRY_PAUSE_MS);
+      await sleep(RETRY_PAUSE_MS);
       if (!this.stream.isConnected) continue;
       for (const entry of tail) this.send(entry);
     }
@@ -141,8 +142,4 @@ export class PublishGroup {
 
 function noAnswer(attempts: number): PublishOutcome {
   return { kind: 'unknown', error: new Error('no answer'), sentOnce: attempts === 1 };
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

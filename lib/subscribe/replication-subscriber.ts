@@ -1,3 +1,4 @@
+import { immediate, sleep } from '../common/timing.js';
 import type { Applier } from '../apply/applier.js';
 import type { Change, ChangeSet } from '../changeset/changeset.js';
 import { decodeChangeSet } from '../changeset/codec.js';
@@ -314,12 +315,4 @@ function describeValue(_key: string, value: unknown): unknown {
 
 function retryPause(failures: number): number {
   return Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MAX_MS);
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-function immediate(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -194,6 +194,15 @@ export class CommitGroup {
     for (const { queued } of [...this.noops, ...this.published]) queued.member.reject(error);
   }
 
+  /** The stream stored what this node cannot apply in time: nobody must take that for a failed write. */
+  rejectUnapplied(cause: HAError): void {
+    for (const { queued } of this.noops) queued.member.reject(cause);
+    for (const member of this.published) {
+      const result = member.result();
+      member.queued.member.reject(result.kind === 'stored' ? unapplied(result.sequence, cause) : cause);
+    }
+  }
+
   private get isEmpty(): boolean {
     return this.published.length === 0 && this.noops.length === 0;
   }
@@ -372,5 +381,13 @@ function timedOut(ms: number): HAError {
     'HA_TRANSACTION_TIMEOUT',
     `The transaction was rolled back: its callback had not ended after ${ms} ms, and all writes wait for it. Do slow work before or behind it, or raise its timeout.`,
     { details: { timeout: ms } },
+  );
+}
+
+function unapplied(sequence: number, cause: HAError): HAError {
+  return new HAError(
+    cause.code,
+    `The transaction is stored in the stream, at sequence ${sequence}, but not applied on this node: ${cause.message} Do not run it again.`,
+    { cause, details: { sequence } },
   );
 }

@@ -1,3 +1,4 @@
+import { immediate, sleep } from '../common/timing.js';
 import { HAError } from '../common/ha-error.js';
 import type { Capture } from '../capture/capture.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
@@ -279,9 +280,9 @@ export class Committer {
       position.published = Math.max(position.published, last);
       await group.abortIncomplete();
       try {
-        if (ports.feed !== undefined) await position.waitFor(last);
+        if (ports.feed !== undefined) await position.waitFor(last, { timeout: this.settings.publisherTimeout });
       } catch (error) {
-        group.rejectAll(error);
+        group.rejectUnapplied(error as HAError);
         return;
       }
     }
@@ -409,12 +410,4 @@ function conflict(attempts: number): HAError {
 /** A random time below a bound that doubles: nodes that collided must not collide again. */
 function backOff(refusals: number): number {
   return Math.random() * Math.min(BACK_OFF_MS * 2 ** (refusals - 1), MAX_BACK_OFF_MS);
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-function immediate(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

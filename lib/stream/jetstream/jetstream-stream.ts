@@ -1,3 +1,4 @@
+import { sleep } from '../../common/timing.js';
 import { connect, ConsumerEvents, DiscardPolicy, NatsError, RetentionPolicy, StorageType, nanos } from 'nats';
 import type { ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg, NatsConnection, StreamInfo } from 'nats';
 import { HAError } from '../../common/ha-error.js';
@@ -221,7 +222,7 @@ export class JetStreamStream implements ReplicationStream {
     let failures = 0;
     while (!run.ended) {
       if (!this.connected) {
-        await pause(RECONNECT_PAUSE_MS);
+        await sleep(RECONNECT_PAUSE_MS);
         continue;
       }
       try {
@@ -234,7 +235,7 @@ export class JetStreamStream implements ReplicationStream {
       }
       run.messages?.stop();
       run.messages = undefined;
-      if (!run.ended && failures > 0) await pause(Math.min(100 * 2 ** failures, 5_000));
+      if (!run.ended && failures > 0) await sleep(Math.min(100 * 2 ** failures, 5_000));
     }
   }
 
@@ -301,7 +302,7 @@ export class JetStreamStream implements ReplicationStream {
           for (const end of this.endings) end();
           return false;
         }
-        await pause(250);
+        await sleep(250);
         if (this.session !== session) return false;
       }
     }
@@ -444,8 +445,4 @@ function connectError(error: unknown, servers: string): HAError {
     `NATS at ${servers} cannot be reached: ${reason}. Check replicationURL, credentials and that the server runs with JetStream (-js).`,
     { cause: error, retryable: true, details: { servers } },
   );
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
