@@ -281,10 +281,18 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private async stopOnce(): Promise<void> {
-    await this.opened?.committer.close(stoppedError());
+    await this.finishWrites();
     this.opened = undefined;
     await this.tearDown();
     this.events.next({ type: 'stopped' });
+  }
+
+  /** Waits for the writes under way; for those that only the stream can bring back, no longer than for a publish. */
+  private async finishWrites(): Promise<void> {
+    const { position } = this.replication ?? {};
+    const timer = setTimeout(() => position?.fail(stoppedError()), this.options.publisherTimeout);
+    await this.opened?.committer.close(stoppedError());
+    clearTimeout(timer);
   }
 
   private async tearDown(): Promise<void> {

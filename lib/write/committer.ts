@@ -280,7 +280,7 @@ export class Committer {
       position.published = Math.max(position.published, last);
       await group.abortIncomplete();
       try {
-        if (ports.feed !== undefined) await position.waitFor(last, { timeout: this.settings.publisherTimeout });
+        if (ports.feed !== undefined) await position.waitFor(last);
       } catch (error) {
         group.rejectUnapplied(error as HAError);
         return;
