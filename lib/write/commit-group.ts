@@ -194,12 +194,17 @@ export class CommitGroup {
     for (const { queued } of [...this.noops, ...this.published]) queued.member.reject(error);
   }
 
-  /** The stream stored what this node cannot apply in time: nobody must take that for a failed write. */
-  rejectUnapplied(cause: HAError): void {
+  /**
+   * This node applies nothing any more. What the stream has stored is written all the same: where the node was stopped in
+   * good order its callers are told so, and where it halted, that they must not run it again.
+   */
+  endUnapplied(cause: HAError): void {
+    const stopped = cause.code === 'HA_UNAVAILABLE';
     for (const { queued } of this.noops) queued.member.reject(cause);
-    for (const member of this.published) {
-      const result = member.result();
-      member.queued.member.reject(result.kind === 'stored' ? unapplied(result.sequence, cause) : cause);
+    for (const { queued, value, result } of this.published.map((member) => ({ ...member, result: member.result() }))) {
+      if (result.kind !== 'stored') queued.member.reject(cause);
+      else if (stopped) queued.member.resolve(value, result.sequence);
+      else queued.member.reject(unapplied(result.sequence, cause));
     }
   }
 

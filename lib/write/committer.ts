@@ -282,7 +282,7 @@ export class Committer {
       try {
         if (ports.feed !== undefined) await position.waitFor(last);
       } catch (error) {
-        group.rejectUnapplied(error as HAError);
+        group.endUnapplied(error as HAError);
         return;
       }
     }
