@@ -14,6 +14,12 @@ export interface TransactionContent {
   readonly timestampNs: bigint;
 }
 
+/** A message id, taken apart. */
+export interface MessageId {
+  readonly origin: string;
+  readonly n: number;
+}
+
 const COMMA = Buffer.from(',');
 
 /**
@@ -99,7 +105,7 @@ function tooLarge(size: number, room: number): HAError {
 }
 
 /** Splits a message id into origin and counter; undefined where it is not one of ours. */
-export function parseMessageId(id: string): { readonly origin: string; readonly n: number } | undefined {
+export function parseMessageId(id: string): MessageId | undefined {
   const dot = id.lastIndexOf('.');
   const n = Number(id.slice(dot + 1));
   return dot > 0 && Number.isSafeInteger(n) && n > 0 ? { origin: id.slice(0, dot), n } : undefined;

@@ -9,12 +9,12 @@ import { StreamRefusal, StreamUnavailable } from '../stream/replication-stream.j
 
 /** What became of a message. */
 export type PublishOutcome =
-  | { readonly kind: 'stored'; readonly sequence: number; readonly retried: boolean }
+  | { readonly kind: 'stored'; readonly sequence: number }
   /**
    * Somebody else's message came first. Nothing was stored, unless `maybeStored`: then an earlier attempt got no answer,
    * and what came first may be this message itself.
    */
-  | { readonly kind: 'refused'; readonly lastSequence: number | undefined; readonly maybeStored: boolean }
+  | { readonly kind: 'refused'; readonly maybeStored: boolean }
   /** Surely not stored. */
   | { readonly kind: 'failed'; readonly error: Error }
   /** Stored or not: no answer came. A message sent twice may wait in two places, and one of them be emptied late. */
@@ -65,7 +65,7 @@ export class PublishGroup {
       maybeStored: false,
     };
     this.sent.push(entry);
-    if (expect === 'refuse') entry.outcome = { kind: 'refused', lastSequence: undefined, maybeStored: false };
+    if (expect === 'refuse') entry.outcome = { kind: 'refused', maybeStored: false };
     else this.send(entry);
   }
 
@@ -101,11 +101,7 @@ export class PublishGroup {
     entry.outcome = undefined;
     entry.receipt = this.stream.publish(entry.message, ATTEMPT_MS).then(
       (receipt) => {
-        entry.outcome = {
-          kind: 'stored',
-          sequence: receipt.sequence,
-          retried: entry.attempts > 1 || receipt.duplicate,
-        };
+        entry.outcome = { kind: 'stored', sequence: receipt.sequence };
         return receipt;
       },
       (error: Error) => {
@@ -117,7 +113,7 @@ export class PublishGroup {
 
   private failure(entry: Sent, error: Error): PublishOutcome {
     if (error instanceof StreamRefusal) {
-      return { kind: 'refused', lastSequence: error.lastSequence, maybeStored: entry.maybeStored };
+      return { kind: 'refused', maybeStored: entry.maybeStored };
     }
     if (!(error instanceof StreamUnavailable)) entry.maybeStored = true;
     return entry.maybeStored ? { kind: 'unknown', error, sentOnce: entry.attempts === 1 } : { kind: 'failed', error };

@@ -1,3 +1,5 @@
+import type { DeliverPolicy } from '../config/resolved.js';
+
 /**
  * The replication stream: one totally ordered, append-only log of messages for each database ("subject"), on a stream
  * that many databases may share. Its order is the truth: what the nodes hold is the fold of it.
@@ -72,13 +74,8 @@ export type StreamStatus =
   | { readonly type: 'disconnected' }
   | { readonly type: 'error'; readonly error: Error };
 
-/** Where to start without a stored position. */
-export type StartPoint =
-  | { readonly kind: 'all' }
-  | { readonly kind: 'last' }
-  | { readonly kind: 'new' }
-  | { readonly kind: 'startSequence'; readonly sequence: bigint }
-  | { readonly kind: 'startTime'; readonly time: Date };
+/** Where to start without a stored position: what the option says. */
+export type StartPoint = DeliverPolicy;
 
 export interface ReplicationStream {
   /** Largest message in bytes, headers included. */

@@ -1,5 +1,6 @@
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../publish/message-encoder.js';
+import type { MessageId } from '../publish/message-encoder.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { TransactionControl } from '../sqlite/transaction-control.js';
@@ -25,8 +26,7 @@ export interface PublishedMember {
   readonly queued: QueuedMember;
   readonly value: unknown;
   readonly messages: readonly OutgoingMessage[];
-  readonly ids: readonly { readonly origin: string; readonly n: number }[];
-  readonly ordered: boolean;
+  readonly ids: readonly MessageId[];
   readonly inexact: boolean;
   /** How many changes it sent. */
   readonly changes: number;
@@ -149,7 +149,7 @@ export class CommitGroup {
     return this.sequences[0];
   }
 
-  get messageIds(): { readonly origin: string; readonly n: number }[] {
+  get messageIds(): MessageId[] {
     return this.published.flatMap((member) => [...member.ids]);
   }
 
@@ -296,7 +296,6 @@ export class CommitGroup {
       value,
       messages,
       ids,
-      ordered: effects.ordered || queued.member.serializable,
       inexact: effects.inexact,
       changes: effects.changes,
       outcomes: [],
@@ -304,7 +303,7 @@ export class CommitGroup {
       result: () => combine(member.outcomes),
     };
     queued.attempt++;
-    queued.tried.push({ ids: messages.map(({ id }) => id), value });
+    queued.tried.push({ ids, value });
     this.published.push(member);
     if (effects.inexact) this.closed = true;
     for (const message of messages) this.bytes += message.data.length;

@@ -1,6 +1,7 @@
 import { immediate, sleep } from '../common/timing.js';
 import { HAError } from '../common/ha-error.js';
 import type { Capture } from '../capture/capture.js';
+import type { MessageId } from '../publish/message-encoder.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy } from '../sqlite/connections.js';
@@ -313,7 +314,7 @@ export class Committer {
     return false;
   }
 
-  private wasDelivered(ids: readonly { origin: string; n: number }[], position: Position): boolean {
+  private wasDelivered(ids: readonly MessageId[], position: Position): boolean {
     return ids.length > 0 && ids.every((id) => position.seen.has(id.origin, id.n));
   }
 
@@ -324,14 +325,13 @@ export class Committer {
     } catch (error) {
       const cause = error as Error;
       for (const { member, maybeStored, tried } of members) {
-        const ids = parseAll(tried.at(-1)?.ids ?? []);
-        member.reject(maybeStored ? publishUnknown(cause, ids) : publishFailed(cause));
+        member.reject(maybeStored ? publishUnknown(cause, tried.at(-1)?.ids ?? []) : publishFailed(cause));
       }
       return;
     }
     const again: QueuedMember[] = [];
     for (const queued of members) {
-      const stored = queued.tried.find(({ ids }) => this.wasDelivered(parseAll(ids), ports.position));
+      const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports.position));
       if (stored !== undefined) queued.member.resolve(stored.value, ports.position.received);
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
       else again.push(queued);
@@ -378,10 +378,6 @@ export class Committer {
   }
 }
 
-function parseAll(ids: readonly string[]): { origin: string; n: number }[] {
-  return ids.map((id) => ({ origin: id.slice(0, id.lastIndexOf('.')), n: Number(id.slice(id.lastIndexOf('.') + 1)) }));
-}
-
 function publishFailed(cause: Error): HAError {
   return new HAError(
     'HA_PUBLISH_FAILED',
@@ -390,7 +386,7 @@ function publishFailed(cause: Error): HAError {
   );
 }
 
-function publishUnknown(cause: Error, ids: readonly { origin: string; n: number }[]): HAError {
+function publishUnknown(cause: Error, ids: readonly MessageId[]): HAError {
   const id = ids.map(({ origin, n }) => `${origin}.${n}`)[0];
   return new HAError(
     'HA_PUBLISH_UNKNOWN',

@@ -1,3 +1,4 @@
+import type { MessageId } from '../publish/message-encoder.js';
 import type { HARunResult } from './executor.js';
 
 /** One transaction waiting for its turn: a single statement, a script or a callback. */
@@ -29,7 +30,7 @@ export interface QueuedMember {
   /** The last attempt was refused, but may be stored all the same. */
   maybeStored: boolean;
   /** Message ids of attempts that were refused, and what they would have answered. */
-  tried: { readonly ids: readonly string[]; readonly value: unknown }[];
+  tried: { readonly ids: readonly MessageId[]; readonly value: unknown }[];
 }
 
 /** Puts the stream sequence into the result of a write. */

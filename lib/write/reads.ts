@@ -1,3 +1,4 @@
+import { immediate } from '../common/timing.js';
 import type { Connections } from '../sqlite/connections.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
@@ -28,7 +29,7 @@ export class Reads {
       let rows = 0;
       for (const row of statement.iterate(...bindArguments(params))) {
         yield row;
-        if (++rows % ROWS_PER_STEP === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (++rows % ROWS_PER_STEP === 0) await immediate();
       }
     } finally {
       this.connections.releaseReader(db);
