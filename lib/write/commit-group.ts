@@ -9,6 +9,7 @@ import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
 import type { QueuedMember } from './member.js';
 import { rolledBack } from './open-transaction.js';
+import { publishUnknown, unapplied } from './publish-errors.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
 
 /** A callback that takes longer than this, ms, is not put behind others next time. */
@@ -196,14 +197,18 @@ export class CommitGroup {
 
   /**
    * This node applies nothing any more. What the stream has stored is written all the same: where the node was stopped in
-   * good order its callers are told so, and where it halted, that they must not run it again.
+   * good order its callers are told so, and where it halted, that they must not run it again. Nobody can tell any more what
+   * became of a message that got no answer.
    */
   endUnapplied(cause: HAError): void {
-    const stopped = cause.code === 'HA_UNAVAILABLE';
     for (const { queued } of this.noops) queued.member.reject(cause);
-    for (const { queued, value, result } of this.published.map((member) => ({ ...member, result: member.result() }))) {
-      if (result.kind !== 'stored') queued.member.reject(cause);
-      else if (stopped) queued.member.resolve(value, result.sequence);
+    for (const member of this.published) {
+      const { queued, value, ids } = member;
+      const result = member.result();
+      const maybeStored = result.kind === 'unknown' || (result.kind === 'refused' && result.maybeStored);
+      if (maybeStored) queued.member.reject(publishUnknown(cause, ids));
+      else if (result.kind !== 'stored') queued.member.reject(cause);
+      else if (cause.code === 'HA_UNAVAILABLE') queued.member.resolve(value, result.sequence);
       else queued.member.reject(unapplied(result.sequence, cause));
     }
   }
@@ -385,13 +390,5 @@ function timedOut(ms: number): HAError {
     'HA_TRANSACTION_TIMEOUT',
     `The transaction was rolled back: its callback had not ended after ${ms} ms, and all writes wait for it. Do slow work before or behind it, or raise its timeout.`,
     { details: { timeout: ms } },
-  );
-}
-
-function unapplied(sequence: number, cause: HAError): HAError {
-  return new HAError(
-    cause.code,
-    `The transaction is stored in the stream, at sequence ${sequence}, but not applied on this node: ${cause.message} Do not run it again.`,
-    { cause, details: { sequence } },
   );
 }

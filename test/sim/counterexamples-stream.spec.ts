@@ -58,6 +58,21 @@ describe('messages that come twice, late, or not at all', () => {
     }));
 });
 
+describe('a node that stops while its writes are under way', () => {
+  it('does not say that nothing was written where an acknowledgement was lost', () =>
+    scenario([BAG], async (world) => {
+      world.node(1).stream.loseAcks(1);
+      const first = marked(world, 1, 'mark-1-', `INSERT INTO bag VALUES('x')`);
+      const second = marked(world, 1, 'mark-2-', `INSERT INTO bag VALUES('y')`);
+      world.node(1).restart();
+      await world.answered(first);
+      await world.answered(second);
+      await world.settle();
+      expect(states([first, second])).toEqual(['HA_PUBLISH_UNKNOWN', 'resolved']);
+      await expectRows(world, 'SELECT count(*) FROM bag', ['2']);
+    }));
+});
+
 describe('ordered transactions', () => {
   const T = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v)';
 
