@@ -203,11 +203,12 @@ export class HARuntime implements DatabaseLifecycle {
     const subject = subjectOf(options.replicationStream, options.replicationID);
     const stream = await this.connect(subject);
     const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
-    const position = new Position(cursor, readSeen(connections.applier));
+    const origin = newOrigin();
+    const position = new Position(cursor, readSeen(connections.applier), origin);
     this.replication = { stream, position };
     const hold = new HoldGate(options.name);
     if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
-    this.publisher.attach(stream, new MessageEncoder(newOrigin(), this.messageOrigin()));
+    this.publisher.attach(stream, new MessageEncoder(origin, this.messageOrigin()));
     if (!options.disableSubscriber) {
       await this.subscriber.start({
         stream,

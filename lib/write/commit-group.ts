@@ -1,6 +1,6 @@
 import { HAError } from '../common/ha-error.js';
-import { parseMessageId } from '../publish/message-encoder.js';
-import type { MessageId } from '../publish/message-encoder.js';
+import { parseMessageId } from '../changeset/message-id.js';
+import type { MessageId } from '../changeset/message-id.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { TransactionControl } from '../sqlite/transaction-control.js';

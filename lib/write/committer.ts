@@ -1,7 +1,7 @@
 import { immediate, sleep } from '../common/timing.js';
 import { HAError } from '../common/ha-error.js';
 import type { Capture } from '../capture/capture.js';
-import type { MessageId } from '../publish/message-encoder.js';
+import type { MessageId } from '../changeset/message-id.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy } from '../sqlite/connections.js';
@@ -307,7 +307,7 @@ export class Committer {
       queued.maybeStored = result.maybeStored;
       return true;
     } else if (this.wasDelivered(member.ids, ports.position)) {
-      queued.member.resolve(value, ports.position.received);
+      queued.member.resolve(value, this.deliveredAt(member.ids, ports.position));
     } else {
       const surely = result.kind === 'failed' || member.followedByStored;
       queued.member.reject(surely ? publishFailed(result.error) : publishUnknown(result.error, member.ids));
@@ -317,6 +317,11 @@ export class Committer {
 
   private wasDelivered(ids: readonly MessageId[], position: Position): boolean {
     return ids.length > 0 && ids.every((id) => position.seen.has(id.origin, id.n));
+  }
+
+  /** A transaction stands where its last part does. */
+  private deliveredAt(ids: readonly MessageId[], position: Position): number {
+    return Math.max(...ids.map((id) => position.sequenceOf(id) ?? position.received));
   }
 
   /** Catches up with the stream, and puts the members in front of the queue. */
@@ -333,7 +338,7 @@ export class Committer {
     const again: QueuedMember[] = [];
     for (const queued of members) {
       const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports.position));
-      if (stored !== undefined) queued.member.resolve(stored.value, ports.position.received);
+      if (stored !== undefined) queued.member.resolve(stored.value, this.deliveredAt(stored.ids, ports.position));
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
       else again.push(queued);
     }

@@ -1,5 +1,5 @@
 import { HAError } from '../common/ha-error.js';
-import type { MessageId } from '../publish/message-encoder.js';
+import type { MessageId } from '../changeset/message-id.js';
 
 /** Surely not stored. */
 export function publishFailed(cause: Error): HAError {

@@ -1,3 +1,4 @@
+import { decodeChangeSet } from '../../lib/changeset/codec.js';
 import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
 import { Divergence } from './world.js';
 import type { Write, World } from './world.js';
@@ -25,15 +26,30 @@ export function checkWorld(world: World): void {
   const effective = new Set(hasMarks ? world.oracle.column('SELECT mark FROM marks') : []);
   const stored = messagesByMark(world.log);
   for (const write of world.writes) checkWrite(world, write, stored.get(write.mark ?? '') ?? 0, effective);
+  checkSequences(world);
+}
+
+/** Every sequence that a write was answered with is a message of its node, and of no other write. */
+function checkSequences(world: World): void {
+  const answered = new Set<bigint>();
+  for (const { sequence, node } of world.writes) {
+    if (sequence === undefined) continue;
+    if (answered.has(sequence)) throw new Divergence(`two writes were answered with sequence ${sequence}`);
+    answered.add(sequence);
+    const message = world.log.at(Number(sequence));
+    const writer = message === undefined ? undefined : decodeChangeSet(Buffer.from(message.data).toString('utf8')).node;
+    if (writer !== `n${node}`) {
+      throw new Divergence(
+        `a write of n${node} was answered with sequence ${sequence}, which ${writer ?? 'nobody'} wrote`,
+      );
+    }
+  }
 }
 
 function checkWrite(world: World, write: Write, messages: number, effective: ReadonlySet<unknown>): void {
-  const { state, error, mark, sequence, orphaned, node } = write;
+  const { state, error, mark, orphaned, node } = write;
   const name = `the write ${mark ?? '(without mark)'} of n${node}`;
   if (state === 'pending' && !orphaned) throw new Divergence(`${name} was never answered`);
-  if (sequence !== undefined && world.log.at(Number(sequence)) === undefined) {
-    throw new Divergence(`${name} was answered with sequence ${sequence}, which the stream does not have`);
-  }
   if (mark === undefined) return;
   const counts = effective.has(mark);
   if (messages > 1) throw new Divergence(`${name} is in the stream ${messages} times`);

@@ -122,6 +122,19 @@ describe('ordered transactions', () => {
       await expectRows(world, 'SELECT id, v FROM t', ['1|once']);
     }));
 
+  it('answers a write whose acknowledgement was lost with its own sequence, though others wrote behind it', () =>
+    scenario([T], async (world) => {
+      world.node(1).stream.loseAcks(1);
+      const write = world.write(1, ({ db }) => db.run(`INSERT INTO t(v) VALUES('once')`));
+      await world.calm();
+      const { lastSequence } = world.log.state();
+      world.exec(0, 'INSERT INTO t VALUES(50, 50)');
+      await world.calm();
+      expect(world.log.state().lastSequence).toBe(lastSequence + 1);
+      await world.settle();
+      expect(write.sequence).toBe(BigInt(lastSequence));
+    }));
+
   it('says that it does not know where such a retry cannot be told in time', () =>
     scenario([T], async (world) => {
       world.node(1).stream.loseAcks(1);
