@@ -25,7 +25,7 @@ export function checkWorld(world: World): void {
   const hasMarks = world.oracle.column(`SELECT 1 FROM sqlite_schema WHERE name = 'marks'`).length > 0;
   const effective = new Set(hasMarks ? world.oracle.column('SELECT mark FROM marks') : []);
   const stored = messagesByMark(world.log);
-  for (const write of world.writes) checkWrite(world, write, stored.get(write.mark ?? '') ?? 0, effective);
+  for (const write of world.writes) checkWrite(write, stored.get(write.mark ?? '') ?? 0, effective);
   checkSequences(world);
 }
 
@@ -46,7 +46,7 @@ function checkSequences(world: World): void {
   }
 }
 
-function checkWrite(world: World, write: Write, messages: number, effective: ReadonlySet<unknown>): void {
+function checkWrite(write: Write, messages: number, effective: ReadonlySet<unknown>): void {
   const { state, error, mark, orphaned, node } = write;
   const name = `the write ${mark ?? '(without mark)'} of n${node}`;
   if (state === 'pending' && !orphaned) throw new Divergence(`${name} was never answered`);
