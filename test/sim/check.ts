@@ -1,4 +1,5 @@
 import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
+import { SUBJECT } from './sim-node.js';
 import { Divergence } from './world.js';
 import type { Write, World } from './world.js';
 
@@ -53,7 +54,7 @@ function messagesByMark(log: MemoryLog): Map<string, number> {
   const { lastSequence } = log.state();
   for (let sequence = 1; sequence <= lastSequence; sequence++) {
     const message = log.at(sequence);
-    if (message === undefined) continue;
+    if (message?.subject !== SUBJECT) continue;
     const text = Buffer.from(message.data).toString('utf8');
     const [transaction = message.id ?? '', place = '1/1'] = message.chunk?.split(';') ?? [];
     const whole = open.get(transaction) ?? { parts: new Set(), text: '' };

@@ -30,9 +30,11 @@ export type SimEvent =
   | { readonly type: 'fault'; readonly node: number; readonly fault: Fault; readonly count: number }
   | { readonly type: 'duplicate'; readonly pick: number }
   | { readonly type: 'forget' }
+  /** Messages of another database on the stream. */
+  | { readonly type: 'foreign'; readonly count: number }
   | { readonly type: 'kill' | 'restart' | 'disconnect' | 'connect' | 'check'; readonly node: number };
 
-export type Fault = 'loseAcks' | 'dropNext' | 'refuseNext';
+export type Fault = 'loseAcks' | 'dropNext' | 'refuseNext' | 'breakBatches';
 
 export interface Step {
   readonly event: SimEvent;
@@ -49,6 +51,8 @@ export interface History {
   readonly generatedIds: 'ordered' | 'overwrite';
   readonly serializable: boolean;
   readonly replicas: number;
+  /** Most messages in an atomic batch; 1 where the stream takes none. */
+  readonly batchLimit: number;
   readonly steps: readonly Step[];
 }
 
@@ -71,7 +75,12 @@ export function generateHistory(seed: number, className: string): History {
     maxPayload: features.chunks === true && random.chance(0.4) ? 3_000 : 1_048_576,
     generatedIds: random.chance(0.3) ? 'overwrite' : 'ordered',
     serializable: features.serializable === true && random.chance(0.15),
-    replicas: random.chance(0.3) ? 3 : 1,
+    replicas: random.chance(0.5) ? 3 : 1,
+    batchLimit: random.weighted([
+      [3, 1_000],
+      [1, 2],
+      [1, 1],
+    ]),
     steps: Array.from({ length: count }, () => ({
       event: generateEvent(random, features, schema, nodes),
       tasks: random.weighted([
@@ -94,6 +103,7 @@ function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec
     [when(features.network, 6), () => ({ type: 'fault', node, fault: fault(random), count: random.between(1, 3) })],
     [when(features.network, 2), () => ({ type: 'disconnect', node })],
     [when(features.network, 3), () => ({ type: 'connect', node })],
+    [6, () => ({ type: 'foreign', count: random.between(1, 3) })],
     [when(features.duplicates, 4), () => ({ type: 'duplicate', pick: random.below(20) })],
     [when(features.duplicates, 2), () => ({ type: 'forget' })],
     [when(features.crashes, 3), () => ({ type: 'kill', node })],
@@ -106,6 +116,7 @@ function fault(random: SimRandom): Fault {
     [4, 'loseAcks'],
     [2, 'dropNext'],
     [2, 'refuseNext'],
+    [2, 'breakBatches'],
   ]);
 }
 
