@@ -5,7 +5,7 @@ import type {
   PublishExpectation,
   ReplicationStream,
 } from '../stream/replication-stream.js';
-import { StreamRefusal, StreamRepetition, StreamUnavailable } from '../stream/replication-stream.js';
+import { StreamBatchBroken, StreamRefusal, StreamRepetition, StreamUnavailable } from '../stream/replication-stream.js';
 
 /** What became of a message. */
 export type PublishOutcome =
@@ -34,8 +34,8 @@ const ATTEMPT_MS = 2_000;
 const RETRY_PAUSE_MS = 25;
 /** One attempt has to be done in time: what is larger travels in several batches. */
 const BATCH_BYTES = 8 * 1024 * 1024;
-/** A batch that the stream turned down so often is sent one by one: whatever is wrong with batches, writes go on. */
-const BATCH_FAILURES = 2;
+/** Behind so many broken batches the messages are sent one by one: whatever breaks them, writes go on. */
+const MOST_BROKEN = 2;
 /**
  * A server without replicas writes each batch to the disk (10 ms here) before it answers, and single messages not (70 µs
  * and the way): below this number they are faster.
@@ -51,8 +51,7 @@ const FEWEST_WITHOUT_REPLICAS = 16;
  */
 export class PublishGroup {
   private readonly sent: Sent[] = [];
-  /** Attempts that the stream turned down as a batch. */
-  private failedBatches = 0;
+  private brokenBatches = 0;
 
   constructor(
     private readonly stream: ReplicationStream,
@@ -157,14 +156,14 @@ export class PublishGroup {
       });
       return undefined;
     } catch (error) {
-      if (part.length > 1 && error instanceof StreamUnavailable && this.stream.isConnected) this.failedBatches++;
+      if (error instanceof StreamBatchBroken) this.brokenBatches++;
       return error as Error;
     }
   }
 
   private mostInBatch(count: number): number {
     const isFewForOneReplica = this.stream.ordering === 'chained' && count < FEWEST_WITHOUT_REPLICAS;
-    return isFewForOneReplica || this.failedBatches >= BATCH_FAILURES ? 1 : this.stream.batchLimit;
+    return isFewForOneReplica || this.brokenBatches >= MOST_BROKEN ? 1 : this.stream.batchLimit;
   }
 
   private async repeat(tail: readonly Sent[]): Promise<void> {

@@ -159,3 +159,6 @@ export class StreamTimeout extends Error {
 export class StreamUnavailable extends Error {
   override readonly name = 'StreamUnavailable';
 }
+
+/** A part of a batch was missing when its end came, or too many batches were open: nothing of it was stored. */
+export class StreamBatchBroken extends StreamUnavailable {}

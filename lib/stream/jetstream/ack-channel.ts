@@ -1,7 +1,13 @@
 import { createInbox, headers, NatsError, nuid } from 'nats';
 import type { Msg, MsgHdrs, NatsConnection, Subscription } from 'nats';
 import { WIRE_VERSION } from '../../changeset/codec.js';
-import { StreamRefusal, StreamRepetition, StreamTimeout, StreamUnavailable } from '../replication-stream.js';
+import {
+  StreamBatchBroken,
+  StreamRefusal,
+  StreamRepetition,
+  StreamTimeout,
+  StreamUnavailable,
+} from '../replication-stream.js';
 import type { OutgoingMessage, PublishReceipt } from '../replication-stream.js';
 
 /** The stream takes only so many messages in a batch; nothing was stored. */
@@ -40,10 +46,12 @@ const NO_RESPONDERS = 503;
 /** An earlier attempt under the same id is on its way to the replicas. */
 const ID_IN_PROCESS = 10_158;
 const BATCHES_DISABLED = 10_174;
+const BATCH_INCOMPLETE = 10_176;
 /** Servers 2.12.0 take no message ids in batches. */
 const BATCH_HEADER_UNSUPPORTED = 10_177;
 const BATCH_TOO_LARGE = 10_199;
 const BATCH_REPEATS_ID = 10_201;
+const TOO_MANY_BATCHES = 10_210;
 
 /**
  * Publishes with acknowledgement over one subscription. The client's own `JetStreamClient.publish` makes a timer, a
@@ -201,6 +209,9 @@ function refusal(error: NonNullable<PubAck['error']>): Error {
     case BATCHES_DISABLED:
     case BATCH_HEADER_UNSUPPORTED:
       return new BatchTooLarge(description, 1);
+    case BATCH_INCOMPLETE:
+    case TOO_MANY_BATCHES:
+      return new StreamBatchBroken(description);
     case BATCH_TOO_LARGE:
       return new BatchTooLarge(description, Number(/(\d+)\s*$/.exec(description)?.[1] ?? 1));
   }

@@ -1,6 +1,6 @@
 import { WIRE_VERSION } from '../../changeset/codec.js';
 import { HAError } from '../../common/ha-error.js';
-import { StreamRefusal, StreamTimeout, StreamUnavailable } from '../replication-stream.js';
+import { StreamBatchBroken, StreamRefusal, StreamTimeout, StreamUnavailable } from '../replication-stream.js';
 import type {
   IncomingMessage,
   MessageHandler,
@@ -177,7 +177,7 @@ export class MemoryStream implements ReplicationStream {
     this.faults.drop = count;
   }
 
-  /** Of the next `count` batches a part is lost on the way, and none of it is stored: they end with `StreamUnavailable`. */
+  /** Of the next `count` batches a part is lost on the way, and none of it is stored: they end with `StreamBatchBroken`. */
   breakBatches(count: number): void {
     this.faults.breakBatch = count;
   }
@@ -232,7 +232,7 @@ export class MemoryStream implements ReplicationStream {
     if (messages.length > this.batchLimit) {
       return new StreamUnavailable(`atomic publish batch is too large: ${this.batchLimit}`);
     }
-    if (this.take('breakBatch')) return new StreamUnavailable('atomic publish batch is incomplete');
+    if (this.take('breakBatch')) return new StreamBatchBroken('atomic publish batch is incomplete');
     return this.store((log) => log.publishBatch(this.settings.subject, messages, WIRE_VERSION));
   }
 
