@@ -68,14 +68,15 @@ export function generateHistory(seed: number, className: string): History {
     [1, 4],
   ]);
   const count = random.between(5, 14);
+  const batches = features.batches === true;
   return {
     seed,
     nodes,
     schema,
     maxPayload: features.chunks === true && random.chance(0.4) ? 3_000 : 1_048_576,
     generatedIds: random.chance(0.3) ? 'overwrite' : 'ordered',
-    serializable: features.serializable === true && random.chance(0.15),
-    replicas: random.chance(0.5) ? 3 : 1,
+    serializable: features.serializable === true && random.chance(batches ? 0.7 : 0.15),
+    replicas: random.chance(batches ? 0.9 : 0.5) ? 3 : 1,
     batchLimit: random.weighted([
       [3, 1_000],
       [1, 2],
@@ -100,7 +101,10 @@ function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec
     [45, () => ({ type: 'write', node, transactions: transactions(random, features, schema) })],
     [30, () => ({ type: 'deliver', node, count: random.chance(0.5) ? 1 : random.between(1, 6) })],
     [5, () => ({ type: 'check', node })],
-    [when(features.network, 6), () => ({ type: 'fault', node, fault: fault(random), count: random.between(1, 3) })],
+    [
+      when(features.network, features.batches === true ? 20 : 6),
+      () => ({ type: 'fault', node, fault: fault(random), count: random.between(1, 3) }),
+    ],
     [when(features.network, 2), () => ({ type: 'disconnect', node })],
     [when(features.network, 3), () => ({ type: 'connect', node })],
     [6, () => ({ type: 'foreign', count: random.between(1, 3) })],
@@ -122,7 +126,7 @@ function fault(random: SimRandom): Fault {
 
 function transactions(random: SimRandom, features: Features, schema: SchemaSpec): TransactionSpec[] {
   const count = random.weighted([
-    [5, 1],
+    [features.batches === true ? 0.5 : 5, 1],
     [2, 2],
     [2, random.between(3, 6)],
   ]);
@@ -132,8 +136,8 @@ function transactions(random: SimRandom, features: Features, schema: SchemaSpec)
 function transaction(random: SimRandom, features: Features, schema: SchemaSpec): TransactionSpec {
   const vacuum = features.vacuum === true && random.chance(0.05);
   const form = random.weighted<TransactionForm>([
-    [3, 'statement'],
-    [3, 'script'],
+    [features.batches === true ? 9 : 3, 'statement'],
+    [features.batches === true ? 9 : 3, 'script'],
     [4, 'callback'],
   ]);
   const length = form === 'statement' ? 1 : random.between(1, random.chance(0.3) ? 6 : 2);

@@ -169,7 +169,13 @@ export class World {
 
   /** Another database on the same stream writes messages. */
   foreign(count: number): void {
-    const message = { subject: `${STREAM}.other`, data: Buffer.from('x'), id: undefined, version: '1', chunk: undefined };
+    const message = {
+      subject: `${STREAM}.other`,
+      data: Buffer.from('x'),
+      id: undefined,
+      version: '1',
+      chunk: undefined,
+    };
     for (let i = 0; i < count; i++) this.broker.append(message);
   }
 
