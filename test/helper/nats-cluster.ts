@@ -44,6 +44,11 @@ export class NatsCluster {
     return this.servers.map(({ url }) => url);
   }
 
+  /** All addresses, as the option `replicationURL` takes them. */
+  get url(): string {
+    return this.urls.join(',');
+  }
+
   manager(): Promise<JetStreamManager> {
     return this.connection.jetstreamManager({ checkAPI: false, timeout: 2_000 });
   }
