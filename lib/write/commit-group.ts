@@ -56,6 +56,7 @@ export class CommitGroup {
   private noops: { readonly queued: QueuedMember; readonly value: unknown; readonly behind: number }[] = [];
   private publishing: PublishGroup | undefined;
   private ordered = false;
+  private abortedAt: number | undefined;
 
   constructor(
     private readonly control: TransactionControl,
@@ -157,7 +158,14 @@ export class CommitGroup {
   /** Tells all nodes to drop the chunks of members that were stored only in part. */
   async abortIncomplete(): Promise<void> {
     const { publisher } = this.ports as ReplicationPorts;
-    for (const { outcomes, messages } of this.published) await abortPart(publisher, messages, outcomes);
+    for (const { outcomes, messages } of this.published) {
+      this.abortedAt = (await abortPart(publisher, messages, outcomes)) ?? this.abortedAt;
+    }
+  }
+
+  /** The last sequence on the subject, should nobody else have written since. */
+  get lastOwnSequence(): number | undefined {
+    return this.abortedAt ?? this.lastStoredSequence;
   }
 
   /** Tells of every transaction that this commit put into its place. */
@@ -312,7 +320,7 @@ export class CommitGroup {
     this.published.push(member);
     if (effects.inexact) this.closed = true;
     for (const message of messages) this.bytes += message.data.length;
-    if (this.ordered && publisher.oneByOne) return this.publishOneByOne(messages);
+    if (this.publishing.isOneByOne) return this.publishOneByOne(messages);
     for (const message of messages) this.publishing.add(message);
     return true;
   }
@@ -352,17 +360,18 @@ export class CommitGroup {
   }
 }
 
-/** Tells all nodes to drop the chunks of a transaction where only some of them were stored. */
+/** Tells all nodes to drop the chunks of a transaction where only some of them were stored. Returns the sequence of that. */
 async function abortPart(
   publisher: ReplicationPublisher,
   messages: readonly OutgoingMessage[],
   outcomes: readonly PublishOutcome[],
-): Promise<void> {
+): Promise<number | undefined> {
   const stored = outcomes.filter((outcome) => outcome.kind === 'stored').length;
-  if (stored === 0 || stored === messages.length) return;
+  if (stored === 0 || stored === messages.length) return undefined;
   const group = publisher.group(undefined);
   group.add(publisher.abortMessage(messages[0]?.id ?? ''));
-  await group.settle(performance.now() + 5_000);
+  const [outcome] = await group.settle(performance.now() + 5_000);
+  return outcome?.kind === 'stored' ? outcome.sequence : undefined;
 }
 
 /** Chunks count as stored only together, at the place of the last one. */

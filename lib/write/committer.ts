@@ -294,7 +294,7 @@ export class Committer {
     for (const member of group.published) {
       if (this.answer(member, ports)) again.push(member.queued);
     }
-    if (again.length > 0) await this.runAgain(again, ports);
+    if (again.length > 0) await this.runAgain(again, ports, group.lastOwnSequence);
   }
 
   /** Answers a member of a rolled back group. Returns true where it has to run again. */
@@ -324,10 +324,12 @@ export class Committer {
     return Math.max(...ids.map((id) => position.sequenceOf(id) ?? position.received));
   }
 
-  /** Catches up with the stream, and puts the members in front of the queue. */
-  private async runAgain(members: QueuedMember[], ports: ReplicationPorts): Promise<void> {
+  /** Catches up with the stream, and puts the members in front of the queue. `end` is that of their group there. */
+  private async runAgain(members: QueuedMember[], ports: ReplicationPorts, end: number | undefined): Promise<void> {
     try {
-      await this.catchUpInTime(ports);
+      const last = await this.catchUpInTime(ports);
+      // Refused, although what was stored of the group is the last on the subject: others share the stream.
+      if (last === end) ports.publisher.noteSharedStream();
     } catch (error) {
       const cause = error as Error;
       for (const { member, maybeStored, tried } of members) {
@@ -360,12 +362,11 @@ export class Committer {
   }
 
   /** Asks again while the stream does not answer, as long as a write waits for it. */
-  private async catchUpInTime(ports: ReplicationPorts): Promise<void> {
+  private async catchUpInTime(ports: ReplicationPorts): Promise<number> {
     const deadline = performance.now() + this.settings.publisherTimeout;
     for (;;) {
       try {
-        await this.catchUp(ports);
-        return;
+        return await this.catchUp(ports);
       } catch (error) {
         if (!(error instanceof HAError && error.retryable) || performance.now() >= deadline) throw error;
         await sleep(CATCH_UP_PAUSE_MS);
@@ -373,7 +374,8 @@ export class Committer {
     }
   }
 
-  private async catchUp(ports: ReplicationPorts): Promise<void> {
+  /** Returns the sequence of the last message on the subject. */
+  private async catchUp(ports: ReplicationPorts): Promise<number> {
     const { position, publisher } = ports;
     const last = await publisher.lastSubjectSequence();
     if (last > position.received) await position.waitFor(last, { timeout: this.settings.publisherTimeout });
@@ -381,6 +383,7 @@ export class Committer {
       // The stream forgot the last message of this subject by age or size: expectations compare with what is left.
       position.cursor = { ...position.cursor, subjectSequence: last };
     }
+    return last;
   }
 }
 

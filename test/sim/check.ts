@@ -1,5 +1,6 @@
 import { decodeChangeSet } from '../../lib/changeset/codec.js';
 import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
+import { SUBJECT } from './sim-node.js';
 import { Divergence } from './world.js';
 import type { Write, World } from './world.js';
 
@@ -69,7 +70,7 @@ function messagesByMark(log: MemoryLog): Map<string, number> {
   const { lastSequence } = log.state();
   for (let sequence = 1; sequence <= lastSequence; sequence++) {
     const message = log.at(sequence);
-    if (message === undefined) continue;
+    if (message?.subject !== SUBJECT) continue;
     const text = Buffer.from(message.data).toString('utf8');
     const [transaction = message.id ?? '', place = '1/1'] = message.chunk?.split(';') ?? [];
     const whole = open.get(transaction) ?? { parts: new Set(), text: '' };
