@@ -15,6 +15,8 @@ import type { ConfigureConnection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
 import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
+import { IdGenerator, randomSlot } from './sqlite/id-generator.js';
+import type { IdSlot } from './sqlite/id-generator.js';
 import { Position } from './sqlite/position.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
@@ -38,6 +40,8 @@ export interface RuntimeExtras {
   readonly retryAttempts: number;
   /** Milliseconds between tries. */
   readonly retryDelay: number;
+  /** The part of `ha_id()` that belongs to this node alone. Default: drawn at random when the database is made. */
+  readonly idSlot?: IdSlot | undefined;
   /** Replaces the stream that the options describe: tests and simulators bring their own. */
   readonly stream?: ReplicationStream | undefined;
 }
@@ -54,6 +58,8 @@ export class HARuntime implements DatabaseLifecycle {
   readonly events = new Subject<HAEvent>();
   readonly publisher = new ReplicationPublisher();
   readonly subscriber = new ReplicationSubscriber();
+  /** Makes the values of `ha_id()`; kept when the database is stopped and started, so that they never repeat. */
+  readonly ids: IdGenerator;
   private opened: OpenDatabase | undefined;
   private files: Connections | undefined;
   private checkpointer: Checkpointer | undefined;
@@ -69,6 +75,7 @@ export class HARuntime implements DatabaseLifecycle {
     private readonly extras: RuntimeExtras,
   ) {
     refuseUnsupported(options);
+    this.ids = new IdGenerator(extras.idSlot ?? randomSlot());
     this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
   }
 
@@ -164,6 +171,7 @@ export class HARuntime implements DatabaseLifecycle {
       memory: options.memory,
       pragmas: options.pragmas,
       configure: extras.configure,
+      ids: this.ids,
       exclusive: !this.isStandalone,
     });
     this.files = connections;

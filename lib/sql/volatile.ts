@@ -2,7 +2,7 @@ import { Char } from './characters.js';
 import { StatementReader } from './statement-reader.js';
 
 const WORDS = ['CURRENT_DATE', 'CURRENT_TIME', 'CURRENT_TIMESTAMP'];
-const FUNCTIONS = ['random', 'randomblob', 'last_insert_rowid', 'changes', 'total_changes'];
+const FUNCTIONS = ['random', 'randomblob', 'last_insert_rowid', 'changes', 'total_changes', 'ha_id', 'ha_uuid'];
 /** Without arguments these read the clock: https://www.sqlite.org/lang_datefunc.html */
 const CLOCKS = ['date', 'time', 'datetime', 'julianday', 'unixepoch'];
 

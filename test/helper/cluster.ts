@@ -11,6 +11,7 @@ import { subjectOf } from '../../lib/config/normalize.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
 import { HARuntime } from '../../lib/ha-runtime.js';
 import type { ConfigureConnection } from '../../lib/sqlite/connection.js';
+import type { IdSlot } from '../../lib/sqlite/id-generator.js';
 import { EmbeddedNatsServer } from '../../lib/stream/embedded/server.js';
 import type { EmbeddedNatsSettings } from '../../lib/stream/embedded/settings.js';
 import { HADatabase } from '../../lib/write/ha-database.js';
@@ -36,6 +37,8 @@ export interface ClusterSettings {
   /** PRAGMAs and other parameters of the DSN, such as `_foreign_keys=on`. */
   query?: string;
   configure?: ConfigureConnection;
+  /** Where each node has the slot of its ids from. */
+  idSlotOf?: (index: number) => IdSlot;
   /** Put a proxy between the first node and the server. */
   proxy?: boolean;
   /** A server that the test has started. */
@@ -185,10 +188,12 @@ export class Cluster {
       {},
     );
     const configure = node.configure ?? this.settings.configure;
+    const idSlot = this.settings.idSlotOf?.(this.count - 1);
     const runtime = new HARuntime(options, {
       logger: collect(log),
       retryAttempts: 2,
       retryDelay: 50,
+      idSlot,
       ...(configure === undefined ? {} : { configure }),
     });
     const events: HAEvent[] = [];
