@@ -186,6 +186,7 @@ export class HARuntime implements DatabaseLifecycle {
       orderAll: options.concurrency === 'serializable',
       replicateDDL: !options.disableDDLSync,
       followsStream: !options.disableSubscriber,
+      onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
@@ -221,7 +222,7 @@ export class HARuntime implements DatabaseLifecycle {
       await this.subscriber.start({
         stream,
         db: connections.applier,
-        applier: new Applier(connections.applier),
+        applier: new Applier(connections.applier, options.rowIdentify),
         turn,
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
@@ -233,7 +234,8 @@ export class HARuntime implements DatabaseLifecycle {
       publisher: this.publisher,
       position,
       capture: new Capture(connections.writer, {
-        markGeneratedIds: options.generatedIds === 'ordered',
+        markGeneratedIds: options.generatedIds === 'ordered' ? 'always' : 'once',
+        rowIdentify: options.rowIdentify,
         pieceBytes: () => Math.min(256 * 1024, Math.floor(stream.maxPayload / 4)),
       }),
       cursorWriter: new CursorWriter(connections.writer, subject),
@@ -327,7 +329,8 @@ export class HARuntime implements DatabaseLifecycle {
       logger.warn(
         `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
       );
-    } else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
+    } else if (event.type === 'warning') logger.warn(event.message);
+    else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
     else if (event.type === 'connected') logger.log('Connected to NATS again.');
     this.events.next(event);
   }
@@ -336,6 +339,11 @@ export class HARuntime implements DatabaseLifecycle {
 function busyTimeout(options: ResolvedHAOptions): number {
   const pragma = options.pragmas.find(({ name }) => name === 'busy_timeout');
   return pragma === undefined ? DEFAULT_BUSY_TIMEOUT_MS : Number(pragma.value);
+}
+
+function generatedIdWarning(table: string): HAEvent {
+  const message = `SQLite chose the id of a new row in '${table}', and generatedIds is 'overwrite': two nodes that insert at once choose the same id, and the later row replaces the earlier one on every node. Insert ha_id() as the id, or set generatedIds=ordered where the option allows it.`;
+  return { type: 'warning', code: 'HA_GENERATED_IDS', table, message };
 }
 
 function stoppedError(): HAError {

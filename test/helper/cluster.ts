@@ -11,6 +11,7 @@ import { subjectOf } from '../../lib/config/normalize.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
 import { HARuntime } from '../../lib/ha-runtime.js';
 import type { ConfigureConnection } from '../../lib/sqlite/connection.js';
+import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import type { IdSlot } from '../../lib/sqlite/id-generator.js';
 import { EmbeddedNatsServer } from '../../lib/stream/embedded/server.js';
 import type { EmbeddedNatsSettings } from '../../lib/stream/embedded/settings.js';
@@ -65,6 +66,7 @@ export interface TestNode {
 }
 
 const cleanups: (() => Promise<void> | void)[] = [];
+let rowIdentify: RowIdentify = 'pk';
 let shared: { server: EmbeddedNatsServer; dir: string } | undefined;
 
 afterEach(async () => {
@@ -76,6 +78,19 @@ afterAll(async () => {
   if (shared !== undefined) rmSync(shared.dir, { recursive: true, force: true });
   shared = undefined;
 });
+
+/** Describes what has to hold in every row identity: clusters that are started inside have it as an option. */
+export function describeInEveryIdentity(name: string, tests: (identity: RowIdentify) => void): void {
+  describe.each(['pk', 'rowid', 'full'] as const)(`with rowIdentify=%s: ${name}`, (identity) => {
+    beforeAll(() => {
+      rowIdentify = identity;
+    });
+    afterAll(() => {
+      rowIdentify = 'pk';
+    });
+    tests(identity);
+  });
+}
 
 /** A folder that is removed behind the test. */
 export function temporaryFolder(): string {
@@ -183,6 +198,7 @@ export class Cluster {
         replicationID: 'db',
         replicationStream: this.stream,
         replicationURL: node.url ?? this.url,
+        rowIdentify,
         ...node.options,
       },
       {},

@@ -1,10 +1,9 @@
 import { HAError } from '../../../lib/common/ha-error.js';
-import { failureOf, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { collect, failureOf, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
 import { resolveOptions } from '../../../lib/config/resolve.js';
 import { HARuntime } from '../../../lib/ha-runtime.js';
 import { HADatabase } from '../../../lib/write/ha-database.js';
-import { collect } from '../../helper/cluster.js';
 
 const UUID_7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
@@ -25,8 +24,11 @@ describe('ha_id() and ha_uuid()', () => {
     for await (const row of a.iterate(sql)) expect(row).toEqual(expected);
     const ids = (await a.prepare('WITH n(i) AS (VALUES(1), (2), (3)) SELECT ha_id() FROM n').pluck().all()) as number[];
     expect([...new Set(ids)].sort((x, y) => x - y)).toEqual(ids);
-    const uuids = await a.prepare('WITH n(i) AS (VALUES(1), (2), (3)) SELECT ha_uuid() FROM n').pluck().all();
-    expect([...new Set(uuids)].sort()).toEqual(uuids);
+    const uuids = (await a
+      .prepare('WITH n(i) AS (VALUES(1), (2), (3)) SELECT ha_uuid() FROM n')
+      .pluck()
+      .all()) as string[];
+    expect([...new Set(uuids)].toSorted((x, y) => (x < y ? -1 : 1))).toEqual(uuids);
   });
 
   it('are stored as they were made, on every node, by statements, defaults and triggers', async () => {
@@ -47,11 +49,13 @@ describe('ha_id() and ha_uuid()', () => {
     );
     await cluster.settle();
     await cluster.b.run('INSERT INTO s SELECT ha_id(), v FROM t');
+    const made = await cluster.a.get<{ id: number }>(`INSERT INTO s(id, v) VALUES(ha_id(), 'Ada') RETURNING id`);
+    expect(await cluster.a.get('SELECT v FROM s WHERE id = ?', [made?.id])).toEqual({ v: 'Ada' });
     await cluster.a.run(`UPDATE s SET v = ha_uuid() WHERE v = 'two'`);
     await cluster.expectEqual();
     const counts = `SELECT (SELECT count(*) FROM t) AS t, (SELECT count(DISTINCT uuid) FROM t) AS uuids,
       (SELECT count(*) FROM w) AS w, (SELECT count(*) FROM log) AS log, (SELECT count(*) FROM s) AS s`;
-    expect(await cluster.a.get(counts)).toEqual({ t: 4, uuids: 4, w: 4, log: 4, s: 6 });
+    expect(await cluster.a.get(counts)).toEqual({ t: 4, uuids: 4, w: 4, log: 4, s: 7 });
     const slots = await cluster.a.prepare('SELECT DISTINCT (id >> 4) & 255 FROM t ORDER BY 1').pluck().all();
     expect(slots).toEqual([0, 1]);
     const types =
@@ -140,5 +144,77 @@ describe('ha_id() and ha_uuid()', () => {
     expect((await next()) as number).toBeGreaterThan(before);
     await db.close();
     await until(() => runtime.open === undefined);
+  });
+});
+
+describe('generatedIds=overwrite', () => {
+  const options = { generatedIds: 'overwrite' } as const;
+  const warnings = (cluster: Cluster): string[] =>
+    cluster.node(0).events.flatMap((event) => (event.type === 'warning' ? [`${event.code} ${event.table}`] : []));
+  /** Tables whose generated ids are marked. */
+  const marked = (cluster: Cluster): unknown =>
+    cluster
+      .node(0)
+      .runtime.open?.connections.writer.prepare(
+        `SELECT tbl_name FROM temp.sqlite_schema WHERE name GLOB 'ha_capture_*_b' ORDER BY 1`,
+      )
+      .pluck()
+      .all();
+
+  it('warns once for each table whose id SQLite chose, and marks no more then', async () => {
+    const cluster = await startCluster({ options });
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE); CREATE TABLE u(id INTEGER PRIMARY KEY, v)');
+    await cluster.a.exec('CREATE TABLE bag(v); INSERT INTO bag VALUES(1)');
+    await cluster.a.run('INSERT INTO t VALUES(7, 7)');
+    await cluster.a.run('INSERT OR IGNORE INTO t(v) VALUES(7)');
+    expect(warnings(cluster)).toEqual([]);
+    expect(marked(cluster)).toEqual(['t', 'u']);
+    await Promise.all([1, 2, 3].map((v) => cluster.a.run('INSERT INTO t(v) VALUES(?)', [v])));
+    await cluster.a.run('INSERT INTO t(v) VALUES(8), (9)');
+    expect(warnings(cluster)).toEqual(['HA_GENERATED_IDS t']);
+    expect(marked(cluster)).toEqual(['u']);
+    const lines = cluster.node(0).log.filter((line) => line.includes('ha_id()'));
+    expect(lines).toEqual([expect.stringMatching(/'t'.*replaces the earlier.*generatedIds=ordered/)]);
+    await cluster.a.run('INSERT INTO u VALUES(NULL, 1)');
+    await cluster.a.run('INSERT INTO bag VALUES(2)');
+    await cluster.a.exec('ALTER TABLE t ADD COLUMN w; INSERT INTO t(v) VALUES(10)');
+    expect(warnings(cluster)).toEqual(['HA_GENERATED_IDS t', 'HA_GENERATED_IDS u']);
+    expect(marked(cluster)).toEqual([]);
+    await cluster.expectEqual();
+  });
+
+  it('captures on behind a roll back of the transaction that was warned about', async () => {
+    const cluster = await startCluster({ options });
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const broken = cluster.a.transaction(async (tx) => {
+      await tx.savepoint(async (inner) => {
+        await inner.run('INSERT INTO t(v) VALUES(1)');
+      });
+      throw new Error('no');
+    });
+    expect((await failureOf(broken)).message).toBe('no');
+    await cluster.a.run('INSERT INTO t(v) VALUES(2)');
+    await cluster.a.run('INSERT INTO t(v) VALUES(3)');
+    expect(warnings(cluster).length).toBe(1);
+    await cluster.expectEqual();
+    expect(await cluster.b.get('SELECT count(*) AS n FROM t')).toEqual({ n: 2 });
+  });
+
+  it('warns of rows without a key too, where they are found by their rowid', async () => {
+    const cluster = await startCluster({ options: { ...options, rowIdentify: 'rowid' } });
+    await cluster.a.exec(
+      'CREATE TABLE bag(v); CREATE TABLE k(k TEXT PRIMARY KEY); CREATE TABLE w(k TEXT PRIMARY KEY) WITHOUT ROWID',
+    );
+    await cluster.a.exec(`INSERT INTO bag VALUES(1); INSERT INTO k VALUES('a'); INSERT INTO w VALUES('a')`);
+    expect(warnings(cluster)).toEqual(['HA_GENERATED_IDS bag', 'HA_GENERATED_IDS k']);
+    await cluster.expectEqual();
+  });
+
+  it('is silent with generatedIds=ordered', async () => {
+    const cluster = await startCluster();
+    await cluster.a.run('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await cluster.a.run('INSERT INTO t(v) VALUES(1)');
+    expect(warnings(cluster)).toEqual([]);
+    expect(marked(cluster)).toEqual(['t']);
   });
 });
