@@ -50,6 +50,8 @@ export interface NodeSettings {
   configure?: ConfigureConnection | undefined;
   url?: string;
   path?: string;
+  /** Milliseconds. */
+  heartbeatMs?: number;
 }
 
 /** A node as tests use it: the database, and what lies behind it. */
@@ -189,6 +191,7 @@ export class Cluster {
       logger: collect(log),
       retryAttempts: 2,
       retryDelay: 50,
+      heartbeatMs: node.heartbeatMs,
       ...(configure === undefined ? {} : { configure }),
     });
     const events: HAEvent[] = [];
