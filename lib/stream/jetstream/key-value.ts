@@ -20,6 +20,7 @@ const NOBODY_PAUSE_MS = 250;
 /** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const STREAM_NOT_FOUND = 10_059;
 const STREAM_NAME_EXISTS = 10_058;
+const INSUFFICIENT_RESOURCES = 10_023;
 
 /** A bucket of JetStream's key-value store: https://docs.nats.io/nats-concepts/jetstream/key-value-store */
 export class JetStreamKeyValue implements KeyValueBucket {
@@ -93,18 +94,21 @@ export class JetStreamKeyValue implements KeyValueBucket {
   private async ask<T>(request: (kv: KV) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        this.view ??= this.bind();
+        const js = this.client();
+        this.view ??= this.bind(js);
         return await request(await this.view);
       } catch (error) {
         // Next time the bucket is looked for again, and made where somebody has deleted it.
         this.view = undefined;
-        if (!isNobody(error) || attempt === NOBODY_TRIES) throw this.explain(error);
+        if (!isNobody(error)) throw this.explain(error);
+        if (attempt === NOBODY_TRIES) throw this.denied(error, 'nobody answers for it');
         await sleep(NOBODY_PAUSE_MS);
+        await this.requireLeader();
       }
     }
   }
 
-  private async bind(): Promise<KV> {
+  private async bind(js: JetStreamClient): Promise<KV> {
     const { settings } = this;
     const options = {
       description: 'nestjs-ha',
@@ -113,7 +117,6 @@ export class JetStreamKeyValue implements KeyValueBucket {
       // Any replica answers a direct read, also one that lags behind.
       allow_direct: false,
     };
-    const js = this.client();
     try {
       return await js.views.kv(this.name, options);
     } catch (error) {
@@ -123,14 +126,25 @@ export class JetStreamKeyValue implements KeyValueBucket {
     }
   }
 
+  /** Nobody answers for a bucket that has no leader now; where it has one, its subjects are closed to the account. */
+  private async requireLeader(): Promise<void> {
+    try {
+      const manager = await this.client().jetstreamManager(false);
+      const { cluster } = await manager.streams.info(`KV_${this.name}`);
+      if (cluster === undefined || cluster.leader !== undefined) return;
+    } catch (error) {
+      if (isNobody(error) || apiCode(error) === STREAM_NOT_FOUND) return;
+      throw this.explain(error);
+    }
+    throw connectError(new Error(`the key-value bucket '${this.name}' has no leader`), this.settings.servers);
+  }
+
   private explain(error: unknown): Error {
     if (error instanceof HAError) return error;
-    if (isNobody(error)) return this.denied(error, 'nobody answers for it');
     if (error instanceof NatsError) {
       if (error.isPermissionError()) return this.denied(error, error.message);
       const { api_error: answer } = error;
-      const isFinal = answer !== undefined && answer.code < 500 && answer.err_code !== STREAM_NOT_FOUND;
-      if (isFinal) return this.denied(error, answer.description);
+      if (answer !== undefined && isFinal(answer)) return this.denied(error, answer.description);
     }
     return connectError(error, this.settings.servers);
   }
@@ -142,6 +156,11 @@ export class JetStreamKeyValue implements KeyValueBucket {
 
 function apiCode(error: unknown): number | undefined {
   return error instanceof NatsError ? error.api_error?.err_code : undefined;
+}
+
+/** True where the server means it: not that it cannot tell now, nor that the bucket was deleted and can be made again. */
+function isFinal({ code, err_code }: { readonly code: number; readonly err_code?: number | undefined }): boolean {
+  return err_code === INSUFFICIENT_RESOURCES || (code < 500 && err_code !== STREAM_NOT_FOUND);
 }
 
 /** True where no server listens to what was asked: JetStream is away, or this part of it is not open to the account. */
