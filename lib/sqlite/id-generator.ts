@@ -8,6 +8,8 @@ export interface IdSlot {
    * @throws HAError where this node has none at the moment: then the statement that asked for an id fails with it.
    */
   slot(): number;
+  /** Milliseconds since 1970 up to which former users of the slot have handed out ids. Default: none had it before. */
+  readonly floor?: number;
 }
 
 /** Milliseconds of 2024-01-01T00:00:00Z: what the time in an id is counted from. */
@@ -43,6 +45,7 @@ export class IdGenerator {
   next(): bigint {
     const slot = this.lease.slot();
     if (!Number.isInteger(slot) || slot < 0 || slot >= ID_SLOTS) throw new RangeError(`No slot for ids: ${slot}`);
+    if (slot !== this.slot) this.beginAfter(this.lease.floor ?? 0);
     const present = Math.floor(this.now()) - ID_EPOCH_MS;
     // Another slot may be a smaller one: only a later time keeps the order.
     if (present > this.time || slot !== this.slot || this.count >= COUNTS_PER_MS) {
@@ -64,7 +67,7 @@ export class IdGenerator {
   }
 
   /** Makes all further ids later than this time, in milliseconds since 1970: what a slot's last holder reached. */
-  beginAfter(ms: number): void {
+  private beginAfter(ms: number): void {
     const time = Math.ceil(ms) - ID_EPOCH_MS;
     if (time < this.time) return;
     this.time = time;
@@ -73,13 +76,12 @@ export class IdGenerator {
 }
 
 /**
- * A slot drawn at random, once. For a database that no other node writes: two nodes may draw the same.
+ * A slot drawn at random. For a database that no other node writes: two nodes may draw the same.
  *
  * @param random From 0 to 1, that not included.
  */
-export function randomSlot(random: () => number = Math.random): IdSlot {
-  const slot = Math.floor(random() * ID_SLOTS);
-  return { slot: () => slot };
+export function randomSlot(random: () => number = Math.random): number {
+  return Math.floor(random() * ID_SLOTS);
 }
 
 function exhausted(): HAError {

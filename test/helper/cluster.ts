@@ -54,6 +54,8 @@ export interface NodeSettings {
   configure?: ConfigureConnection | undefined;
   url?: string;
   path?: string;
+  /** Milliseconds. */
+  heartbeatMs?: number;
 }
 
 /** A node as tests use it: the database, and what lies behind it. */
@@ -210,6 +212,7 @@ export class Cluster {
       retryAttempts: 2,
       retryDelay: 50,
       idSlot,
+      heartbeatMs: node.heartbeatMs,
       ...(configure === undefined ? {} : { configure }),
     });
     const events: HAEvent[] = [];

@@ -155,7 +155,13 @@ export class SimNode {
       new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, manual: true, maxPayload, replicas, batchLimit }),
     );
     const options = { ...this.options, filename: path, name: `n${this.index}` };
-    const runtime = new HARuntime(options, { logger, retryAttempts: 0, retryDelay: 1, stream });
+    const runtime = new HARuntime(options, {
+      logger,
+      retryAttempts: 0,
+      retryDelay: 1,
+      stream,
+      idSlot: { slot: () => this.index },
+    });
     runtime.events.subscribe((event) => {
       if (event.type === 'halted') this.halted = event.error;
       if (event.type === 'skipped') this.skipped.push(event);
