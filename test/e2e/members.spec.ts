@@ -290,7 +290,7 @@ describe.each(beds)('members through %s', (_name, make) => {
   it('have a slot of ids each, keep it across a restart, and give it back when they stop', async () => {
     const nodes = await Promise.all(['n1', 'n2', 'n3'].map((name) => start({ name })));
     const slots = nodes.map(({ runtime }) => runtime.idSlots.slot());
-    expect([...slots].sort()).toEqual([0, 1, 2]);
+    expect([...slots].sort((a, b) => a - b)).toEqual([0, 1, 2]);
     const [, second] = nodes as [TestNode, TestNode, TestNode];
     const newest = Date.now() - 1;
     second.runtime.idSlots.holder = { highest: () => newest };

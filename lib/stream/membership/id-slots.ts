@@ -146,7 +146,13 @@ async function readSlots({ bucket, replicationID }: IdSlotOwner): Promise<Map<nu
     const slot = Number(key.slice(key.lastIndexOf('.') + 1));
     // What cannot be read counts as just used by somebody.
     const used = Number.POSITIVE_INFINITY;
-    const record = readJson<SlotRecord>(value, types) ?? { node: '', session: '', until: used, used, released: false };
+    const record = (readJson(value, types) as SlotRecord | undefined) ?? {
+      node: '',
+      session: '',
+      until: used,
+      used,
+      released: false,
+    };
     slots.set(slot, { ...record, slot, revision });
   }
   return slots;

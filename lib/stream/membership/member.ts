@@ -72,15 +72,14 @@ export function writeRecord(facts: MemberFacts, mark: SessionMark): string {
 
 /** Undefined where the value is not one of ours. */
 export function readRecord(value: string): MemberRecord | undefined {
-  return readJson<MemberRecord>(value, { node: 'string', session: 'string', received: 'number' });
+  return readJson(value, { node: 'string', session: 'string', received: 'number' }) as MemberRecord | undefined;
 }
 
 /** Parses a value, undefined where it is no object with members of these types. */
-export function readJson<T>(value: string, types: Readonly<Record<string, string>>): T | undefined {
+export function readJson(value: string, types: Readonly<Record<string, string>>): unknown {
   try {
     const parsed = JSON.parse(value) as Record<string, unknown> | null;
-    const fits = Object.entries(types).every(([name, type]) => typeof parsed?.[name] === type);
-    return fits ? (parsed as T) : undefined;
+    return Object.entries(types).every(([name, type]) => typeof parsed?.[name] === type) ? parsed : undefined;
   } catch {
     return undefined;
   }

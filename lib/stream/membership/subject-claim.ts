@@ -33,7 +33,7 @@ export class SubjectClaim {
         if (this.seen(created)) return;
         continue;
       }
-      const claim = readJson<{ replicationID: string }>(entry.value, { replicationID: 'string' });
+      const claim = readJson(entry.value, { replicationID: 'string' }) as { replicationID: string } | undefined;
       if (claim !== undefined && claim.replicationID !== this.replicationID) throw this.taken(claim.replicationID);
       const isRefreshed = this.revision !== 0 && entry.revision !== this.revision;
       if (this.seen(isRefreshed ? entry.revision : await this.bucket.update(this.key, value, entry.revision))) return;
