@@ -125,10 +125,12 @@ export class World {
       orphaned: false,
       done: call(target).then(
         (result) => {
+          if (write.orphaned) return;
           write.state = 'resolved';
           write.sequence = (result as { txseq?: bigint } | undefined)?.txseq;
         },
         (error: Error) => {
+          if (write.orphaned) return;
           write.state = 'rejected';
           write.error = error;
         },
