@@ -37,7 +37,8 @@ const SCENARIOS: readonly CrashScenario[] = [
   {
     name: 'a group of three',
     start: (world) => {
-      for (const id of [1, 2, 3]) marked(world, 1, `mark-${id}-`, `INSERT INTO bag VALUES('x')`, 'UPDATE t SET v = v + 1');
+      for (const id of [1, 2, 3])
+        marked(world, 1, `mark-${id}-`, `INSERT INTO bag VALUES('x')`, 'UPDATE t SET v = v + 1');
     },
   },
   {
@@ -70,7 +71,14 @@ const SCENARIOS: readonly CrashScenario[] = [
   {
     name: 'a change of the schema',
     start: (world) =>
-      void marked(world, 1, 'mark-1-', 'ALTER TABLE t RENAME COLUMN v TO w', 'UPDATE t SET w = 5', 'CREATE INDEX i ON t(w)'),
+      void marked(
+        world,
+        1,
+        'mark-1-',
+        'ALTER TABLE t RENAME COLUMN v TO w',
+        'UPDATE t SET w = 5',
+        'CREATE INDEX i ON t(w)',
+      ),
   },
   {
     name: 'a transaction of several messages',
@@ -90,7 +98,8 @@ const SCENARIOS: readonly CrashScenario[] = [
   {
     name: 'a write that takes what applying cannot foresee',
     settings: { recursiveTriggers: false },
-    start: (world) => void marked(world, 1, 'mark-1-', 'UPDATE OR REPLACE bag SET rowid = 1', `INSERT OR REPLACE INTO t VALUES(1, 7)`),
+    start: (world) =>
+      void marked(world, 1, 'mark-1-', 'UPDATE OR REPLACE bag SET rowid = 1', `INSERT OR REPLACE INTO t VALUES(1, 7)`),
   },
 ];
 

@@ -27,7 +27,14 @@ const GROUPS: Readonly<Record<string, { settings?: Partial<NodeSettings>; start:
   plain: {
     start: (world) =>
       [1, 2, 3].map((id) =>
-        marked(world, 1, `mark-${id}-`, 'UPDATE t SET v = v + 1', `UPDATE bag SET x = '${id}'`, `INSERT INTO bag VALUES('x')`),
+        marked(
+          world,
+          1,
+          `mark-${id}-`,
+          'UPDATE t SET v = v + 1',
+          `UPDATE bag SET x = '${id}'`,
+          `INSERT INTO bag VALUES('x')`,
+        ),
       ),
   },
   ordered: {
@@ -123,29 +130,37 @@ describe('chunked transactions interrupted at each part', () => {
     return count;
   };
 
-  it.each(['plain', 'ordered'])('a %s one whose n-th part is lost, refused, or stored without an answer', async (form) => {
-    const count = await parts(form);
-    expect(count).toBeGreaterThanOrEqual(3);
-    for (let at = 0; at < count; at++) {
-      for (const fault of ['loseAcks', 'dropNext', 'refuseNext'] as const) {
-        for (const company of [false, true]) {
-          await scenario(
-            SCHEMA.slice(1),
-            async (world) => {
-              world.node(1).planPublishes([...Array.from({ length: at }, () => 'ok' as const), fault]);
-              const write = start(world, form);
-              await world.scheduler.run(2, false);
-              if (company) world.exec(0, `INSERT OR REPLACE INTO t VALUES(100, 'other')`);
-              await world.calm();
-              await settleWithoutHealing(world);
-              if (!company) expect([at, fault, states([write])]).toEqual([at, fault, [expectedState(form, fault, at < count - 1)]]);
-            },
-            SMALL,
-          );
+  it.each(['plain', 'ordered'])(
+    'a %s one whose n-th part is lost, refused, or stored without an answer',
+    async (form) => {
+      const count = await parts(form);
+      expect(count).toBeGreaterThanOrEqual(3);
+      for (let at = 0; at < count; at++) {
+        for (const fault of ['loseAcks', 'dropNext', 'refuseNext'] as const) {
+          for (const company of [false, true]) {
+            await scenario(
+              SCHEMA.slice(1),
+              async (world) => {
+                world.node(1).planPublishes([...Array.from({ length: at }, () => 'ok' as const), fault]);
+                const write = start(world, form);
+                await world.scheduler.run(2, false);
+                if (company) world.exec(0, `INSERT OR REPLACE INTO t VALUES(100, 'other')`);
+                await world.calm();
+                await settleWithoutHealing(world);
+                if (!company)
+                  expect([at, fault, states([write])]).toEqual([
+                    at,
+                    fault,
+                    [expectedState(form, fault, at < count - 1)],
+                  ]);
+              },
+              SMALL,
+            );
+          }
         }
       }
-    }
-  });
+    },
+  );
 
   it('one whose writer dies behind each part, and whose other parts never come', async () => {
     const count = await parts('plain');

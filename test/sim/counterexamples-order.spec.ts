@@ -14,22 +14,24 @@ function imagesAt(world: World, sequence: number): string[] {
 }
 
 describe('own messages that come back behind those of others', () => {
-  it.each(SEEDS)('pop only before any remote message was applied: two nodes set one row, one batch (seed $seed)', (seed) =>
-    scenario(
-      T,
-      async (world) => {
-        world.exec(0, 'UPDATE t SET v = 10 WHERE k = 1');
-        await world.calm();
-        world.exec(1, 'UPDATE t SET v = 20 WHERE k = 1');
-        world.exec(0, 'UPDATE t SET v = 30 WHERE k = 1');
-        await world.calm();
-        await world.deliver(1);
-        world.check(1);
-        await expectRows(world, 'SELECT k, v FROM t', imagesAt(world, world.log.state().lastSequence));
-        expect(states(world.writes)).toEqual(['resolved', 'resolved', 'resolved', 'resolved']);
-      },
-      seed,
-    ),
+  it.each(SEEDS)(
+    'pop only before any remote message was applied: two nodes set one row, one batch (seed $seed)',
+    (seed) =>
+      scenario(
+        T,
+        async (world) => {
+          world.exec(0, 'UPDATE t SET v = 10 WHERE k = 1');
+          await world.calm();
+          world.exec(1, 'UPDATE t SET v = 20 WHERE k = 1');
+          world.exec(0, 'UPDATE t SET v = 30 WHERE k = 1');
+          await world.calm();
+          await world.deliver(1);
+          world.check(1);
+          await expectRows(world, 'SELECT k, v FROM t', imagesAt(world, world.log.state().lastSequence));
+          expect(states(world.writes)).toEqual(['resolved', 'resolved', 'resolved', 'resolved']);
+        },
+        seed,
+      ),
   );
 
   it.each([
@@ -88,24 +90,26 @@ describe('own messages that come back behind those of others', () => {
 });
 
 describe('VACUUM', () => {
-  it.each(SEEDS)('VACUUM with nothing in flight only: an overtaken delete of a row in the middle (seed $seed)', (seed) =>
-    scenario(
-      [BAG, `INSERT INTO bag VALUES('a'), ('b'), ('c')`],
-      async (world) => {
-        world.exec(0, `INSERT INTO bag VALUES('d')`);
-        await world.calm();
-        const gone = world.exec(1, `DELETE FROM bag WHERE x = 'b'`);
-        const vacuum = world.write(1, ({ db }) => db.run('VACUUM'));
-        const later = world.exec(1, `UPDATE bag SET x = 'C' WHERE x = 'c'`);
-        await world.calm();
-        await world.settle();
-        expect(states([gone, later])).toEqual(['resolved', 'resolved']);
-        // Where it ran, it ran while the rows had no gaps; behind the delete it would renumber and is refused.
-        expect(['resolved', 'HA_STATEMENT_REFUSED']).toContain(states([vacuum])[0]);
-        await expectRows(world, 'SELECT rowid, x FROM bag', ['1|a', '3|C', '4|d']);
-      },
-      seed,
-    ),
+  it.each(SEEDS)(
+    'VACUUM with nothing in flight only: an overtaken delete of a row in the middle (seed $seed)',
+    (seed) =>
+      scenario(
+        [BAG, `INSERT INTO bag VALUES('a'), ('b'), ('c')`],
+        async (world) => {
+          world.exec(0, `INSERT INTO bag VALUES('d')`);
+          await world.calm();
+          const gone = world.exec(1, `DELETE FROM bag WHERE x = 'b'`);
+          const vacuum = world.write(1, ({ db }) => db.run('VACUUM'));
+          const later = world.exec(1, `UPDATE bag SET x = 'C' WHERE x = 'c'`);
+          await world.calm();
+          await world.settle();
+          expect(states([gone, later])).toEqual(['resolved', 'resolved']);
+          // Where it ran, it ran while the rows had no gaps; behind the delete it would renumber and is refused.
+          expect(['resolved', 'HA_STATEMENT_REFUSED']).toContain(states([vacuum])[0]);
+          await expectRows(world, 'SELECT rowid, x FROM bag', ['1|a', '3|C', '4|d']);
+        },
+        seed,
+      ),
   );
 });
 
@@ -214,7 +218,9 @@ describe('remote DDL while own transactions wait', () => {
             await world.settle();
             expect(ddl.state === 'resolved' || states([ddl])[0]?.startsWith('SQLITE_')).toBe(true);
             // A write fails only where its own SQL does not run on the schema that it met.
-            const odd = states(writes).filter((state) => state !== 'resolved' && !/^SQLITE_(CONSTRAINT|ERROR)/.test(state));
+            const odd = states(writes).filter(
+              (state) => state !== 'resolved' && !/^SQLITE_(CONSTRAINT|ERROR)/.test(state),
+            );
             expect(odd).toEqual([]);
             // What one node leaves out, the other does too.
             const [a, b] = world.nodes.map(({ skipped }) => JSON.stringify(skipped, (_k, v: unknown) => String(v)));
