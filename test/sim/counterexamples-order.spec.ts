@@ -1,5 +1,5 @@
 import { WIRE_VERSION } from '../../lib/changeset/codec.js';
-import { BAG, expectRows, marked, rows, scenario, states } from './scenario.js';
+import { BAG, expectRows, marked, scenario, states } from './scenario.js';
 import { SUBJECT } from './sim-node.js';
 import type { Write, World } from './world.js';
 
@@ -131,7 +131,7 @@ describe('dedupe by id as a set under reordering', () => {
         world.kill(0);
         await world.settle();
         for (const n of order) foreign(world, `origin.${n}`, `x${n}`);
-        const expected = [...new Set(order)].sort().map((n) => `x${n}`);
+        const expected = [...new Set(order)].sort((a, b) => a - b).map((n) => `x${n}`);
         await expectRows(world, 'SELECT x FROM bag ORDER BY x', expected);
       }),
   );

@@ -124,7 +124,7 @@ export class SimNode {
     stream.dropNext(0);
     stream.refuseNext(0);
     stream.breakBatches(0);
-    stream.connect();
+    void stream.connect();
   }
 
   closeFiles(): void {

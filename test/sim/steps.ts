@@ -1,4 +1,4 @@
-import type { Database } from 'better-sqlite3';
+import type { Database, RunResult } from 'better-sqlite3';
 
 /** Called in front of and behind each step of a node that reaches its file or the stream. */
 export type StepListener = (step: string) => void;
@@ -17,8 +17,8 @@ export function watchTransactions(db: Database, role: string, onStep: StepListen
     const statement = prepare.call(db, sql);
     const name = CONTROL.exec(sql)?.[0];
     if (name === undefined) return statement;
-    const run = statement.run.bind(statement);
-    statement.run = (...args: unknown[]) => aroundStep(`${name} of the ${role}`, onStep, () => run(...args));
+    const run = statement.run.bind(statement) as () => RunResult;
+    statement.run = () => aroundStep(`${name} of the ${role}`, onStep, () => run());
     return statement;
   };
   db.prepare = watched as typeof prepare;

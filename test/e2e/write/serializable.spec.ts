@@ -201,6 +201,42 @@ describe('a counter that three nodes raise', () => {
   });
 });
 
+describe('txseq', () => {
+  it('names the message of its own write, which read the state right in front of it, also where answers are lost', async () => {
+    const cluster = await startCluster({ nodes: 3, proxy: true, options: { concurrency: 'serializable' } });
+    await cluster.a.exec('CREATE TABLE journal(name TEXT PRIMARY KEY, n INT) WITHOUT ROWID');
+    await cluster.settle();
+    const places = new Map<string, bigint | undefined>();
+    const writing = Promise.all(
+      cluster.nodes.flatMap(({ db }, node) =>
+        Array.from({ length: 3 }, async (_value, worker) => {
+          for (let n = 0; n < 20; n++) {
+            const name = `n${node} w${worker} ${n}`;
+            const sql = 'INSERT INTO journal SELECT ?, coalesce(max(n), 0) + 1 FROM journal';
+            places.set(name, (await db.run(sql, [name])).txseq);
+          }
+        }),
+      ),
+    );
+    for (let round = 0; round < 3; round++) {
+      await pause(100);
+      cluster.proxy.muteServer();
+      await pause(30);
+      cluster.proxy.cut();
+      await pause(60);
+      cluster.proxy.restore();
+      await until(() => cluster.a.status().connected);
+    }
+    await writing;
+    await cluster.expectEqual();
+    const rows = (await replay(cluster)).flatMap(({ sequence, changes }) =>
+      changes.map(({ row }) => ({ sequence: BigInt(sequence), name: row['name'] as string, n: row['n'] })),
+    );
+    expect(rows.map(({ n }) => n)).toEqual(Array.from({ length: 180 }, (_value, index) => index + 1));
+    for (const { sequence, name } of rows) expect([name, places.get(name)]).toEqual([name, sequence]);
+  });
+});
+
 describe('ids that three nodes generate at the same time', () => {
   it.each([
     ['INTEGER PRIMARY KEY', 10_000],
