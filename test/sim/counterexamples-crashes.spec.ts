@@ -62,10 +62,25 @@ const SCENARIOS: readonly CrashScenario[] = [
     },
   },
   {
-    name: 'an ordered group on three replicas',
-    settings: { replicas: 3 },
+    name: 'an ordered group on three replicas, one message at a time',
+    settings: { replicas: 3, batchLimit: 1 },
     start: (world) => {
       for (const id of [1, 2]) marked(world, 1, `mark-${id}-`, `INSERT INTO t(v) VALUES('generated')`);
+    },
+  },
+  {
+    name: 'an ordered group in one atomic batch',
+    settings: { replicas: 3 },
+    start: (world) => {
+      for (const id of [1, 2, 3]) marked(world, 1, `mark-${id}-`, `INSERT INTO t(v) VALUES('generated')`);
+    },
+  },
+  {
+    name: 'an ordered group in several atomic batches that somebody came before',
+    settings: { replicas: 3, batchLimit: 2 },
+    start: (world) => {
+      marked(world, 0, 'mark-9-', `INSERT INTO t(v) VALUES('other')`);
+      for (const id of [1, 2, 3]) marked(world, 1, `mark-${id}-`, `INSERT INTO t(v) VALUES('generated')`);
     },
   },
   {

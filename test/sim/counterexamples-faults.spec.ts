@@ -40,8 +40,12 @@ const GROUPS: Readonly<Record<string, { settings?: Partial<NodeSettings>; start:
   ordered: {
     start: (world) => [1, 2, 3].map((id) => marked(world, 1, `mark-${id}-`, `INSERT INTO t(v) VALUES('${id}')`)),
   },
-  'ordered, on three replicas': {
-    settings: { replicas: 3 },
+  'one by one ordered': {
+    settings: { replicas: 3, batchLimit: 1 },
+    start: (world) => [1, 2, 3].map((id) => marked(world, 1, `mark-${id}-`, `INSERT INTO t(v) VALUES('${id}')`)),
+  },
+  'batched ordered': {
+    settings: { replicas: 3, batchLimit: 2 },
     start: (world) => [1, 2, 3].map((id) => marked(world, 1, `mark-${id}-`, `INSERT INTO t(v) VALUES('${id}')`)),
   },
   serializable: {
