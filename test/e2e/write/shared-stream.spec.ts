@@ -80,8 +80,9 @@ describe('an ordered group on a stream whose other subjects are busy', () => {
 
   async function versionOf(cluster: Cluster): Promise<string | undefined> {
     const connection = await connect({ servers: cluster.url });
+    const version = connection.info?.version;
     await connection.close();
-    return connection.info?.version;
+    return version;
   }
 
   it('is not chained by message ids once they have broken a chain', async () => {
