@@ -125,11 +125,11 @@ export class CommitGroup {
 
   /** True where nobody's message came between this node's position and the end of the group. */
   async standsAtItsPlace(deadline: number): Promise<boolean> {
-    const { feed, position } = this.ports as ReplicationPorts;
+    const { feed, position, publisher } = this.ports as ReplicationPorts;
     if (feed === undefined) return true;
     const sequences = this.sequences;
     const last = sequences.at(-1) ?? 0;
-    if (this.ordered) return true;
+    if (this.ordered && publisher.ordersSurely) return true;
     if (sequences.every((sequence, index) => sequence === position.received + index + 1)) return true;
     // Other subjects share the stream, or somebody came between: the delivery tells.
     await feed.whenDelivered(last, sequences.length, Math.max(0, deadline - performance.now()));
