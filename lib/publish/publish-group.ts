@@ -1,3 +1,4 @@
+import { HAError } from '../common/ha-error.js';
 import { sleep } from '../common/timing.js';
 import type {
   OutgoingMessage,
@@ -9,7 +10,11 @@ import { StreamRefusal, StreamUnavailable } from '../stream/replication-stream.j
 
 /** What became of a message. */
 export type PublishOutcome =
-  | { readonly kind: 'stored'; readonly sequence: number }
+  /**
+   * `again`: the id was there already. It is this message where an earlier attempt got no answer, or one that somebody
+   * published to settle its outcome: only applying the stream tells.
+   */
+  | { readonly kind: 'stored'; readonly sequence: number; readonly again: boolean }
   /**
    * Somebody else's message came first. Nothing was stored, unless `maybeStored`: then an earlier attempt got no answer,
    * and what came first may be this message itself.
@@ -53,8 +58,11 @@ export class PublishGroup {
     return this.sent.length;
   }
 
-  /** Sends a message; in an ordered group it is chained to the one before. */
-  add(message: OutgoingMessage): void {
+  /**
+   * Sends a message; in an ordered group it is chained to the one before. `maybeStored` says that its id may be in the
+   * stream already; otherwise that is an error.
+   */
+  add(message: OutgoingMessage, maybeStored = false): void {
     const expect = this.expectation();
     const full = expect === undefined || expect === 'refuse' ? message : { ...message, expect };
     const entry: Sent = {
@@ -62,7 +70,7 @@ export class PublishGroup {
       receipt: Promise.resolve(new Error('not sent')),
       outcome: undefined,
       attempts: 0,
-      maybeStored: false,
+      maybeStored,
     };
     this.sent.push(entry);
     if (expect === 'refuse') entry.outcome = { kind: 'refused', maybeStored: false };
@@ -101,7 +109,7 @@ export class PublishGroup {
     entry.outcome = undefined;
     entry.receipt = this.stream.publish(entry.message, ATTEMPT_MS).then(
       (receipt) => {
-        entry.outcome = { kind: 'stored', sequence: receipt.sequence };
+        entry.outcome = stored(entry, receipt);
         return receipt;
       },
       (error: Error) => {
@@ -123,17 +131,40 @@ export class PublishGroup {
     for (const entry of this.sent) await entry.receipt;
   }
 
-  /** Messages behind the last stored one that got no answer; none behind a refusal, for they are refused with it. */
+  /**
+   * Messages behind the last stored one that got no answer; none behind a refusal, for they are refused with it. One whose
+   * id is taken would be answered so for ever.
+   */
   private unansweredTail(): Sent[] {
     const tail: Sent[] = [];
     for (let i = this.sent.length - 1; i >= 0; i--) {
       const entry = this.sent[i] as Sent;
       if (entry.outcome?.kind === 'stored') break;
       if (entry.outcome?.kind === 'refused') tail.length = 0;
-      else tail.unshift(entry);
+      else if (!isTaken(entry.outcome)) tail.unshift(entry);
     }
     return tail;
   }
+}
+
+/** What an acknowledgement says: an id that was there before its first attempt belongs to a message of somebody else. */
+function stored({ message, maybeStored }: Sent, { sequence, duplicate }: PublishReceipt): PublishOutcome {
+  if (duplicate && !maybeStored) return { kind: 'failed', error: duplicateId(message.id, sequence) };
+  return { kind: 'stored', sequence, again: duplicate };
+}
+
+function isTaken(outcome: PublishOutcome | undefined): boolean {
+  return outcome?.kind === 'failed' && outcome.error instanceof HAError && outcome.error.code === 'HA_DUPLICATE_ID';
+}
+
+/** Ids begin with a random origin for each start, so two processes must have the same memory. */
+export function duplicateId(id: string, sequence?: number): HAError {
+  const where = sequence === undefined ? '' : ` at sequence ${sequence}`;
+  return new HAError(
+    'HA_DUPLICATE_ID',
+    `The stream holds a message with the id ${id}${where} that this process did not send. Does a copy of this machine run, with the memory of this one? Stop and start the database on each: ids are then new.`,
+    { details: { id, sequence } },
+  );
 }
 
 function noAnswer(attempts: number): PublishOutcome {

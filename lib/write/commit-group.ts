@@ -1,6 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../publish/message-encoder.js';
 import type { MessageId } from '../publish/message-encoder.js';
+import { duplicateId } from '../publish/publish-group.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { TransactionControl } from '../sqlite/transaction-control.js';
@@ -9,6 +10,7 @@ import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
 import type { QueuedMember } from './member.js';
 import { rolledBack } from './open-transaction.js';
+import { publishFailed, unapplied } from './publish-errors.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
 
 /** A callback that takes longer than this, ms, is not put behind others next time. */
@@ -287,10 +289,13 @@ export class CommitGroup {
   private publish(queued: QueuedMember, value: unknown, effects: TransactionEffects): boolean | Promise<boolean> {
     const { publisher, position, feed } = this.ports as ReplicationPorts;
     const messages = publisher.encode({ ...effects, epoch: position.received });
+    // The stream's memory of ids ends; that of the nodes does not, and they would all leave the message out.
+    const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
+    const known = ids.findIndex(({ origin, n }) => position.seen.has(origin, n));
+    if (known >= 0) throw publishFailed(duplicateId(messages[known]?.id ?? ''));
     this.control.release();
     const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
     this.publishing ??= publisher.group(expected);
-    const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
     const member: PublishedMember = {
       queued,
       value,
@@ -385,13 +390,5 @@ function timedOut(ms: number): HAError {
     'HA_TRANSACTION_TIMEOUT',
     `The transaction was rolled back: its callback had not ended after ${ms} ms, and all writes wait for it. Do slow work before or behind it, or raise its timeout.`,
     { details: { timeout: ms } },
-  );
-}
-
-function unapplied(sequence: number, cause: HAError): HAError {
-  return new HAError(
-    cause.code,
-    `The transaction is stored in the stream, at sequence ${sequence}, but not applied on this node: ${cause.message} Do not run it again.`,
-    { cause, details: { sequence } },
   );
 }

@@ -16,6 +16,7 @@ import { Habits } from './habits.js';
 import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
 import type { HoldGate } from './hold-gate.js';
 import type { Member, QueuedMember } from './member.js';
+import { conflict, publishFailed, publishUnknown } from './publish-errors.js';
 import type { TransactionRunner } from './transaction-runner.js';
 
 /** What replication adds to the write path; absent in standalone mode. */
@@ -305,7 +306,7 @@ export class Committer {
     } else if (result.kind === 'refused') {
       queued.maybeStored = result.maybeStored;
       return true;
-    } else if (this.wasDelivered(member.ids, ports.position)) {
+    } else if (result.kind === 'unknown' && this.wasDelivered(member.ids, ports.position)) {
       queued.member.resolve(value, ports.position.received);
     } else {
       const surely = result.kind === 'failed' || member.followedByStored;
@@ -376,31 +377,6 @@ export class Committer {
       position.cursor = { ...position.cursor, subjectSequence: last };
     }
   }
-}
-
-function publishFailed(cause: Error): HAError {
-  return new HAError(
-    'HA_PUBLISH_FAILED',
-    `The transaction was rolled back: the stream did not take it (${cause.message}). Nothing was written; run it again when the stream is back.`,
-    { cause, retryable: true },
-  );
-}
-
-function publishUnknown(cause: Error, ids: readonly MessageId[]): HAError {
-  const id = ids.map(({ origin, n }) => `${origin}.${n}`)[0];
-  return new HAError(
-    'HA_PUBLISH_UNKNOWN',
-    `The stream did not say whether it stored the transaction ${id} (${cause.message}). It was rolled back here; if it was stored, it appears by itself when the stream is back. Do not run it again before you know.`,
-    { cause, details: { id } },
-  );
-}
-
-function conflict(attempts: number): HAError {
-  return new HAError(
-    'HA_CONFLICT',
-    `Other nodes wrote in between, ${attempts} time(s) in a row; nothing was written. Run the transaction again.`,
-    { retryable: true, details: { attempts } },
-  );
 }
 
 /** A random time below a bound that doubles: nodes that collided must not collide again. */
