@@ -4,7 +4,7 @@ import { Applier } from './apply/applier.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
-import { sleep } from './common/timing.js';
+import { retry, sleep } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { refuseUnsupported } from './config/unsupported.js';
@@ -13,8 +13,9 @@ import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
-import { Connections } from './sqlite/connections.js';
-import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
+import { Connections, isBusy } from './sqlite/connections.js';
+import { CursorWriter, newOrigin, readSeen, recordOrigin } from './sqlite/control-tables.js';
+import { Outcomes } from './sqlite/outcomes.js';
 import { Position } from './sqlite/position.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
@@ -25,6 +26,7 @@ import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
 import { HoldGate } from './write/hold-gate.js';
 import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
+import { OutcomeFinder } from './write/outcome.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
 import type { HAStatus } from './write/status.js';
@@ -45,9 +47,13 @@ export interface RuntimeExtras {
 interface Replication {
   readonly stream: ReplicationStream;
   readonly position: Position;
+  readonly outcomes: Outcomes;
+  /** Origins of this start and of earlier ones of the same file. */
+  readonly origins: ReadonlySet<string>;
 }
 
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
+const BUSY_PAUSE_MS = 5;
 
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
 export class HARuntime implements DatabaseLifecycle {
@@ -191,6 +197,7 @@ export class HARuntime implements DatabaseLifecycle {
       reads: new Reads(connections),
       infos,
       position: ports?.position,
+      outcomes: this.outcomeFinder(committer),
       readOnly: options.disablePublisher && !this.isStandalone,
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
@@ -204,10 +211,13 @@ export class HARuntime implements DatabaseLifecycle {
     const stream = await this.connect(subject);
     const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
     const position = new Position(cursor, readSeen(connections.applier));
-    this.replication = { stream, position };
+    const origin = newOrigin();
+    const origins = await this.recordOrigin(connections, origin);
+    const outcomes = new Outcomes(connections.reader);
+    this.replication = { stream, position, outcomes, origins };
     const hold = new HoldGate(options.name);
     if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
-    this.publisher.attach(stream, new MessageEncoder(newOrigin(), this.messageOrigin()));
+    this.publisher.attach(stream, new MessageEncoder(origin, this.messageOrigin()));
     if (!options.disableSubscriber) {
       await this.subscriber.start({
         stream,
@@ -223,6 +233,7 @@ export class HARuntime implements DatabaseLifecycle {
     return {
       publisher: this.publisher,
       position,
+      outcomes,
       capture: new Capture(connections.writer, {
         markGeneratedIds: options.generatedIds === 'ordered',
         pieceBytes: () => Math.min(256 * 1024, Math.floor(stream.maxPayload / 4)),
@@ -236,6 +247,28 @@ export class HARuntime implements DatabaseLifecycle {
       },
       lostStream: (sequence) => this.lostStream(sequence, position.received),
     };
+  }
+
+  /** Waits for other processes that write to the file, as every write does. */
+  private recordOrigin({ applier }: Connections, origin: string): Promise<Set<string>> {
+    const deadline = performance.now() + busyTimeout(this.options);
+    return retry(
+      async () => recordOrigin(applier, origin),
+      (error) => isBusy(error) && performance.now() < deadline,
+      BUSY_PAUSE_MS,
+    );
+  }
+
+  private outcomeFinder(committer: Committer): OutcomeFinder | undefined {
+    const { replication, options, publisher } = this;
+    if (replication === undefined) return undefined;
+    return new OutcomeFinder({
+      ...replication,
+      publisher,
+      settles: !options.disablePublisher && !options.disableSubscriber,
+      settled: (id, timeoutMs) => committer.settled(id, timeoutMs),
+      publisherTimeout: options.publisherTimeout,
+    });
   }
 
   /** Makes sure that the stream is the one that was followed so far; else nothing is applied or written any more. */

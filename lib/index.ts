@@ -15,6 +15,7 @@ export type {
   HATransaction,
   HATransactionOptions,
 } from './write/executor.js';
+export type { HAOutcome } from './write/outcome.js';
 export type { HAPosition, HAStatus } from './write/status.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';

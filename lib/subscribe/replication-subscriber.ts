@@ -4,7 +4,7 @@ import type { Change, ChangeSet } from '../changeset/changeset.js';
 import { decodeChangeSet } from '../changeset/codec.js';
 import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
-import { parseMessageId } from '../publish/message-encoder.js';
+import { parseMessageId, VOID_COMMAND } from '../publish/message-encoder.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy, isSqliteError } from '../sqlite/connections.js';
 import { readSeen } from '../sqlite/control-tables.js';
@@ -206,6 +206,9 @@ export class ReplicationSubscriber {
     const text = Buffer.from(message.data.buffer, message.data.byteOffset, message.data.length).toString('utf8');
     const changeSet = message.chunk === undefined ? decodeChangeSet(text) : this.decodeChunk(message, text);
     if (id !== undefined) seen.add(id.origin, id.n);
+    if (changeSet !== undefined && isVoid(changeSet)) {
+      this.ports.cursorWriter.endTransaction(message.id ?? '', 'void', message.sequence);
+    }
     return { message, changeSet };
   }
 
@@ -214,18 +217,21 @@ export class ReplicationSubscriber {
     const { cursorWriter } = this.ports;
     const [transactionId = '', place = ''] = (message.chunk ?? '').split(';');
     if (place === 'abort') {
-      cursorWriter.takeChunks(transactionId);
+      cursorWriter.endTransaction(transactionId, 'aborted', message.sequence);
       return undefined;
     }
     const [part = 0, parts = 0] = place.split('/').map(Number);
     if (!(part >= 1 && part <= parts)) throw new SyntaxError(`malformed chunk header '${message.chunk}'`);
+    if (cursorWriter.hasEnded(transactionId)) return undefined;
     const last = decodeChangeSet(text);
     if (part < parts) {
       cursorWriter.addChunk(transactionId, part, message.sequence, text);
       return undefined;
     }
-    const stored = cursorWriter.takeChunks(transactionId);
-    if (stored.length !== parts - 1) return { ...last, changes: [], sequences: [] };
+    const stored = cursorWriter.readChunks(transactionId);
+    const complete = stored.length === parts - 1;
+    cursorWriter.endTransaction(transactionId, complete ? 'committed' : 'aborted', message.sequence);
+    if (!complete) return { ...last, changes: [], sequences: [] };
     return { ...last, changes: [...stored.flatMap(({ data }) => decodeChangeSet(data).changes), ...last.changes] };
   }
 
@@ -307,6 +313,10 @@ function follow(cursor: StreamCursor, message: IncomingMessage): StreamCursor {
     messageTime: message.time,
     messageId: message.id ?? null,
   };
+}
+
+function isVoid({ changes }: ChangeSet): boolean {
+  return changes.some((change) => change.operation === 'CUSTOM' && change.command === VOID_COMMAND);
 }
 
 function describeValue(_key: string, value: unknown): unknown {

@@ -18,7 +18,8 @@ const SLOW_MS = 2;
 
 /** What became of all messages of one member. */
 export type MemberResult =
-  | { readonly kind: 'stored'; readonly sequence: number }
+  /** `again`: its id was in the stream already, and only applying tells whether it is this transaction that has it. */
+  | { readonly kind: 'stored'; readonly sequence: number; readonly again: boolean }
   /** `maybeStored`: only catching up with the stream tells whether it is what it was refused for. */
   | { readonly kind: 'refused'; readonly maybeStored: boolean }
   | { readonly kind: 'failed' | 'unknown'; readonly error: Error };
@@ -119,7 +120,10 @@ export class CommitGroup {
     const isFollowed = this.ports?.feed !== undefined;
     return (
       this.control.inTransaction &&
-      this.published.every((member) => member.result().kind === 'stored' && !(isFollowed && member.inexact))
+      this.published.every((member) => {
+        const result = member.result();
+        return result.kind === 'stored' && !(isFollowed && (member.inexact || result.again));
+      })
     );
   }
 
@@ -151,8 +155,23 @@ export class CommitGroup {
     return this.sequences[0];
   }
 
+  /** True where a message of this group has the id. */
+  sends({ origin, n }: MessageId): boolean {
+    return this.published.some(({ ids }) => ids.some((id) => id.origin === origin && id.n === n));
+  }
+
   get messageIds(): MessageId[] {
     return this.published.flatMap((member) => [...member.ids]);
+  }
+
+  /** Ids and places of the transactions in several messages. */
+  get chunked(): { readonly id: string; readonly sequence: number }[] {
+    return this.published.flatMap((member) => {
+      const result = member.result();
+      const [first] = member.messages;
+      if (member.messages.length === 1 || first === undefined || result.kind !== 'stored') return [];
+      return [{ id: first.id, sequence: result.sequence }];
+    });
   }
 
   /** Tells all nodes to drop the chunks of members that were stored only in part. */
@@ -205,7 +224,7 @@ export class CommitGroup {
     for (const { queued } of this.noops) queued.member.reject(cause);
     for (const { queued, value, result } of this.published.map((member) => ({ ...member, result: member.result() }))) {
       if (result.kind !== 'stored') queued.member.reject(cause);
-      else if (stopped) queued.member.resolve(value, result.sequence);
+      else if (stopped && !result.again) queued.member.resolve(value, result.sequence);
       else queued.member.reject(unapplied(result.sequence, cause));
     }
   }
@@ -374,7 +393,9 @@ function combine(outcomes: readonly PublishOutcome[]): MemberResult {
   for (const outcome of outcomes) {
     if (outcome.kind === 'failed' || outcome.kind === 'unknown') return outcome;
   }
-  return last.kind === 'stored' ? { kind: 'stored', sequence: last.sequence } : { kind: 'refused', maybeStored: false };
+  if (last.kind !== 'stored') return { kind: 'refused', maybeStored: false };
+  const again = outcomes.some((outcome) => outcome.kind === 'stored' && outcome.again);
+  return { kind: 'stored', sequence: last.sequence, again };
 }
 
 function wasSentOnce(outcome: PublishOutcome): boolean {

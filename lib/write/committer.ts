@@ -7,6 +7,7 @@ import type { Connection } from '../sqlite/connection.js';
 import { isBusy } from '../sqlite/connections.js';
 import { readSeen } from '../sqlite/control-tables.js';
 import type { CursorWriter } from '../sqlite/control-tables.js';
+import type { Outcomes } from '../sqlite/outcomes.js';
 import type { Position } from '../sqlite/position.js';
 import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
@@ -16,7 +17,7 @@ import { Habits } from './habits.js';
 import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
 import type { HoldGate } from './hold-gate.js';
 import type { Member, QueuedMember } from './member.js';
-import { conflict, publishFailed, publishUnknown } from './publish-errors.js';
+import { conflict, leftOut, publishFailed, publishUnknown } from './publish-errors.js';
 import type { TransactionRunner } from './transaction-runner.js';
 
 /** What replication adds to the write path; absent in standalone mode. */
@@ -25,6 +26,7 @@ export interface ReplicationPorts {
   readonly capture: Capture;
   readonly position: Position;
   readonly cursorWriter: CursorWriter;
+  readonly outcomes: Outcomes;
   /** What the stream has delivered; undefined where this node does not follow the stream. */
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
@@ -82,6 +84,9 @@ export class Committer {
   private running: Promise<void> | undefined;
   private closed: HAError | undefined;
   private readonly control: TransactionControl;
+  /** The group that is on its way: its callers are not all answered yet. */
+  private group: CommitGroup | undefined;
+  private round: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly db: Connection,
@@ -129,11 +134,19 @@ export class Committer {
     for (const { member } of this.queue.splice(0)) member.reject(reason);
   }
 
+  /** Waits until the message with an id is not on its way any more: nobody will send it again. False where it still is. */
+  async settled(id: MessageId, timeoutMs: number): Promise<boolean> {
+    const isDone = (): boolean => this.group?.sends(id) !== true;
+    if (!isDone()) await Promise.race([this.round.catch(() => undefined), sleep(timeoutMs)]);
+    return isDone();
+  }
+
   private async loop(): Promise<void> {
     try {
       while (this.queue.length > 0) {
         await this.ports?.hold.pass();
-        await this.runGroup();
+        this.round = this.runGroup();
+        await this.round;
         await immediate();
       }
     } finally {
@@ -153,6 +166,7 @@ export class Committer {
     try {
       await this.begin();
       group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
+      this.group = group;
       await this.admit(group);
       finish = await this.commit(group);
     } catch (error) {
@@ -163,7 +177,11 @@ export class Committer {
     } finally {
       release();
     }
-    await finish?.();
+    try {
+      await finish?.();
+    } finally {
+      this.group = undefined;
+    }
   }
 
   /** Waits for other processes without blocking the loop: https://www.sqlite.org/rescode.html#busy */
@@ -262,6 +280,7 @@ export class Committer {
     };
     try {
       for (const id of group.messageIds) position.seen.add(id.origin, id.n);
+      for (const { id, sequence } of group.chunked) ports.cursorWriter.endTransaction(id, 'committed', sequence);
       ports.cursorWriter.write(cursor, position.seen);
       this.control.commit();
     } catch {
@@ -302,11 +321,12 @@ export class Committer {
     const { queued, value } = member;
     const result = member.result();
     if (result.kind === 'stored') {
-      queued.member.resolve(value, result.sequence);
+      if (this.counts(member, result.again, ports)) queued.member.resolve(value, result.sequence);
+      else queued.member.reject(leftOut(member.messages[0]?.id ?? ''));
     } else if (result.kind === 'refused') {
       queued.maybeStored = result.maybeStored;
       return true;
-    } else if (result.kind === 'unknown' && this.wasDelivered(member.ids, ports.position)) {
+    } else if (result.kind === 'unknown' && this.wasDelivered(member.ids, ports)) {
       queued.member.resolve(value, ports.position.received);
     } else {
       const surely = result.kind === 'failed' || member.followedByStored;
@@ -315,8 +335,14 @@ export class Committer {
     return false;
   }
 
-  private wasDelivered(ids: readonly MessageId[], position: Position): boolean {
-    return ids.length > 0 && ids.every((id) => position.seen.has(id.origin, id.n));
+  /** Whether the nodes take what is stored: they do not where its id was void before, or its parts were aborted. */
+  private counts({ ids }: PublishedMember, again: boolean, ports: ReplicationPorts): boolean {
+    if (ports.feed === undefined || (ids.length === 1 && !again)) return true;
+    return this.wasDelivered(ids, ports);
+  }
+
+  private wasDelivered([first]: readonly MessageId[], { outcomes }: ReplicationPorts): boolean {
+    return first !== undefined && outcomes.of(first.origin, first.n)?.kind === 'committed';
   }
 
   /** Catches up with the stream, and puts the members in front of the queue. */
@@ -332,7 +358,7 @@ export class Committer {
     }
     const again: QueuedMember[] = [];
     for (const queued of members) {
-      const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports.position));
+      const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports));
       if (stored !== undefined) queued.member.resolve(stored.value, ports.position.received);
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
       else again.push(queued);

@@ -15,6 +15,8 @@ import type {
   HATransaction,
   HATransactionOptions,
 } from './executor.js';
+import type { HAOutcome, OutcomeFinder } from './outcome.js';
+import { parseTransactionId } from './outcome.js';
 import { withSequence } from './member.js';
 import type { Member } from './member.js';
 import { OpenTransaction } from './open-transaction.js';
@@ -37,6 +39,8 @@ export interface OpenDatabase {
   readonly infos: StatementInfos;
   /** Absent without replication. */
   readonly position: Position | undefined;
+  /** Absent without replication. */
+  readonly outcomes: OutcomeFinder | undefined;
   readonly readOnly: boolean;
   /** It does not follow the stream. */
   readonly publishesOnly: boolean;
@@ -171,6 +175,21 @@ export class HADatabase implements HAExecutor {
   async waitFor(sequence: bigint, options: { timeout?: number; signal?: AbortSignal } = {}): Promise<void> {
     const open = await this.opened();
     await open.position?.waitFor(Number(sequence), options);
+  }
+
+  /**
+   * What became of a transaction that got no answer: `id` is `details.id` of its `HA_PUBLISH_UNKNOWN`. On the node that wrote
+   * it, also behind a restart, the answer is settled where nobody knows it: what is `not_committed` then never will be. Other
+   * nodes answer `unknown` unless they have applied it. `unknown` too where the stream does not answer within
+   * `publisherTimeout`, and where the subscriber or publisher of this node is disabled: ask again, or elsewhere.
+   *
+   * @throws HAError `HA_INVALID_ID` where it is no such id.
+   */
+  async outcome(id: string): Promise<HAOutcome> {
+    refuseNested(this);
+    parseTransactionId(id);
+    const { outcomes } = await this.opened();
+    return outcomes === undefined ? { state: 'unknown' } : outcomes.find(id);
   }
 
   /** Opens the file, connects, and resolves when everything that the stream held is applied here. Idempotent. */
