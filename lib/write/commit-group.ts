@@ -10,7 +10,7 @@ import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
 import type { QueuedMember } from './member.js';
 import { rolledBack } from './open-transaction.js';
-import { publishFailed, unapplied } from './publish-errors.js';
+import { publishFailed, publishUnknown, unapplied } from './publish-errors.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
 
 /** A callback that takes longer than this, ms, is not put behind others next time. */
@@ -222,9 +222,13 @@ export class CommitGroup {
   endUnapplied(cause: HAError): void {
     const stopped = cause.code === 'HA_UNAVAILABLE';
     for (const { queued } of this.noops) queued.member.reject(cause);
-    for (const { queued, value, result } of this.published.map((member) => ({ ...member, result: member.result() }))) {
-      if (result.kind !== 'stored') queued.member.reject(cause);
-      else if (stopped && !result.again) queued.member.resolve(value, result.sequence);
+    for (const { queued, value, ids, result } of this.published.map((member) => ({
+      ...member,
+      result: member.result(),
+    }))) {
+      if (isOpenEnded(result)) queued.member.reject(publishUnknown(cause, ids));
+      else if (result.kind !== 'stored') queued.member.reject(cause);
+      else if (stopped) queued.member.resolve(value, result.sequence);
       else queued.member.reject(unapplied(result.sequence, cause));
     }
   }
@@ -396,6 +400,12 @@ function combine(outcomes: readonly PublishOutcome[]): MemberResult {
   if (last.kind !== 'stored') return { kind: 'refused', maybeStored: false };
   const again = outcomes.some((outcome) => outcome.kind === 'stored' && outcome.again);
   return { kind: 'stored', sequence: last.sequence, again };
+}
+
+/** Only applying the stream would have told what became of it. */
+function isOpenEnded(result: MemberResult): boolean {
+  if (result.kind === 'stored') return result.again;
+  return result.kind === 'unknown' || (result.kind === 'refused' && result.maybeStored);
 }
 
 function wasSentOnce(outcome: PublishOutcome): boolean {
