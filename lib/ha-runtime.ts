@@ -4,7 +4,7 @@ import { Applier } from './apply/applier.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
-import { retry, sleep } from './common/timing.js';
+import { sleep } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { refuseUnsupported } from './config/unsupported.js';
@@ -13,14 +13,16 @@ import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
-import { Connections, isBusy } from './sqlite/connections.js';
-import { CursorWriter, newOrigin, readSeen, recordOrigin } from './sqlite/control-tables.js';
+import { Connections } from './sqlite/connections.js';
+import { CursorWriter, newOrigin, readSeen, readSkips, recordOrigin } from './sqlite/control-tables.js';
+import { ControlWrites } from './sqlite/control-writes.js';
 import { Outcomes } from './sqlite/outcomes.js';
 import { Position } from './sqlite/position.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
 import { establishCursor, verifyCursor } from './subscribe/establish-cursor.js';
+import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
@@ -50,10 +52,12 @@ interface Replication {
   readonly outcomes: Outcomes;
   /** Origins of this start and of earlier ones of the same file. */
   readonly origins: ReadonlySet<string>;
+  /** Messages that an operator had this node leave out. */
+  readonly skips: ReadonlySet<number>;
+  readonly control: ControlWrites;
 }
 
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
-const BUSY_PAUSE_MS = 5;
 
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
 export class HARuntime implements DatabaseLifecycle {
@@ -67,6 +71,8 @@ export class HARuntime implements DatabaseLifecycle {
   private readonly source: StreamSource;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping: Promise<void> | undefined;
+  /** Ends with the last of the calls that start the database anew: they wait for each other. */
+  private maintenance: Promise<unknown> = Promise.resolve();
   private closed = false;
   private stopped = false;
 
@@ -99,6 +105,7 @@ export class HARuntime implements DatabaseLifecycle {
   async start(): Promise<OpenDatabase> {
     if (this.closed) throw closedError();
     this.stopped = false;
+    while (this.stopping !== undefined) await this.stopping;
     return (this.starting ??= this.startPatiently().catch(async (error: unknown) => {
       await this.tearDown();
       this.starting = undefined;
@@ -114,6 +121,20 @@ export class HARuntime implements DatabaseLifecycle {
       this.starting = undefined;
       this.stopping = undefined;
     }));
+  }
+
+  /** Goes on without the message at which applying has halted. */
+  skip(sequence: bigint): Promise<void> {
+    return this.maintain(async () => {
+      const message = this.subscriber.haltedAt;
+      const { replication } = this;
+      if (replication === undefined || message === undefined || BigInt(message.sequence) !== sequence) {
+        throw skipInvalid(sequence, message?.sequence);
+      }
+      const reason = this.subscriber.error?.message ?? '';
+      await replication.control.run((db) => recordSkip(db, message, reason));
+      await this.relaunch();
+    });
   }
 
   async close(): Promise<void> {
@@ -137,14 +158,41 @@ export class HARuntime implements DatabaseLifecycle {
       backlog: subscriber.backlog,
       waitingWrites: opened?.committer.waiting ?? 0,
       lastError: subscriber.error,
+      skipped: [...(replication?.skips ?? [])].map(BigInt),
     };
   }
 
   private stateName(): HAStatus['state'] {
     if (this.closed) return 'closed';
-    if (this.opened === undefined) return this.starting === undefined ? 'stopped' : 'starting';
+    if (this.opened === undefined) {
+      return this.starting === undefined || this.stopping !== undefined ? 'stopped' : 'starting';
+    }
     const { state } = this.subscriber;
     return state === 'halted' || state === 'retrying' ? state : 'running';
+  }
+
+  private maintain<R>(work: () => Promise<R>): Promise<R> {
+    const run = this.maintenance.then(work);
+    this.maintenance = run.catch(() => undefined);
+    return run;
+  }
+
+  /** Takes everything down, and starts again: calls wait for it, and writes that wait already fail. */
+  private relaunch(): Promise<OpenDatabase> {
+    const launch = async (): Promise<OpenDatabase> => {
+      try {
+        await this.finishWrites(relaunchError());
+        await this.tearDown();
+        this.events.next({ type: 'stopped' });
+        return await this.startPatiently();
+      } catch (error) {
+        await this.tearDown();
+        this.starting = undefined;
+        throw error;
+      }
+    };
+    this.starting = launch();
+    return this.starting;
   }
 
   /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
@@ -212,9 +260,11 @@ export class HARuntime implements DatabaseLifecycle {
     const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
     const position = new Position(cursor, readSeen(connections.applier));
     const origin = newOrigin();
-    const origins = await this.recordOrigin(connections, origin);
+    const control = new ControlWrites(connections.applier, turn, busyTimeout(options));
+    const origins = await control.run((db) => recordOrigin(db, origin));
     const outcomes = new Outcomes(connections.reader);
-    this.replication = { stream, position, outcomes, origins };
+    const skips = readSkips(connections.applier);
+    this.replication = { stream, position, outcomes, origins, skips, control };
     const hold = new HoldGate(options.name);
     if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
     this.publisher.attach(stream, new MessageEncoder(origin, this.messageOrigin()));
@@ -226,6 +276,7 @@ export class HARuntime implements DatabaseLifecycle {
         turn,
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
+        skips,
         emit: (event) => this.emit(event),
         observe: (node, commands) => hold.observe(node, commands),
       });
@@ -247,16 +298,6 @@ export class HARuntime implements DatabaseLifecycle {
       },
       lostStream: (sequence) => this.lostStream(sequence, position.received),
     };
-  }
-
-  /** Waits for other processes that write to the file, as every write does. */
-  private recordOrigin({ applier }: Connections, origin: string): Promise<Set<string>> {
-    const deadline = performance.now() + busyTimeout(this.options);
-    return retry(
-      async () => recordOrigin(applier, origin),
-      (error) => isBusy(error) && performance.now() < deadline,
-      BUSY_PAUSE_MS,
-    );
   }
 
   private outcomeFinder(committer: Committer): OutcomeFinder | undefined {
@@ -314,17 +355,17 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private async stopOnce(): Promise<void> {
-    await this.finishWrites();
+    await this.finishWrites(stoppedError());
     this.opened = undefined;
     await this.tearDown();
     this.events.next({ type: 'stopped' });
   }
 
   /** Waits for the writes under way; for those that only the stream can bring back, no longer than for a publish. */
-  private async finishWrites(): Promise<void> {
+  private async finishWrites(reason: HAError): Promise<void> {
     const { position } = this.replication ?? {};
-    const timer = setTimeout(() => position?.fail(stoppedError()), this.options.publisherTimeout);
-    await this.opened?.committer.close(stoppedError());
+    const timer = setTimeout(() => position?.fail(reason), this.options.publisherTimeout);
+    await this.opened?.committer.close(reason);
     clearTimeout(timer);
   }
 
@@ -364,6 +405,22 @@ function busyTimeout(options: ResolvedHAOptions): number {
 
 function stoppedError(): HAError {
   return new HAError('HA_UNAVAILABLE', 'The database is stopped. Await db.start() to go on.');
+}
+
+function relaunchError(): HAError {
+  return new HAError('HA_UNAVAILABLE', 'The database is being started anew. Run this again: it then waits for that.', {
+    retryable: true,
+  });
+}
+
+function skipInvalid(sequence: bigint, haltedAt: number | undefined): HAError {
+  const state =
+    haltedAt === undefined ? 'Applying has not halted at a message' : `Applying has halted at message ${haltedAt}`;
+  return new HAError(
+    'HA_SKIP_INVALID',
+    `Message ${sequence} cannot be skipped. ${state}: only the message named by HA_APPLY_HALTED (details.sequence) can.`,
+    { details: { sequence: Number(sequence), haltedAt } },
+  );
 }
 
 function closedError(): HAError {

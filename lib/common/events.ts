@@ -10,7 +10,10 @@ export type HAEvent =
       readonly changes: number;
     }
   | {
-      /** A change was left out, on every node alike; it is recorded in `ha_skipped`. */
+      /**
+       * A change was left out, on every node alike, or a whole message on this node, by `db.skip()`: then `target` is its id.
+       * Both are recorded in `ha_skipped`.
+       */
       readonly type: 'skipped';
       readonly sequence: bigint;
       readonly node: string;

@@ -16,7 +16,7 @@ import { StatementCache } from './statement-cache.js';
  * | `ha_outcomes` | how transactions ended, where `ha_seen` does not tell: those in several messages, and void ids |
  * | `ha_chunks` | parts of large transactions whose last part has not come yet |
  * | `ha_renames` | tables and columns that the stream renamed, for transactions that were written with the old names |
- * | `ha_skipped` | changes that could not be applied for a reason that every node shares |
+ * | `ha_skipped` | changes that could not be applied for a reason that every node shares; with `change` -1 messages that an operator had this node leave out |
  *
  * Every write here happens in the SQLite transaction of the rows that it speaks of: that is what makes delivery exactly
  * once.
@@ -62,6 +62,9 @@ export interface StreamCursor {
   /** Creation time of the stream, which tells it from one made anew under the same name. */
   readonly streamCreated: string;
 }
+
+/** In place of the number of a change: the whole message was left out by an operator. */
+export const WHOLE_MESSAGE = -1;
 
 /** A change that no node could apply. */
 export interface SkippedChange {
@@ -112,6 +115,13 @@ export function readCursor(db: Connection, subject: string): StreamCursor | unde
 export function readSeen(db: Connection): SeenIds {
   return new SeenIds(
     db.prepare('SELECT origin, lo, hi FROM main.ha_seen').all() as { origin: string; lo: number; hi: number }[],
+  );
+}
+
+/** Sequences of the messages that an operator had this node leave out. */
+export function readSkips(db: Connection): Set<number> {
+  return new Set(
+    db.prepare('SELECT sequence FROM main.ha_skipped WHERE change = ?').pluck().all(WHOLE_MESSAGE) as number[],
   );
 }
 

@@ -1,4 +1,4 @@
-import { immediate, sleep } from '../common/timing.js';
+import { immediate, retry, sleep } from '../common/timing.js';
 import { HAError } from '../common/ha-error.js';
 import type { Capture } from '../capture/capture.js';
 import type { MessageId } from '../publish/message-encoder.js';
@@ -59,6 +59,7 @@ const GROUP_BYTES = 4 * 1024 * 1024;
 const MEMBERS_PER_STEP = 16;
 const MAX_ATTEMPTS = 64;
 const CATCH_UP_PAUSE_MS = 100;
+const BUSY_PAUSE_MS = 5;
 const BACK_OFF_MS = 20;
 const MAX_BACK_OFF_MS = 80;
 /** How long a pause to ask for, ms, for each attempt so far. */
@@ -83,6 +84,7 @@ export class Committer {
   private readonly habits = new Habits();
   private running: Promise<void> | undefined;
   private closed: HAError | undefined;
+  private halted: HAError | undefined;
   private readonly control: TransactionControl;
   /** The group that is on its way: its callers are not all answered yet. */
   private group: CommitGroup | undefined;
@@ -131,6 +133,7 @@ export class Committer {
   /** Refuses all transactions, those that wait too: what they would meet is not what the cluster has. */
   halt(reason: HAError): void {
     this.closed = reason;
+    this.halted = reason;
     for (const { member } of this.queue.splice(0)) member.reject(reason);
   }
 
@@ -187,15 +190,11 @@ export class Committer {
   /** Waits for other processes without blocking the loop: https://www.sqlite.org/rescode.html#busy */
   private async begin(): Promise<void> {
     const deadline = performance.now() + this.settings.busyTimeout;
-    for (;;) {
-      try {
-        this.control.begin();
-        break;
-      } catch (error) {
-        if (!isBusy(error) || performance.now() >= deadline) throw error;
-        await sleep(5);
-      }
-    }
+    await retry(
+      async () => this.control.begin(),
+      (error) => isBusy(error) && performance.now() < deadline,
+      BUSY_PAUSE_MS,
+    );
     this.ports?.capture.ensureInstalled();
   }
 
@@ -367,6 +366,11 @@ export class Committer {
     const attempts = Math.max(...again.map(({ attempt }) => attempt));
     if (attempts > REFUSALS_BEFORE_HOLD) await this.askForHold(ports, attempts);
     else await sleep(backOff(attempts));
+    const { halted } = this;
+    if (halted !== undefined) {
+      for (const { member } of again) member.reject(publishFailed(halted));
+      return;
+    }
     // In front of all others: transactions of a node keep the order in which they were called.
     this.queue.unshift(...again);
   }
@@ -383,15 +387,11 @@ export class Committer {
   /** Asks again while the stream does not answer, as long as a write waits for it. */
   private async catchUpInTime(ports: ReplicationPorts): Promise<void> {
     const deadline = performance.now() + this.settings.publisherTimeout;
-    for (;;) {
-      try {
-        await this.catchUp(ports);
-        return;
-      } catch (error) {
-        if (!(error instanceof HAError && error.retryable) || performance.now() >= deadline) throw error;
-        await sleep(CATCH_UP_PAUSE_MS);
-      }
-    }
+    await retry(
+      () => this.catchUp(ports),
+      (error) => error instanceof HAError && error.retryable && performance.now() < deadline,
+      CATCH_UP_PAUSE_MS,
+    );
   }
 
   private async catchUp(ports: ReplicationPorts): Promise<void> {

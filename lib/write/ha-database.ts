@@ -58,6 +58,7 @@ export interface DatabaseLifecycle {
   stop(): Promise<void>;
   close(): Promise<void>;
   status(): HAStatus;
+  skip(sequence: bigint): Promise<void>;
 }
 
 type ReadMethod = 'run' | 'get' | 'all';
@@ -190,6 +191,19 @@ export class HADatabase implements HAExecutor {
     parseTransactionId(id);
     const { outcomes } = await this.opened();
     return outcomes === undefined ? { state: 'unknown' } : outcomes.find(id);
+  }
+
+  /**
+   * Goes on without the message at which applying has halted (`HA_APPLY_HALTED`, `details.sequence`). Use it where the message
+   * cannot be repaired: the rows of this node then lack it. All other nodes halt at the same message, and need the same
+   * call, or they hold other rows. Of a transaction in several messages all are left out. The message is kept in
+   * `ha_skipped`. The database is started anew on the way: writes that wait fail with `HA_UNAVAILABLE`, or with what halted.
+   *
+   * @throws HAError `HA_SKIP_INVALID` where applying has not halted at exactly that message.
+   */
+  async skip(sequence: bigint): Promise<void> {
+    refuseNested(this);
+    await this.lifecycle.skip(sequence);
   }
 
   /** Opens the file, connects, and resolves when everything that the stream held is applied here. Idempotent. */

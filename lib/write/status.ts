@@ -20,4 +20,6 @@ export interface HAStatus {
   /** Transactions that wait for their turn. */
   readonly waitingWrites: number;
   readonly lastError: Error | undefined;
+  /** Sequences of the messages that this node leaves out, by `db.skip()`. */
+  readonly skipped: readonly bigint[];
 }
