@@ -14,14 +14,26 @@ import { ReplicationPublisher } from './publish/replication-publisher.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
-import { CursorWriter, newOrigin, readSeen, readSkips, recordOrigin } from './sqlite/control-tables.js';
+import {
+  CursorWriter,
+  newOrigin,
+  readCarried,
+  readSeen,
+  readSkips,
+  recordOrigin,
+  writeCarried,
+} from './sqlite/control-tables.js';
+import type { CarriedRows } from './sqlite/control-tables.js';
 import { ControlWrites } from './sqlite/control-writes.js';
+import { ForeignWriteAlarm } from './sqlite/foreign-write-alarm.js';
+import { ForeignWrites } from './sqlite/foreign-writes.js';
 import { Outcomes } from './sqlite/outcomes.js';
 import { Position } from './sqlite/position.js';
+import { SetAside } from './sqlite/set-aside.js';
 import { WriteTurn } from './sqlite/write-turn.js';
-import type { ReplicationStream } from './stream/replication-stream.js';
+import type { IncomingMessage, ReplicationStream, StartPoint } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
-import { establishCursor, verifyCursor } from './subscribe/establish-cursor.js';
+import { establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
 import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { Committer } from './write/committer.js';
@@ -55,6 +67,26 @@ interface Replication {
   /** Messages that an operator had this node leave out. */
   readonly skips: ReadonlySet<number>;
   readonly control: ControlWrites;
+  readonly alarm: ForeignWriteAlarm;
+}
+
+/** What is special about one start. */
+interface Launch {
+  /** Where a file without a position starts, whatever the option says. */
+  readonly startPoint?: StartPoint;
+  /** Called once the file is locked, before it is opened. */
+  readonly beforeOpen?: () => void;
+  /** Called where the start has failed, before anybody can try again. */
+  readonly onFailed?: () => void;
+  /** Rows that a new file takes over. */
+  readonly carried?: CarriedRows;
+  /** A message that an operator wants left out. */
+  readonly skip?: SkipRequest;
+}
+
+interface SkipRequest {
+  readonly message: IncomingMessage;
+  readonly reason: string;
 }
 
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
@@ -71,6 +103,8 @@ export class HARuntime implements DatabaseLifecycle {
   private readonly source: StreamSource;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping: Promise<void> | undefined;
+  /** The message at which the last start failed. */
+  private haltedStart: SkipRequest | undefined;
   /** Ends with the last of the calls that start the database anew: they wait for each other. */
   private maintenance: Promise<unknown> = Promise.resolve();
   private closed = false;
@@ -82,6 +116,10 @@ export class HARuntime implements DatabaseLifecycle {
   ) {
     refuseUnsupported(options);
     this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
+  }
+
+  private get subject(): string {
+    return subjectOf(this.options.replicationStream, this.options.replicationID);
   }
 
   get autoStart(): boolean {
@@ -106,11 +144,7 @@ export class HARuntime implements DatabaseLifecycle {
     if (this.closed) throw closedError();
     this.stopped = false;
     while (this.stopping !== undefined) await this.stopping;
-    return (this.starting ??= this.startPatiently().catch(async (error: unknown) => {
-      await this.tearDown();
-      this.starting = undefined;
-      throw error;
-    }));
+    return (this.starting ??= this.launch());
   }
 
   async stop(): Promise<void> {
@@ -126,14 +160,43 @@ export class HARuntime implements DatabaseLifecycle {
   /** Goes on without the message at which applying has halted. */
   skip(sequence: bigint): Promise<void> {
     return this.maintain(async () => {
-      const message = this.subscriber.haltedAt;
+      if (this.opened === undefined) await this.starting?.catch(() => undefined);
       const { replication } = this;
-      if (replication === undefined || message === undefined || BigInt(message.sequence) !== sequence) {
-        throw skipInvalid(sequence, message?.sequence);
+      const skip = this.haltedAt ?? this.haltedStart;
+      if (skip === undefined || this.closed || BigInt(skip.message.sequence) !== sequence) {
+        throw skipInvalid(sequence, skip?.message.sequence);
       }
-      const reason = this.subscriber.error?.message ?? '';
-      await replication.control.run((db) => recordSkip(db, message, reason));
+      if (replication === undefined) {
+        this.stopped = false;
+        await (this.starting ??= this.launch({ skip }));
+        return;
+      }
+      await replication.control.run((db) => recordSkip(db, skip.message, skip.reason));
       await this.relaunch();
+    });
+  }
+
+  async acknowledgeForeignWrite(): Promise<void> {
+    await this.replication?.alarm.acknowledge();
+  }
+
+  /** Builds the file anew from the stream; on any failure the old one is put back. */
+  resync(): Promise<void> {
+    return this.maintain(async () => {
+      const { replication, opened, options } = this;
+      if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
+      await refuseTrimmed(replication.stream, this.subject);
+      const { path, applier } = opened.connections;
+      const aside = options.memory ? undefined : new SetAside(path, new Date());
+      const carried = readCarried(applier);
+      try {
+        const files = { beforeOpen: () => aside?.move(), onFailed: () => aside?.restore() };
+        await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files });
+      } catch (error) {
+        if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
+        throw error;
+      }
+      this.emit({ type: 'resynced', path: aside?.target });
     });
   }
 
@@ -146,8 +209,11 @@ export class HARuntime implements DatabaseLifecycle {
 
   status(): HAStatus {
     const { options, opened, replication, subscriber } = this;
+    const state = this.stateName();
+    const foreignWrite = replication?.alarm.error;
     return {
-      state: this.stateName(),
+      healthy: state === 'running' && foreignWrite === undefined,
+      state,
       role: this.isStandalone ? 'standalone' : options.disablePublisher ? 'replica' : 'peer',
       node: options.name,
       connected: replication?.stream.isConnected ?? false,
@@ -158,6 +224,7 @@ export class HARuntime implements DatabaseLifecycle {
       backlog: subscriber.backlog,
       waitingWrites: opened?.committer.waiting ?? 0,
       lastError: subscriber.error,
+      foreignWrite,
       skipped: [...(replication?.skips ?? [])].map(BigInt),
     };
   }
@@ -178,29 +245,41 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** Takes everything down, and starts again: calls wait for it, and writes that wait already fail. */
-  private relaunch(): Promise<OpenDatabase> {
-    const launch = async (): Promise<OpenDatabase> => {
-      try {
-        await this.finishWrites(relaunchError());
-        await this.tearDown();
-        this.events.next({ type: 'stopped' });
-        return await this.startPatiently();
-      } catch (error) {
-        await this.tearDown();
-        this.starting = undefined;
-        throw error;
-      }
+  private relaunch(launch: Launch = {}): Promise<OpenDatabase> {
+    const stop = async (): Promise<void> => {
+      await this.finishWrites(relaunchError());
+      await this.tearDown();
+      this.events.next({ type: 'stopped' });
     };
-    this.starting = launch();
-    return this.starting;
+    return (this.starting = this.launch(launch, stop));
+  }
+
+  private async launch(launch: Launch = {}, before?: () => Promise<void>): Promise<OpenDatabase> {
+    try {
+      await before?.();
+      const open = await this.startPatiently(launch);
+      this.haltedStart = undefined;
+      return open;
+    } catch (error) {
+      this.haltedStart = this.haltedAt ?? this.haltedStart;
+      await this.tearDown();
+      launch.onFailed?.();
+      this.starting = undefined;
+      throw error;
+    }
+  }
+
+  private get haltedAt(): SkipRequest | undefined {
+    const { haltedAt: message, error } = this.subscriber;
+    return message === undefined ? undefined : { message, reason: error?.message ?? '' };
   }
 
   /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
-  private async startPatiently(): Promise<OpenDatabase> {
+  private async startPatiently(launch: Launch): Promise<OpenDatabase> {
     const { logger, retryAttempts, retryDelay } = this.extras;
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.startOnce();
+        return await this.startOnce(launch);
       } catch (error) {
         const retryable = error instanceof HAError && error.retryable;
         if (!retryable || attempt >= retryAttempts || this.closed) throw error;
@@ -211,7 +290,7 @@ export class HARuntime implements DatabaseLifecycle {
     }
   }
 
-  private async startOnce(): Promise<OpenDatabase> {
+  private async startOnce(launch: Launch): Promise<OpenDatabase> {
     const { options, extras } = this;
     const connections = new Connections({
       filename: options.filename,
@@ -219,13 +298,14 @@ export class HARuntime implements DatabaseLifecycle {
       pragmas: options.pragmas,
       configure: extras.configure,
       exclusive: !this.isStandalone,
+      beforeOpen: launch.beforeOpen,
     });
     this.files = connections;
     const turn = new WriteTurn();
     this.checkpointer = new Checkpointer(connections.path, connections.reader, turn, (error) =>
       this.emit({ type: 'error', error }),
     );
-    const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
+    const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn, launch);
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
@@ -253,18 +333,29 @@ export class HARuntime implements DatabaseLifecycle {
     return this.opened;
   }
 
-  private async joinStream(connections: Connections, turn: WriteTurn): Promise<ReplicationPorts> {
-    const { options } = this;
-    const subject = subjectOf(options.replicationStream, options.replicationID);
+  private async joinStream(connections: Connections, turn: WriteTurn, launch: Launch): Promise<ReplicationPorts> {
+    const { options, subject } = this;
+    const foreign = new ForeignWrites(connections.applier, () => alarm.found());
     const stream = await this.connect(subject);
-    const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
+    const start = launch.startPoint ?? options.deliverPolicy;
+    const cursor = await establishCursor(connections.applier, connections.path, subject, stream, start);
     const position = new Position(cursor, readSeen(connections.applier));
     const origin = newOrigin();
-    const control = new ControlWrites(connections.applier, turn, busyTimeout(options));
-    const origins = await control.run((db) => recordOrigin(db, origin));
+    const control = new ControlWrites(connections.applier, turn, foreign, busyTimeout(options));
+    const alarm = new ForeignWriteAlarm(connections.path, {
+      turn,
+      control,
+      emit: (event) => this.emit(event),
+      received: () => position.received,
+    });
     const outcomes = new Outcomes(connections.reader);
+    const { carried, skip } = launch;
+    if (carried !== undefined) await control.run((db) => writeCarried(db, carried));
+    if (skip !== undefined) await control.run((db) => recordSkip(db, skip.message, skip.reason));
+    const origins = await control.run((db) => recordOrigin(db, origin));
     const skips = readSkips(connections.applier);
-    this.replication = { stream, position, outcomes, origins, skips, control };
+    this.replication = { stream, position, outcomes, origins, skips, control, alarm };
+    alarm.start(connections.applier, foreign);
     const hold = new HoldGate(options.name);
     if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
     this.publisher.attach(stream, new MessageEncoder(origin, this.messageOrigin()));
@@ -274,6 +365,7 @@ export class HARuntime implements DatabaseLifecycle {
         db: connections.applier,
         applier: new Applier(connections.applier),
         turn,
+        foreign,
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
         skips,
@@ -285,6 +377,7 @@ export class HARuntime implements DatabaseLifecycle {
       publisher: this.publisher,
       position,
       outcomes,
+      foreign,
       capture: new Capture(connections.writer, {
         markGeneratedIds: options.generatedIds === 'ordered',
         pieceBytes: () => Math.min(256 * 1024, Math.floor(stream.maxPayload / 4)),
@@ -375,6 +468,7 @@ export class HARuntime implements DatabaseLifecycle {
     this.replication = undefined;
     this.files = undefined;
     replication?.position.fail(stoppedError());
+    await replication?.alarm.stop();
     await this.subscriber.stop();
     this.publisher.detach();
     await this.source.close();
@@ -387,7 +481,10 @@ export class HARuntime implements DatabaseLifecycle {
     if (event.type === 'halted') {
       logger.error(event.error.message);
       this.opened?.committer.halt(event.error);
-    } else if (event.type === 'error') logger.warn(event.error.message);
+    } else if (event.type === 'foreignWrite') logger.error(event.error.message);
+    else if (event.type === 'resynced')
+      logger.warn(`Built anew from the stream; the old file is at ${event.path ?? 'none'}.`);
+    else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
       logger.warn(
         `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
@@ -411,6 +508,13 @@ function relaunchError(): HAError {
   return new HAError('HA_UNAVAILABLE', 'The database is being started anew. Run this again: it then waits for that.', {
     retryable: true,
   });
+}
+
+function notFollowing(): HAError {
+  return new HAError(
+    'HA_UNAVAILABLE',
+    'The database cannot be built anew: it has no stream, does not follow it (disableSubscriber), or is not started.',
+  );
 }
 
 function skipInvalid(sequence: bigint, haltedAt: number | undefined): HAError {

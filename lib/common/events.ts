@@ -27,6 +27,16 @@ export type HAEvent =
       readonly error: HAError;
     }
   | {
+      /** Something else than this database wrote to the file; raised once until somebody acts. */
+      readonly type: 'foreignWrite';
+      readonly error: HAError;
+    }
+  | {
+      /** The file was built anew from the stream; the old one is at `path`, unless it was in memory. */
+      readonly type: 'resynced';
+      readonly path: string | undefined;
+    }
+  | {
       /** Something failed that is tried again by itself. */
       readonly type: 'error';
       readonly error: Error;

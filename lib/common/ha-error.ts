@@ -27,6 +27,7 @@ export type HAErrorCode =
   | 'HA_STREAM_CONFIG'
   | 'HA_APPLY_HALTED'
   | 'HA_SKIP_INVALID'
+  | 'HA_FOREIGN_WRITE'
   | 'HA_NATS_SERVER';
 
 /** Details of an error, besides its code and message. */

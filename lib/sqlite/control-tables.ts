@@ -14,6 +14,7 @@ import { StatementCache } from './statement-cache.js';
  * | `ha_seen` | ids of the messages that were applied, as ranges for each origin |
  * | `ha_origins` | origins of the ids that this database gave out, one for each start |
  * | `ha_outcomes` | how transactions ended, where `ha_seen` does not tell: those in several messages, and void ids |
+ * | `ha_foreign_writes` | the alarm that somebody else wrote to the file, until somebody acts |
  * | `ha_chunks` | parts of large transactions whose last part has not come yet |
  * | `ha_renames` | tables and columns that the stream renamed, for transactions that were written with the old names |
  * | `ha_skipped` | changes that could not be applied for a reason that every node shares; with `change` -1 messages that an operator had this node leave out |
@@ -27,6 +28,7 @@ export const CONTROL_TABLES = [
   'ha_seen',
   'ha_origins',
   'ha_outcomes',
+  'ha_foreign_writes',
   'ha_chunks',
   'ha_renames',
   'ha_skipped',
@@ -42,6 +44,7 @@ CREATE TABLE IF NOT EXISTS ha_seen(origin TEXT NOT NULL, lo INTEGER NOT NULL, hi
 CREATE TABLE IF NOT EXISTS ha_origins(origin TEXT PRIMARY KEY, started_at TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ha_outcomes(transaction_id TEXT PRIMARY KEY, outcome TEXT NOT NULL,
   sequence INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_foreign_writes(found_at TEXT NOT NULL, received INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS ha_chunks(transaction_id TEXT NOT NULL, part INTEGER NOT NULL, sequence INTEGER NOT NULL,
   data TEXT NOT NULL, PRIMARY KEY(transaction_id, part)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ha_renames(sequence INTEGER NOT NULL, old_name TEXT NOT NULL, new_name TEXT NOT NULL,
@@ -123,6 +126,30 @@ export function readSkips(db: Connection): Set<number> {
   return new Set(
     db.prepare('SELECT sequence FROM main.ha_skipped WHERE change = ?').pluck().all(WHOLE_MESSAGE) as number[],
   );
+}
+
+/** What a file that is built anew from the stream takes over of the old one. */
+export interface CarriedRows {
+  readonly origins: readonly unknown[][];
+  readonly skipped: readonly unknown[][];
+}
+
+export function readCarried(db: Connection): CarriedRows {
+  return {
+    origins: db.prepare('SELECT * FROM main.ha_origins').raw().all() as unknown[][],
+    skipped: db
+      .prepare('SELECT * FROM main.ha_skipped WHERE change = ?')
+      .safeIntegers()
+      .raw()
+      .all(WHOLE_MESSAGE) as unknown[][],
+  };
+}
+
+export function writeCarried(db: Connection, { origins, skipped }: CarriedRows): void {
+  for (const row of origins) db.prepare('INSERT OR IGNORE INTO main.ha_origins VALUES(?, ?)').run(...row);
+  for (const row of skipped) {
+    db.prepare('INSERT OR IGNORE INTO main.ha_skipped VALUES(?, ?, ?, ?, ?, ?, ?, ?)').run(...row);
+  }
 }
 
 /** Adds the origin of this start to those of earlier ones, and returns all of them. */

@@ -1,6 +1,7 @@
 import { retry } from '../common/timing.js';
 import type { Connection } from './connection.js';
 import { isBusy } from './connections.js';
+import type { ForeignWrites } from './foreign-writes.js';
 import type { WriteTurn } from './write-turn.js';
 
 const BUSY_PAUSE_MS = 5;
@@ -10,6 +11,7 @@ export class ControlWrites {
   constructor(
     private readonly db: Connection,
     private readonly turn: WriteTurn,
+    private readonly foreign: ForeignWrites,
     /** How long to wait for other processes that write to the file, ms. */
     private readonly busyTimeout: number,
   ) {}
@@ -31,11 +33,14 @@ export class ControlWrites {
   private commit<R>(work: (db: Connection) => R): R {
     this.db.exec('BEGIN IMMEDIATE');
     try {
+      this.foreign.begun(this.db);
       const result = work(this.db);
       this.db.exec('COMMIT');
+      this.foreign.committed(this.db);
       return result;
     } catch (error) {
       if (this.db.inTransaction) this.db.exec('ROLLBACK');
+      else this.foreign.interrupted(this.db);
       throw error;
     }
   }

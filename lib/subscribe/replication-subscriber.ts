@@ -7,6 +7,7 @@ import { HAError } from '../common/ha-error.js';
 import { parseMessageId, VOID_COMMAND } from '../publish/message-encoder.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy, isSqliteError } from '../sqlite/connections.js';
+import type { ForeignWrites } from '../sqlite/foreign-writes.js';
 import { readSeen } from '../sqlite/control-tables.js';
 import type { CursorWriter, StreamCursor } from '../sqlite/control-tables.js';
 import type { Position } from '../sqlite/position.js';
@@ -22,6 +23,7 @@ export interface SubscriberPorts {
   readonly db: Connection;
   readonly applier: Applier;
   readonly turn: WriteTurn;
+  readonly foreign: ForeignWrites;
   readonly position: Position;
   readonly cursorWriter: CursorWriter;
   /** Sequences of messages that an operator wants left out. */
@@ -152,21 +154,24 @@ export class ReplicationSubscriber {
   }
 
   private async applyBatch(): Promise<void> {
-    const { db, applier, position, cursorWriter } = this.ports;
+    const { db, applier, position, cursorWriter, foreign } = this.ports;
     this.queue.dropUpTo(position.received);
     if (this.queue.length === 0) return;
     this.current = undefined;
     db.exec('BEGIN IMMEDIATE');
     try {
+      foreign.begun(db);
       applier.prepare();
       const { taken, cursor, notices } = await this.applyWaiting();
       cursorWriter.write(cursor, position.seen);
       db.exec('COMMIT');
+      foreign.committed(db);
       this.queue.drop(taken);
       position.advance(cursor);
       for (const notice of notices) notice();
     } catch (error) {
       if (db.inTransaction) db.exec('ROLLBACK');
+      else foreign.interrupted(db);
       applier.reset();
       position.seen = readSeen(db);
       throw error;

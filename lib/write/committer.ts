@@ -7,6 +7,7 @@ import type { Connection } from '../sqlite/connection.js';
 import { isBusy } from '../sqlite/connections.js';
 import { readSeen } from '../sqlite/control-tables.js';
 import type { CursorWriter } from '../sqlite/control-tables.js';
+import type { ForeignWrites } from '../sqlite/foreign-writes.js';
 import type { Outcomes } from '../sqlite/outcomes.js';
 import type { Position } from '../sqlite/position.js';
 import { TransactionControl } from '../sqlite/transaction-control.js';
@@ -27,6 +28,7 @@ export interface ReplicationPorts {
   readonly position: Position;
   readonly cursorWriter: CursorWriter;
   readonly outcomes: Outcomes;
+  readonly foreign: ForeignWrites;
   /** What the stream has delivered; undefined where this node does not follow the stream. */
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
@@ -117,9 +119,12 @@ export class Committer {
   /** Runs something on the writer outside any transaction: VACUUM, checkpoints. */
   async exclusive<R>(work: (db: Connection) => R): Promise<R> {
     const release = await this.turn.acquire();
+    const foreign = this.ports?.foreign;
     try {
+      foreign?.look();
       return work(this.db);
     } finally {
+      foreign?.adopt(this.db);
       release();
     }
   }
@@ -173,7 +178,7 @@ export class Committer {
       await this.admit(group);
       finish = await this.commit(group);
     } catch (error) {
-      this.control.rollback();
+      this.rollback();
       this.ports?.capture.invalidate();
       if (group === undefined) this.queue.shift()?.member.reject(error);
       else group.rejectAll(error);
@@ -191,11 +196,32 @@ export class Committer {
   private async begin(): Promise<void> {
     const deadline = performance.now() + this.settings.busyTimeout;
     await retry(
-      async () => this.control.begin(),
+      async () => this.beginOnce(),
       (error) => isBusy(error) && performance.now() < deadline,
       BUSY_PAUSE_MS,
     );
     this.ports?.capture.ensureInstalled();
+  }
+
+  private beginOnce(): void {
+    this.control.begin();
+    try {
+      this.ports?.foreign.begun(this.db);
+    } catch (error) {
+      this.control.rollback();
+      throw error;
+    }
+  }
+
+  private commitNow(): void {
+    this.control.commit();
+    this.ports?.foreign.committed(this.db);
+  }
+
+  /** Rolls back, also where SQLite has done so by itself. */
+  private rollback(): void {
+    if (!this.control.inTransaction) this.ports?.foreign.interrupted(this.db);
+    this.control.rollback();
   }
 
   private async admit(group: CommitGroup): Promise<void> {
@@ -235,21 +261,22 @@ export class Committer {
       group.resolveAll();
       return undefined;
     }
-    this.control.rollback();
+    this.rollback();
     ports.capture.invalidate();
     return () => this.followStream(group, ports);
   }
 
   private commitPlain(group: CommitGroup): void {
     if (!this.control.inTransaction) {
+      this.ports?.foreign.interrupted(this.db);
       group.resolveAll();
       return;
     }
     try {
-      this.control.commit();
+      this.commitNow();
       group.resolveAll();
     } catch (error) {
-      this.control.rollback();
+      this.rollback();
       group.rejectAll(error);
     }
   }
@@ -267,7 +294,7 @@ export class Committer {
     const last = group.lastMessage;
     position.published = Math.max(position.published, last.sequence);
     if (ports.feed === undefined) {
-      this.control.commit();
+      this.commitNow();
       return true;
     }
     const cursor = {
@@ -281,10 +308,10 @@ export class Committer {
       for (const id of group.messageIds) position.seen.add(id.origin, id.n);
       for (const { id, sequence } of group.chunked) ports.cursorWriter.endTransaction(id, 'committed', sequence);
       ports.cursorWriter.write(cursor, position.seen);
-      this.control.commit();
+      this.commitNow();
     } catch {
       // The messages are stored, so the stream will bring them; only what memory says of this attempt has to go.
-      this.control.rollback();
+      this.rollback();
       position.seen = readSeen(this.db);
       return false;
     }

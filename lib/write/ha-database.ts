@@ -59,6 +59,8 @@ export interface DatabaseLifecycle {
   close(): Promise<void>;
   status(): HAStatus;
   skip(sequence: bigint): Promise<void>;
+  acknowledgeForeignWrite(): Promise<void>;
+  resync(): Promise<void>;
 }
 
 type ReadMethod = 'run' | 'get' | 'all';
@@ -204,6 +206,29 @@ export class HADatabase implements HAExecutor {
   async skip(sequence: bigint): Promise<void> {
     refuseNested(this);
     await this.lifecycle.skip(sequence);
+  }
+
+  /**
+   * Ends the alarm that something else wrote to the file (`status().foreignWrite`): that was meant, or has been mended. The
+   * next such write raises it again.
+   */
+  async acknowledgeForeignWrite(): Promise<void> {
+    refuseNested(this);
+    await this.opened();
+    await this.lifecycle.acknowledgeForeignWrite();
+  }
+
+  /**
+   * Builds the file anew from the stream. The old one is kept beside it as `<file>.before-resync-<time, UTC>`. The database
+   * is stopped meanwhile: writes that wait fail with `HA_UNAVAILABLE`, and calls that come later wait.
+   *
+   * @throws HAError `HA_STREAM_GAP` where the stream no longer holds its beginning, and whatever else keeps the database from
+   * starting: then the old file is back in its place, and the database runs on it. `HA_UNAVAILABLE` without a stream.
+   */
+  async resync(): Promise<void> {
+    refuseNested(this);
+    await this.opened();
+    await this.lifecycle.resync();
   }
 
   /** Opens the file, connects, and resolves when everything that the stream held is applied here. Idempotent. */

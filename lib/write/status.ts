@@ -1,3 +1,5 @@
+import type { HAError } from '../common/ha-error.js';
+
 /** Sequences of the stream; 0 where there is none yet. */
 export interface HAPosition {
   /** Everything up to here is applied. */
@@ -8,6 +10,8 @@ export interface HAPosition {
 
 /** What a database says about itself. Cheap: nothing is asked of the stream. */
 export interface HAStatus {
+  /** True while it runs and nobody has to act: it has not halted, and no foreign write is open. */
+  readonly healthy: boolean;
   readonly state: 'stopped' | 'starting' | 'running' | 'retrying' | 'halted' | 'closed';
   /** `standalone` without a stream; `replica` where this node may not write; else `peer`. */
   readonly role: 'standalone' | 'peer' | 'replica';
@@ -20,6 +24,8 @@ export interface HAStatus {
   /** Transactions that wait for their turn. */
   readonly waitingWrites: number;
   readonly lastError: Error | undefined;
+  /** Set where something else wrote to the file (`HA_FOREIGN_WRITE`), until somebody acts. */
+  readonly foreignWrite: HAError | undefined;
   /** Sequences of the messages that this node leaves out, by `db.skip()`. */
   readonly skipped: readonly bigint[];
 }

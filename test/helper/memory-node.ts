@@ -19,16 +19,16 @@ export interface MemoryNode<S extends MemoryStream> {
   readonly log: string[];
 }
 
-/** A node on a stream in memory; closed behind the test. */
+/** A node on a stream in memory; closed behind the test. The folder may be `:memory:`. */
 export function memoryNode<S extends MemoryStream>(
   name: string,
   dir: string,
   stream: S,
   options: HAOptions = {},
 ): MemoryNode<S> {
-  const path = join(dir, `${name}.db`);
+  const path = dir === ':memory:' ? dir : join(dir, `${name}.db`);
   const resolved = resolveOptions(
-    `file:${path}`,
+    dir === ':memory:' ? dir : `file:${path}`,
     { name, replicationID: 'db', replicationStream: 's', publisherTimeout: 1_000, ...options },
     {},
   );
