@@ -33,6 +33,7 @@ import { SetAside } from './sqlite/set-aside.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import type { IncomingMessage, ReplicationStream, StartPoint } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
+import { closedError, notFollowing, relaunchError, skipInvalid, stoppedError } from './runtime-errors.js';
 import { establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
 import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
@@ -498,38 +499,4 @@ export class HARuntime implements DatabaseLifecycle {
 function busyTimeout(options: ResolvedHAOptions): number {
   const pragma = options.pragmas.find(({ name }) => name === 'busy_timeout');
   return pragma === undefined ? DEFAULT_BUSY_TIMEOUT_MS : Number(pragma.value);
-}
-
-function stoppedError(): HAError {
-  return new HAError('HA_UNAVAILABLE', 'The database is stopped. Await db.start() to go on.');
-}
-
-function relaunchError(): HAError {
-  return new HAError('HA_UNAVAILABLE', 'The database is being started anew. Run this again: it then waits for that.', {
-    retryable: true,
-  });
-}
-
-function notFollowing(): HAError {
-  return new HAError(
-    'HA_UNAVAILABLE',
-    'The database cannot be built anew: it has no stream, does not follow it (disableSubscriber), or is not started.',
-  );
-}
-
-function skipInvalid(sequence: bigint, haltedAt: number | undefined): HAError {
-  const state =
-    haltedAt === undefined ? 'Applying has not halted at a message' : `Applying has halted at message ${haltedAt}`;
-  return new HAError(
-    'HA_SKIP_INVALID',
-    `Message ${sequence} cannot be skipped. ${state}: only the message named by HA_APPLY_HALTED (details.sequence) can.`,
-    { details: { sequence: Number(sequence), haltedAt } },
-  );
-}
-
-function closedError(): HAError {
-  return new HAError(
-    'HA_DATABASE_CLOSED',
-    'The database is closed for good. Open it anew with another module instance.',
-  );
 }

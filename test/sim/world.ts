@@ -151,18 +151,18 @@ export class World {
     if (write.error?.code !== 'HA_PUBLISH_UNKNOWN' || typeof id !== 'string' || !node.isOpen) return;
     const { db } = node;
     write.asked++;
-    const done = (): void => {
+    const ended = (): void => {
       if (node.db === db) write.asked--;
     };
     db.outcome(id).then(
       (outcome) => {
         write.outcomes.push(outcome);
-        done();
+        ended();
       },
       (error: Error & { code?: string }) => {
         // Stopped while it was asked.
         if (error.code !== 'HA_UNAVAILABLE') write.error = error;
-        done();
+        ended();
       },
     );
   }
