@@ -3,6 +3,7 @@ import BetterSqlite3 from 'better-sqlite3';
 import { EmbeddedNatsServer } from '../lib/stream/embedded/server.js';
 import { PublishBaseline } from './baselines.js';
 import { BenchCluster } from './cluster.js';
+import { contention } from './contention.js';
 import { CREATE_PEOPLE, generatedRate, insertRate, longestStall, median, percentile, rate } from './measure.js';
 import { Report } from './report.js';
 
@@ -26,6 +27,7 @@ try {
   await catchUp();
   await reads();
   await lag();
+  await contend();
 } finally {
   await cluster.close();
   await server.release();
@@ -201,4 +203,22 @@ async function lag(): Promise<void> {
   report.cost('lag at 100 tx/s, p99 ms', percentile(lags, 0.99), 'call on one node to visible on another', 5);
   await b.close();
   await a.close();
+}
+
+/** Three processes write to the same hundred rows; the aims are commits a second of all together, on two cores. */
+async function contend(): Promise<void> {
+  for (const { serializable, aim } of [
+    { serializable: false, aim: 5_000 },
+    { serializable: true, aim: 4_000 },
+  ]) {
+    const kind = serializable ? 'concurrency=serializable' : 'plain';
+    const { total, fairness, longest } = await contention(cluster, url, {
+      writers: 64,
+      seconds: 20 * SCALE,
+      serializable,
+    });
+    report.rate(`commits/s, 3 nodes × 64 writers on the same 100 rows, ${kind}`, total, 'aim', aim, 1);
+    report.cost(`… commits of the slowest node by those of the fastest, ${kind}`, fairness, '1 is even', undefined);
+    report.cost(`… longest call, ms, ${kind}`, longest, 'of all nodes', undefined);
+  }
 }

@@ -340,8 +340,8 @@ export class HARuntime implements DatabaseLifecycle {
     const stream = await this.connect(subject);
     const start = launch.startPoint ?? options.deliverPolicy;
     const cursor = await establishCursor(connections.applier, connections.path, subject, stream, start);
-    const position = new Position(cursor, readSeen(connections.applier));
     const origin = newOrigin();
+    const position = new Position(cursor, readSeen(connections.applier), origin);
     const control = new ControlWrites(connections.applier, turn, foreign, busyTimeout(options));
     const alarm = new ForeignWriteAlarm(connections.path, {
       turn,

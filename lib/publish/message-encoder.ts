@@ -14,12 +14,6 @@ export interface TransactionContent {
   readonly timestampNs: bigint;
 }
 
-/** A message id, taken apart. */
-export interface MessageId {
-  readonly origin: string;
-  readonly n: number;
-}
-
 /** A message with this CUSTOM command takes its id, so that the transaction of that id can never count. go-ha ignores it. */
 export const VOID_COMMAND = 'ha.void';
 
@@ -115,11 +109,4 @@ function tooLarge(size: number, room: number): HAError {
     `One change takes ${size} bytes, but a message may hold ${room}. Raise max_payload of the NATS server (natsMaxPayload where it is embedded).`,
     { details: { size, room } },
   );
-}
-
-/** Splits a message id into origin and counter; undefined where it is not one of ours. */
-export function parseMessageId(id: string): MessageId | undefined {
-  const dot = id.lastIndexOf('.');
-  const n = Number(id.slice(dot + 1));
-  return dot > 0 && Number.isSafeInteger(n) && n > 0 ? { origin: id.slice(0, dot), n } : undefined;
 }

@@ -1,12 +1,13 @@
 import { HAError } from '../common/ha-error.js';
 import { sleep } from '../common/timing.js';
 import type {
+  OrderedForm,
   OutgoingMessage,
   PublishExpectation,
   PublishReceipt,
   ReplicationStream,
 } from '../stream/replication-stream.js';
-import { StreamRefusal, StreamUnavailable } from '../stream/replication-stream.js';
+import { StreamBatchBroken, StreamRefusal, StreamRepetition, StreamUnavailable } from '../stream/replication-stream.js';
 
 /** What became of a message. */
 export type PublishOutcome =
@@ -26,8 +27,8 @@ export type PublishOutcome =
   | { readonly kind: 'unknown'; readonly error: Error; readonly sentOnce: boolean };
 
 interface Sent {
-  readonly message: OutgoingMessage;
-  receipt: Promise<PublishReceipt | Error>;
+  message: OutgoingMessage;
+  receipt: Promise<unknown>;
   outcome: PublishOutcome | undefined;
   attempts: number;
   /** True once it may have reached the server without an answer. */
@@ -37,44 +38,59 @@ interface Sent {
 /** How long one attempt waits for its acknowledgement, ms. */
 const ATTEMPT_MS = 2_000;
 const RETRY_PAUSE_MS = 25;
+/** One attempt has to be done in time: what is larger travels in several batches. */
+const BATCH_BYTES = 8 * 1024 * 1024;
+/** Behind so many broken batches the messages are sent one by one: whatever breaks them, writes go on. */
+const MOST_BROKEN = 2;
+/**
+ * A server without replicas writes each batch to the disk (10 ms here) before it answers, and single messages not (70 µs
+ * and the way): below this number they are faster.
+ */
+const FEWEST_WITHOUT_REPLICAS = 16;
 
 /**
- * The messages of one group commit. Each is sent the moment it is added; {@link settle} waits for all answers and
- * repeats what got none, under the same ids.
+ * The messages of one group commit. Each is sent the moment it is added, or held where they travel as a batch;
+ * {@link settle} sends what is held, waits for all answers and repeats what got none, under the same ids.
  *
  * A node's messages must never overtake each other, or an insert that is retried behind its update would restore the old
  * row everywhere. So only an unanswered *tail* is repeated: a message whose successor was stored never is.
  */
 export class PublishGroup {
   private readonly sent: Sent[] = [];
+  private brokenBatches = 0;
 
   constructor(
     private readonly stream: ReplicationStream,
     /** The group is refused unless this is the last sequence on the subject; undefined for a plain group. */
     private readonly expected: number | undefined,
+    /** How an ordered group is sent. */
+    private readonly form: OrderedForm = stream.ordering,
   ) {}
 
   get size(): number {
     return this.sent.length;
   }
 
+  /** True where each message has to be answered before the next can be added. */
+  get isOneByOne(): boolean {
+    return this.expected !== undefined && this.form === 'single';
+  }
+
   /**
-   * Sends a message; in an ordered group it is chained to the one before. `maybeStored` says that its id may be in the
-   * stream already; otherwise that is an error.
+   * Sends or holds a message; in an ordered group it is stored only right behind the one before. `maybeStored` says that its
+   * id may be in the stream already; otherwise that is an error.
    */
   add(message: OutgoingMessage, maybeStored = false): void {
-    const expect = this.expectation();
-    const full = expect === undefined || expect === 'refuse' ? message : { ...message, expect };
-    const entry: Sent = {
-      message: full,
-      receipt: Promise.resolve(new Error('not sent')),
-      outcome: undefined,
-      attempts: 0,
-      maybeStored,
-    };
+    const entry: Sent = { message, receipt: Promise.resolve(), outcome: undefined, attempts: 0, maybeStored };
+    const before = this.sent.at(-1);
     this.sent.push(entry);
+    if (this.isHeld) return;
+    const expect = this.expectation(before);
     if (expect === 'refuse') entry.outcome = { kind: 'refused', maybeStored: false };
-    else this.send(entry);
+    else {
+      if (expect !== undefined) entry.message = { ...message, expect };
+      this.send(entry);
+    }
   }
 
   /** Waits until the last message is answered: streams without a chain take ordered messages one by one. */
@@ -84,23 +100,27 @@ export class PublishGroup {
 
   /** What became of every message, in order. `deadline` is a time of `performance.now()`. */
   async settle(deadline: number): Promise<PublishOutcome[]> {
+    if (this.isHeld) await this.sendHeld(this.sent);
     for (;;) {
       await this.collect();
       const tail = this.unansweredTail();
       if (tail.length === 0 || performance.now() >= deadline) break;
       await sleep(RETRY_PAUSE_MS);
       if (!this.stream.isConnected) continue;
-      for (const entry of tail) this.send(entry);
+      await this.repeat(tail);
     }
     return this.sent.map(({ outcome, attempts }) => outcome ?? noAnswer(attempts));
   }
 
-  /** What the next message expects; `refuse` where the one before it was not stored, so that nothing is sent. */
-  private expectation(): PublishExpectation | 'refuse' | undefined {
+  private get isHeld(): boolean {
+    return this.expected !== undefined && this.form === 'batch';
+  }
+
+  /** What a message expects; `refuse` where the one before it was not stored, so that nothing is sent. */
+  private expectation(before: Sent | undefined): PublishExpectation | 'refuse' | undefined {
     if (this.expected === undefined) return undefined;
-    const before = this.sent.at(-1);
     if (before === undefined) return { lastSubjectSequence: this.expected };
-    if (this.stream.ordering === 'chained') return { lastMessageId: before.message.id };
+    if (this.form === 'chained') return { lastMessageId: before.message.id };
     return before.outcome?.kind === 'stored' ? { lastSubjectSequence: before.outcome.sequence } : 'refuse';
   }
 
@@ -110,21 +130,57 @@ export class PublishGroup {
     entry.receipt = this.stream.publish(entry.message, ATTEMPT_MS).then(
       (receipt) => {
         entry.outcome = stored(entry, receipt);
-        return receipt;
       },
       (error: Error) => {
-        entry.outcome = this.failure(entry, error);
-        return error;
+        entry.outcome = failure(entry, error);
       },
     );
   }
 
-  private failure(entry: Sent, error: Error): PublishOutcome {
-    if (error instanceof StreamRefusal) {
-      return { kind: 'refused', maybeStored: entry.maybeStored };
+  /** Sends what was held: one batch, or as many as it takes, each when the one before is stored. */
+  private async sendHeld(entries: readonly Sent[]): Promise<void> {
+    const most = this.mostInBatch(entries.length);
+    for (let at = 0; at < entries.length;) {
+      const part = firstBatch(entries.slice(at), most);
+      at += part.length;
+      const error = await this.sendBatch(part);
+      if (error === undefined) continue;
+      for (const entry of part) entry.outcome = failure(entry, error);
+      // What follows was not sent this time.
+      for (const entry of entries.slice(at)) entry.outcome = following(entry, error);
+      return;
     }
-    if (!(error instanceof StreamUnavailable)) entry.maybeStored = true;
-    return entry.maybeStored ? { kind: 'unknown', error, sentOnce: entry.attempts === 1 } : { kind: 'failed', error };
+  }
+
+  /** Sends messages that are stored together or not at all. Returns the reason where they were not, or may not be. */
+  private async sendBatch(part: readonly Sent[]): Promise<Error | undefined> {
+    const before = this.sent[this.sent.indexOf(part[0] as Sent) - 1];
+    const expect = this.expectation(before) as PublishExpectation;
+    const messages = part.map(({ message }, index) => (index === 0 ? { ...message, expect } : message));
+    for (const entry of part) entry.attempts++;
+    try {
+      const receipts = await this.stream.publishBatch(messages, ATTEMPT_MS);
+      part.forEach((entry, index) => {
+        entry.outcome = stored(entry, receipts[index] ?? { sequence: 0, duplicate: false });
+      });
+      return part.map(({ outcome }) => outcome).find(isTaken)?.error;
+    } catch (error) {
+      if (error instanceof StreamBatchBroken) this.brokenBatches++;
+      if (!(error instanceof StreamRepetition) || part.some(({ maybeStored }) => maybeStored)) return error as Error;
+      // Nothing was sent before, so somebody else has one of the ids: sent one by one, the answers tell which.
+      this.brokenBatches = MOST_BROKEN;
+      return new StreamBatchBroken(error.message);
+    }
+  }
+
+  private mostInBatch(count: number): number {
+    const isFewForOneReplica = this.stream.ordering === 'chained' && count < FEWEST_WITHOUT_REPLICAS;
+    return isFewForOneReplica || this.brokenBatches >= MOST_BROKEN ? 1 : this.stream.batchLimit;
+  }
+
+  private async repeat(tail: readonly Sent[]): Promise<void> {
+    if (this.isHeld) await this.sendHeld(tail);
+    else for (const entry of tail) this.send(entry);
   }
 
   private async collect(): Promise<void> {
@@ -153,8 +209,12 @@ function stored({ message, maybeStored }: Sent, { sequence, duplicate }: Publish
   return { kind: 'stored', sequence, again: duplicate };
 }
 
-function isTaken(outcome: PublishOutcome | undefined): boolean {
-  return outcome?.kind === 'failed' && outcome.error instanceof HAError && outcome.error.code === 'HA_DUPLICATE_ID';
+function isTaken(outcome: PublishOutcome | undefined): outcome is Extract<PublishOutcome, { kind: 'failed' }> {
+  return outcome?.kind === 'failed' && isDuplicateId(outcome.error);
+}
+
+function isDuplicateId(error: Error): boolean {
+  return error instanceof HAError && error.code === 'HA_DUPLICATE_ID';
 }
 
 /** Ids begin with a random origin for each start, so two processes must have the same memory. */
@@ -165,6 +225,37 @@ export function duplicateId(id: string, sequence?: number): HAError {
     `The stream holds a message with the id ${id}${where} that this process did not send. Does a copy of this machine run, with the memory of this one? Stop and start the database on each: ids are then new.`,
     { details: { id, sequence } },
   );
+}
+
+/** The first of the messages that fit into one batch; at least one. */
+function firstBatch(entries: readonly Sent[], most: number): readonly Sent[] {
+  let bytes = 0;
+  const end = entries.findIndex(({ message }, index) => {
+    bytes += message.data.length;
+    return index > 0 && (index >= most || bytes > BATCH_BYTES);
+  });
+  return end < 0 ? entries : entries.slice(0, end);
+}
+
+/** What an attempt that failed says of a message that was in it. */
+function failure(entry: Sent, error: Error): PublishOutcome {
+  if (isDuplicateId(error)) return { kind: 'failed', error };
+  if (error instanceof StreamRepetition) entry.maybeStored = true;
+  if (error instanceof StreamRefusal || error instanceof StreamRepetition) {
+    return { kind: 'refused', maybeStored: entry.maybeStored };
+  }
+  if (!(error instanceof StreamUnavailable)) entry.maybeStored = true;
+  return unanswered(entry, error);
+}
+
+/** What an attempt that failed says of a message behind it, which was not sent then. */
+function following(entry: Sent, error: Error): PublishOutcome {
+  const isRefused = error instanceof StreamRefusal || error instanceof StreamRepetition || isDuplicateId(error);
+  return isRefused ? { kind: 'refused', maybeStored: entry.maybeStored } : unanswered(entry, error);
+}
+
+function unanswered({ maybeStored, attempts }: Sent, error: Error): PublishOutcome {
+  return maybeStored ? { kind: 'unknown', error, sentOnce: attempts === 1 } : { kind: 'failed', error };
 }
 
 function noAnswer(attempts: number): PublishOutcome {

@@ -1,5 +1,5 @@
 import { HAError } from '../common/ha-error.js';
-import type { OutgoingMessage, ReplicationStream } from '../stream/replication-stream.js';
+import type { OrderedForm, OutgoingMessage, ReplicationStream } from '../stream/replication-stream.js';
 import type { MessageEncoder, TransactionContent } from './message-encoder.js';
 import { PublishGroup } from './publish-group.js';
 
@@ -8,9 +8,13 @@ interface Channel {
   readonly encoder: MessageEncoder;
 }
 
+/** How long other subjects of the stream are taken for busy behind the last trouble with them, ms. */
+const SHARED_MS = 30_000;
+
 /** Sends committed transactions to the stream. It exists for the life of the module, and works while attached. */
 export class ReplicationPublisher {
   private channel: Channel | undefined;
+  private sharedUntil = 0;
 
   /** Random id of this start of the database; the ids of its messages begin with it. Undefined while stopped. */
   get origin(): string | undefined {
@@ -19,11 +23,6 @@ export class ReplicationPublisher {
 
   get isConnected(): boolean {
     return this.channel?.stream.isConnected ?? false;
-  }
-
-  /** True where an ordered message has to be answered before the next can be sent. */
-  get oneByOne(): boolean {
-    return this.current().stream.ordering === 'single';
   }
 
   attach(stream: ReplicationStream, encoder: MessageEncoder): void {
@@ -36,7 +35,16 @@ export class ReplicationPublisher {
 
   /** Opens a group. `expected` makes it an ordered one: refused unless that is the last sequence on the subject. */
   group(expected: number | undefined): PublishGroup {
-    return new PublishGroup(this.current().stream, expected);
+    const { stream } = this.current();
+    return new PublishGroup(stream, expected, this.orderedForm(stream));
+  }
+
+  /**
+   * Other subjects of the stream broke an ordered group, which nobody on this subject did: for a while no group is chained
+   * by message ids, which are those of the whole stream.
+   */
+  noteSharedStream(): void {
+    this.sharedUntil = performance.now() + SHARED_MS;
   }
 
   /** The messages of a transaction. */
@@ -66,6 +74,11 @@ export class ReplicationPublisher {
   /** Sequence of the last message on the subject, as the server says. */
   lastSubjectSequence(): Promise<number> {
     return this.current().stream.lastSubjectSequence();
+  }
+
+  private orderedForm(stream: ReplicationStream): OrderedForm {
+    if (stream.ordering !== 'chained' || performance.now() >= this.sharedUntil) return stream.ordering;
+    return stream.batchLimit > 1 ? 'batch' : 'single';
   }
 
   private current(): Channel {

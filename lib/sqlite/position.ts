@@ -1,6 +1,10 @@
+import type { MessageId } from '../changeset/message-id.js';
 import { HAError } from '../common/ha-error.js';
 import type { StreamCursor } from './control-tables.js';
 import type { SeenIds } from './seen-ids.js';
+
+/** Own messages whose sequence is remembered: more than can be under way. */
+const REMEMBERED = 4_096;
 
 interface Waiter {
   readonly sequence: number;
@@ -22,16 +26,35 @@ export interface WaitOptions {
 export class Position {
   /** Sequence of the last message that this node published. */
   published = 0;
+  private readonly own = new Map<number, number>();
   private waiters: Waiter[] = [];
   private failure: Error | undefined;
 
   constructor(
     public cursor: StreamCursor,
     public seen: SeenIds,
+    /** Origin of the messages of this start of the database. */
+    readonly origin = '',
   ) {}
 
   get received(): number {
     return this.cursor.received;
+  }
+
+  /** Remembers where a message of this node came back: its acknowledgement may be lost. */
+  noteOwn(id: MessageId, sequence: number): void {
+    if (id.origin !== this.origin) return;
+    this.own.set(id.n, sequence);
+    if (this.own.size <= REMEMBERED) return;
+    for (const oldest of this.own.keys()) {
+      this.own.delete(oldest);
+      return;
+    }
+  }
+
+  /** Sequence of a message of this node that came back from the stream; undefined where that is long ago, or it never did. */
+  sequenceOf(id: MessageId): number | undefined {
+    return id.origin === this.origin ? this.own.get(id.n) : undefined;
   }
 
   /** Takes over a position that was just committed. */

@@ -11,7 +11,8 @@ import type { DeliverPolicy } from '../config/resolved.js';
  * 2. A message whose id was stored within the duplicate window is not stored again; the first one's sequence is answered,
  *    with `duplicate`.
  * 3. An expectation that does not hold refuses the message ({@link StreamRefusal}), and nothing is stored.
- * 4. `consume` delivers every message of the subject from a sequence on, in order, once, and goes on by itself after
+ * 4. `publishBatch` stores all of its messages at consecutive sequences, or none of them.
+ * 5. `consume` delivers every message of the subject from a sequence on, in order, once, and goes on by itself after
  *    disconnects.
  *
  * Sequences are counted across the whole stream: on one subject they grow, but need not be consecutive. They stay far
@@ -34,6 +35,12 @@ export interface OutgoingMessage {
   readonly chunk?: string;
   readonly expect?: PublishExpectation;
 }
+
+/**
+ * How a group of ordered messages is sent: all at once, each chained to the id of the one before (one replica only); as
+ * one atomic batch; or one after another, each when the one before is answered.
+ */
+export type OrderedForm = 'chained' | 'batch' | 'single';
 
 export interface PublishReceipt {
   readonly sequence: number;
@@ -81,8 +88,10 @@ export interface ReplicationStream {
   /** Largest message in bytes, headers included. */
   readonly maxPayload: number;
   readonly isConnected: boolean;
-  /** How a group of ordered messages can be sent: chained by message id, or only one after another. */
-  readonly ordering: 'chained' | 'single';
+  /** How a group of ordered messages is sent best. */
+  readonly ordering: OrderedForm;
+  /** Most messages in an atomic batch; 1 where the stream takes none. It falls when the server says so. */
+  readonly batchLimit: number;
   /** What the messages go to, for logs: server and subject. */
   readonly description: string;
   /** Called on every change of the connection; set by the owner. */
@@ -108,6 +117,15 @@ export interface ReplicationStream {
    * {@link StreamUnavailable} where it was surely not sent or not stored.
    */
   publish(message: OutgoingMessage, timeoutMs: number): Promise<PublishReceipt>;
+  /**
+   * Stores all messages or none; retries are the caller's. Only the first may have an expectation, and that of the last
+   * sequence on the subject. One message alone is sent as by {@link publish}.
+   *
+   * @returns Their sequences, which are consecutive.
+   * @throws What {@link publish} throws, and {@link StreamRepetition}; nothing is stored by this call then, except that
+   * behind a {@link StreamTimeout} all may be.
+   */
+  publishBatch(messages: readonly OutgoingMessage[], timeoutMs: number): Promise<readonly PublishReceipt[]>;
   consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription>;
   close(): Promise<void>;
 }
@@ -124,6 +142,14 @@ export class StreamRefusal extends Error {
   }
 }
 
+/**
+ * A batch was not stored, because one of its ids is known: an earlier attempt is stored, or being stored. The server does
+ * not say at which sequences.
+ */
+export class StreamRepetition extends Error {
+  override readonly name = 'StreamRepetition';
+}
+
 /** No answer came: the message may be stored or not. */
 export class StreamTimeout extends Error {
   override readonly name = 'StreamTimeout';
@@ -133,3 +159,6 @@ export class StreamTimeout extends Error {
 export class StreamUnavailable extends Error {
   override readonly name = 'StreamUnavailable';
 }
+
+/** A part of a batch was missing when its end came, or too many batches were open: nothing of it was stored. */
+export class StreamBatchBroken extends StreamUnavailable {}

@@ -4,7 +4,8 @@ import type { Change, ChangeSet } from '../changeset/changeset.js';
 import { decodeChangeSet } from '../changeset/codec.js';
 import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
-import { parseMessageId, VOID_COMMAND } from '../publish/message-encoder.js';
+import { parseMessageId } from '../changeset/message-id.js';
+import { VOID_COMMAND } from '../publish/message-encoder.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy, isSqliteError } from '../sqlite/connections.js';
 import type { ForeignWrites } from '../sqlite/foreign-writes.js';
@@ -237,7 +238,10 @@ export class ReplicationSubscriber {
     if (id !== undefined && seen.has(id.origin, id.n)) return { message, changeSet: undefined };
     const text = Buffer.from(message.data.buffer, message.data.byteOffset, message.data.length).toString('utf8');
     const changeSet = message.chunk === undefined ? decodeChangeSet(text) : this.decodeChunk(message, text);
-    if (id !== undefined) seen.add(id.origin, id.n);
+    if (id !== undefined) {
+      seen.add(id.origin, id.n);
+      this.ports.position.noteOwn(id, message.sequence);
+    }
     if (changeSet !== undefined && isVoid(changeSet)) {
       this.ports.cursorWriter.endTransaction(message.id ?? '', 'void', message.sequence);
     }

@@ -1,6 +1,6 @@
 import { HAError } from '../common/ha-error.js';
-import { parseMessageId } from '../publish/message-encoder.js';
-import type { MessageId } from '../publish/message-encoder.js';
+import { parseMessageId } from '../changeset/message-id.js';
+import type { MessageId } from '../changeset/message-id.js';
 import { duplicateId } from '../publish/publish-group.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
@@ -58,6 +58,7 @@ export class CommitGroup {
   private noops: { readonly queued: QueuedMember; readonly value: unknown; readonly behind: number }[] = [];
   private publishing: PublishGroup | undefined;
   private ordered = false;
+  private abortedAt: number | undefined;
 
   constructor(
     private readonly control: TransactionControl,
@@ -177,7 +178,14 @@ export class CommitGroup {
   /** Tells all nodes to drop the chunks of members that were stored only in part. */
   async abortIncomplete(): Promise<void> {
     const { publisher } = this.ports as ReplicationPorts;
-    for (const { outcomes, messages } of this.published) await abortPart(publisher, messages, outcomes);
+    for (const { outcomes, messages } of this.published) {
+      this.abortedAt = (await abortPart(publisher, messages, outcomes)) ?? this.abortedAt;
+    }
+  }
+
+  /** The last sequence on the subject, should nobody else have written since. */
+  get lastOwnSequence(): number | undefined {
+    return this.abortedAt ?? this.lastStoredSequence;
   }
 
   /** Tells of every transaction that this commit put into its place. */
@@ -217,18 +225,17 @@ export class CommitGroup {
 
   /**
    * This node applies nothing any more. What the stream has stored is written all the same: where the node was stopped in
-   * good order its callers are told so, and where it halted, that they must not run it again.
+   * good order its callers are told so, and where it halted, that they must not run it again. Nobody can tell any more what
+   * became of a message that got no answer.
    */
   endUnapplied(cause: HAError): void {
-    const stopped = cause.code === 'HA_UNAVAILABLE';
     for (const { queued } of this.noops) queued.member.reject(cause);
-    for (const { queued, value, ids, result } of this.published.map((member) => ({
-      ...member,
-      result: member.result(),
-    }))) {
+    for (const member of this.published) {
+      const { queued, value, ids } = member;
+      const result = member.result();
       if (isOpenEnded(result)) queued.member.reject(publishUnknown(cause, ids));
       else if (result.kind !== 'stored') queued.member.reject(cause);
-      else if (stopped) queued.member.resolve(value, result.sequence);
+      else if (cause.code === 'HA_UNAVAILABLE') queued.member.resolve(value, result.sequence);
       else queued.member.reject(unapplied(result.sequence, cause));
     }
   }
@@ -335,7 +342,7 @@ export class CommitGroup {
     this.published.push(member);
     if (effects.inexact) this.closed = true;
     for (const message of messages) this.bytes += message.data.length;
-    if (this.ordered && publisher.oneByOne) return this.publishOneByOne(messages);
+    if (this.publishing.isOneByOne) return this.publishOneByOne(messages);
     for (const message of messages) this.publishing.add(message);
     return true;
   }
@@ -375,17 +382,18 @@ export class CommitGroup {
   }
 }
 
-/** Tells all nodes to drop the chunks of a transaction where only some of them were stored. */
+/** Tells all nodes to drop the chunks of a transaction where only some of them were stored. Returns the sequence of that. */
 async function abortPart(
   publisher: ReplicationPublisher,
   messages: readonly OutgoingMessage[],
   outcomes: readonly PublishOutcome[],
-): Promise<void> {
+): Promise<number | undefined> {
   const stored = outcomes.filter((outcome) => outcome.kind === 'stored').length;
-  if (stored === 0 || stored === messages.length) return;
+  if (stored === 0 || stored === messages.length) return undefined;
   const group = publisher.group(undefined);
   group.add(publisher.abortMessage(messages[0]?.id ?? ''));
-  await group.settle(performance.now() + 5_000);
+  const [outcome] = await group.settle(performance.now() + 5_000);
+  return outcome?.kind === 'stored' ? outcome.sequence : undefined;
 }
 
 /** Chunks count as stored only together, at the place of the last one. */

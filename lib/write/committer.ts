@@ -1,7 +1,7 @@
 import { immediate, retry, sleep } from '../common/timing.js';
 import { HAError } from '../common/ha-error.js';
 import type { Capture } from '../capture/capture.js';
-import type { MessageId } from '../publish/message-encoder.js';
+import type { MessageId } from '../changeset/message-id.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy } from '../sqlite/connections.js';
@@ -339,7 +339,7 @@ export class Committer {
     for (const member of group.published) {
       if (this.answer(member, ports)) again.push(member.queued);
     }
-    if (again.length > 0) await this.runAgain(again, ports);
+    if (again.length > 0) await this.runAgain(again, ports, group.lastOwnSequence);
   }
 
   /** Answers a member of a rolled back group. Returns true where it has to run again. */
@@ -353,7 +353,7 @@ export class Committer {
       queued.maybeStored = result.maybeStored;
       return true;
     } else if (result.kind === 'unknown' && this.wasDelivered(member.ids, ports)) {
-      queued.member.resolve(value, ports.position.received);
+      queued.member.resolve(value, this.deliveredAt(member.ids, ports.position));
     } else {
       const surely = result.kind === 'failed' || member.followedByStored;
       queued.member.reject(surely ? publishFailed(result.error) : publishUnknown(result.error, member.ids));
@@ -371,10 +371,17 @@ export class Committer {
     return first !== undefined && outcomes.of(first.origin, first.n)?.kind === 'committed';
   }
 
-  /** Catches up with the stream, and puts the members in front of the queue. */
-  private async runAgain(members: QueuedMember[], ports: ReplicationPorts): Promise<void> {
+  /** A transaction stands where its last part does. */
+  private deliveredAt(ids: readonly MessageId[], position: Position): number {
+    return Math.max(...ids.map((id) => position.sequenceOf(id) ?? position.received));
+  }
+
+  /** Catches up with the stream, and puts the members in front of the queue. `end` is that of their group there. */
+  private async runAgain(members: QueuedMember[], ports: ReplicationPorts, end: number | undefined): Promise<void> {
     try {
-      await this.catchUpInTime(ports);
+      const last = await this.catchUpInTime(ports);
+      // Refused, although what was stored of the group is the last on the subject: others share the stream.
+      if (last === end) ports.publisher.noteSharedStream();
     } catch (error) {
       const cause = error as Error;
       for (const { member, maybeStored, tried } of members) {
@@ -385,7 +392,7 @@ export class Committer {
     const again: QueuedMember[] = [];
     for (const queued of members) {
       const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports));
-      if (stored !== undefined) queued.member.resolve(stored.value, ports.position.received);
+      if (stored !== undefined) queued.member.resolve(stored.value, this.deliveredAt(stored.ids, ports.position));
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
       else again.push(queued);
     }
@@ -412,16 +419,17 @@ export class Committer {
   }
 
   /** Asks again while the stream does not answer, as long as a write waits for it. */
-  private async catchUpInTime(ports: ReplicationPorts): Promise<void> {
+  private async catchUpInTime(ports: ReplicationPorts): Promise<number> {
     const deadline = performance.now() + this.settings.publisherTimeout;
-    await retry(
+    return retry(
       () => this.catchUp(ports),
       (error) => error instanceof HAError && error.retryable && performance.now() < deadline,
       CATCH_UP_PAUSE_MS,
     );
   }
 
-  private async catchUp(ports: ReplicationPorts): Promise<void> {
+  /** Returns the sequence of the last message on the subject. */
+  private async catchUp(ports: ReplicationPorts): Promise<number> {
     const { position, publisher } = ports;
     const last = await publisher.lastSubjectSequence();
     if (last > position.received) await position.waitFor(last, { timeout: this.settings.publisherTimeout });
@@ -429,6 +437,7 @@ export class Committer {
       // The stream forgot the last message of this subject by age or size: expectations compare with what is left.
       position.cursor = { ...position.cursor, subjectSequence: last };
     }
+    return last;
   }
 }
 

@@ -1,4 +1,4 @@
-import type { MessageId } from '../publish/message-encoder.js';
+import type { MessageId } from '../changeset/message-id.js';
 import type { HARunResult } from './executor.js';
 
 /** One transaction waiting for its turn: a single statement, a script or a callback. */

@@ -1,7 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { retry } from '../common/timing.js';
-import { parseMessageId } from '../publish/message-encoder.js';
-import type { MessageId } from '../publish/message-encoder.js';
+import { parseMessageId } from '../changeset/message-id.js';
+import type { MessageId } from '../changeset/message-id.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { KnownOutcome, Outcomes } from '../sqlite/outcomes.js';
 import type { Position } from '../sqlite/position.js';

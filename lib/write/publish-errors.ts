@@ -1,7 +1,7 @@
 import { HAError } from '../common/ha-error.js';
-import type { MessageId } from '../publish/message-encoder.js';
+import type { MessageId } from '../changeset/message-id.js';
 
-/** The transaction is surely not in the stream. */
+/** Surely not stored. */
 export function publishFailed(cause: Error): HAError {
   return new HAError(
     'HA_PUBLISH_FAILED',
@@ -25,7 +25,7 @@ export function publishUnknown(cause: Error, ids: readonly MessageId[]): HAError
   );
 }
 
-/** Others came first too often, or the transaction may not run again. */
+/** Refused too often, or not to be run again. */
 export function conflict(attempts: number): HAError {
   return new HAError(
     'HA_CONFLICT',
@@ -34,7 +34,7 @@ export function conflict(attempts: number): HAError {
   );
 }
 
-/** The transaction is in the stream, but this node applies nothing any more. */
+/** Stored, but this node applies nothing any more. */
 export function unapplied(sequence: number, cause: HAError): HAError {
   return new HAError(
     cause.code,

@@ -62,6 +62,8 @@ describe('a stream that exists', () => {
       num_replicas: 1,
       max_age: nanos(60_000),
       duplicate_window: nanos(60_000),
+      // What go-ha does not know of; a server without atomic batches leaves it out.
+      allow_atomic: true,
     });
     expect(warnings).toEqual([]);
   });

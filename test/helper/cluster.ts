@@ -20,6 +20,12 @@ import { NatsProxy } from './nats-proxy.js';
 
 const SETTLE_MS = 30_000;
 
+/** Where a NATS server listens, or several that form a cluster. */
+export interface NatsServer {
+  /** Addresses with commas in between. */
+  readonly url: string;
+}
+
 export interface ClusterSettings {
   /** Default 2. */
   nodes?: number;
@@ -32,6 +38,8 @@ export interface ClusterSettings {
   configure?: ConfigureConnection;
   /** Put a proxy between the first node and the server. */
   proxy?: boolean;
+  /** A server that the test has started. */
+  at?: NatsServer;
   /** Settings of the server, which is then not shared with other clusters of the file. */
   server?: EmbeddedNatsSettings;
 }
@@ -86,14 +94,16 @@ async function sharedServer(): Promise<EmbeddedNatsServer> {
   return shared.server;
 }
 
+async function serverFor(settings: EmbeddedNatsSettings | undefined): Promise<EmbeddedNatsServer> {
+  if (settings === undefined) return sharedServer();
+  const server = await EmbeddedNatsServer.acquire({ port: 0, storeDir: temporaryFolder(), ...settings });
+  cleanups.push(() => server.release());
+  return server;
+}
+
 /** Makes and starts nodes on a new stream; all is closed and removed behind the test. */
 export async function startCluster(settings: ClusterSettings = {}): Promise<Cluster> {
-  let server: EmbeddedNatsServer;
-  if (settings.server === undefined) server = await sharedServer();
-  else {
-    server = await EmbeddedNatsServer.acquire({ port: 0, storeDir: temporaryFolder(), ...settings.server });
-    cleanups.push(() => server.release());
-  }
+  const server = settings.at ?? (await serverFor(settings.server));
   const proxy = settings.proxy === true ? await NatsProxy.start(server.url) : undefined;
   const cluster = new Cluster(server, settings, proxy);
   if (proxy !== undefined) cleanups.push(() => proxy.close());
@@ -113,7 +123,7 @@ export class Cluster {
   private count = 0;
 
   constructor(
-    readonly server: EmbeddedNatsServer,
+    private readonly at: NatsServer,
     private readonly settings: ClusterSettings,
     private readonly line: NatsProxy | undefined,
   ) {}
@@ -136,9 +146,15 @@ export class Cluster {
     return this.node(2).db;
   }
 
+  /** The server, where the test has not brought its own. */
+  get server(): EmbeddedNatsServer {
+    if (this.at instanceof EmbeddedNatsServer) return this.at;
+    throw new Error('The test has started its servers itself.');
+  }
+
   /** Where the NATS server listens. */
   get url(): string {
-    return this.server.url;
+    return this.at.url;
   }
 
   get subject(): string {
@@ -163,7 +179,7 @@ export class Cluster {
         name,
         replicationID: 'db',
         replicationStream: this.stream,
-        replicationURL: node.url ?? this.server.url,
+        replicationURL: node.url ?? this.url,
         ...node.options,
       },
       {},
@@ -225,7 +241,7 @@ export class Cluster {
   }
 
   private async ask<R>(question: (manager: JetStreamManager) => Promise<R>): Promise<R> {
-    const connection = await connect({ servers: this.server.url });
+    const connection = await connect({ servers: this.url.split(',') });
     try {
       return await question(await connection.jetstreamManager());
     } finally {

@@ -1,4 +1,6 @@
+import { decodeChangeSet } from '../../lib/changeset/codec.js';
 import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
+import { SUBJECT } from './sim-node.js';
 import { Divergence } from './world.js';
 import type { Write, World } from './world.js';
 
@@ -24,16 +26,31 @@ export function checkWorld(world: World): void {
   const hasMarks = world.oracle.column(`SELECT 1 FROM sqlite_schema WHERE name = 'marks'`).length > 0;
   const effective = new Set(hasMarks ? world.oracle.column('SELECT mark FROM marks') : []);
   const stored = messagesByMark(world.log);
-  for (const write of world.writes) checkWrite(world, write, stored.get(write.mark ?? '') ?? 0, effective);
+  for (const write of world.writes) checkWrite(write, stored.get(write.mark ?? '') ?? 0, effective);
+  checkSequences(world);
 }
 
-function checkWrite(world: World, write: Write, messages: number, effective: ReadonlySet<unknown>): void {
-  const { state, error, mark, sequence, orphaned, node, outcomes } = write;
+/** Every sequence that a write was answered with is a message of its node, and of no other write. */
+function checkSequences(world: World): void {
+  const answered = new Set<bigint>();
+  for (const { sequence, node } of world.writes) {
+    if (sequence === undefined) continue;
+    if (answered.has(sequence)) throw new Divergence(`two writes were answered with sequence ${sequence}`);
+    answered.add(sequence);
+    const message = world.log.at(Number(sequence));
+    const writer = message === undefined ? undefined : decodeChangeSet(Buffer.from(message.data).toString('utf8')).node;
+    if (writer !== `n${node}`) {
+      throw new Divergence(
+        `a write of n${node} was answered with sequence ${sequence}, which ${writer ?? 'nobody'} wrote`,
+      );
+    }
+  }
+}
+
+function checkWrite(write: Write, messages: number, effective: ReadonlySet<unknown>): void {
+  const { state, error, mark, orphaned, node, outcomes } = write;
   const name = `the write ${mark ?? '(without mark)'} of n${node}`;
   if (state === 'pending' && !orphaned) throw new Divergence(`${name} was never answered`);
-  if (sequence !== undefined && world.log.at(Number(sequence)) === undefined) {
-    throw new Divergence(`${name} was answered with sequence ${sequence}, which the stream does not have`);
-  }
   if (mark === undefined) return;
   const counts = effective.has(mark);
   if (messages > 1) throw new Divergence(`${name} is in the stream ${messages} times`);
@@ -59,7 +76,7 @@ function messagesByMark(log: MemoryLog): Map<string, number> {
   const { lastSequence } = log.state();
   for (let sequence = 1; sequence <= lastSequence; sequence++) {
     const message = log.at(sequence);
-    if (message === undefined) continue;
+    if (message?.subject !== SUBJECT) continue;
     const text = Buffer.from(message.data).toString('utf8');
     const [transaction = message.id ?? '', place = '1/1'] = message.chunk?.split(';') ?? [];
     const whole = open.get(transaction) ?? { parts: new Set(), text: '' };

@@ -1,6 +1,6 @@
 import { markSql } from './check.js';
 import { BAG, expectRows, marked, rows, scenario, states } from './scenario.js';
-import type { Write } from './world.js';
+import type { Write, World } from './world.js';
 
 describe('messages that come twice, late, or not at all', () => {
   const T = ['CREATE TABLE t(k INTEGER PRIMARY KEY, v)', 'INSERT INTO t VALUES(1, 0)'];
@@ -58,6 +58,21 @@ describe('messages that come twice, late, or not at all', () => {
     }));
 });
 
+describe('a node that stops while its writes are under way', () => {
+  it('does not say that nothing was written where an acknowledgement was lost', () =>
+    scenario([BAG], async (world) => {
+      world.node(1).stream.loseAcks(1);
+      const first = marked(world, 1, 'mark-1-', `INSERT INTO bag VALUES('x')`);
+      const second = marked(world, 1, 'mark-2-', `INSERT INTO bag VALUES('y')`);
+      world.node(1).restart();
+      await world.answered(first);
+      await world.answered(second);
+      await world.settle();
+      expect(states([first, second])).toEqual(['HA_PUBLISH_UNKNOWN', 'resolved']);
+      await expectRows(world, 'SELECT count(*) FROM bag', ['2']);
+    }));
+});
+
 describe('ordered transactions', () => {
   const T = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v)';
 
@@ -105,6 +120,19 @@ describe('ordered transactions', () => {
       await world.settle();
       expect(states([write])).toEqual(['resolved']);
       await expectRows(world, 'SELECT id, v FROM t', ['1|once']);
+    }));
+
+  it('answers a write whose acknowledgement was lost with its own sequence, though others wrote behind it', () =>
+    scenario([T], async (world) => {
+      world.node(1).stream.loseAcks(1);
+      const write = world.write(1, ({ db }) => db.run(`INSERT INTO t(v) VALUES('once')`));
+      await world.calm();
+      const { lastSequence } = world.log.state();
+      world.exec(0, 'INSERT INTO t VALUES(50, 50)');
+      await world.calm();
+      expect(world.log.state().lastSequence).toBe(lastSequence + 1);
+      await world.settle();
+      expect(write.sequence).toBe(BigInt(lastSequence));
     }));
 
   it('says that it does not know where such a retry cannot be told in time', () =>
@@ -221,4 +249,68 @@ describe('transactions of several messages', () => {
         { maxPayload: 3_000, replicas },
       ),
   );
+});
+
+describe('ordered transactions in an atomic batch', () => {
+  const T = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v)';
+  const THREE = { replicas: 3 };
+
+  function insertThree(world: World): Write[] {
+    return ['a', 'b', 'c'].map((v, index) => marked(world, 1, `mark-${index}-`, `INSERT INTO t(v) VALUES('${v}')`));
+  }
+
+  it('are acknowledged, and stored once, where the answer to the batch was lost', () =>
+    scenario(
+      [T],
+      async (world) => {
+        world.node(1).stream.loseAcks(1);
+        const writes = insertThree(world);
+        await world.settle();
+        expect(states(writes)).toEqual(['resolved', 'resolved', 'resolved']);
+        await expectRows(world, 'SELECT id, v FROM t', ['1|a', '2|b', '3|c']);
+      },
+      THREE,
+    ));
+
+  it('run again, all of them, where another node came first', () =>
+    scenario(
+      [T],
+      async (world) => {
+        world.exec(0, `INSERT INTO t(v) VALUES('first')`);
+        const writes = insertThree(world);
+        await world.settle();
+        expect(states(writes)).toEqual(['resolved', 'resolved', 'resolved']);
+        await expectRows(world, 'SELECT v FROM t ORDER BY v', ['a', 'b', 'c', 'first']);
+      },
+      THREE,
+    ));
+
+  it.each(['breakBatches', 'dropNext'] as const)('are sent again where the batch did not arrive whole: %s', (fault) =>
+    scenario(
+      [T],
+      async (world) => {
+        world.node(1).stream[fault](3);
+        const writes = insertThree(world);
+        await world.settle();
+        expect(states(writes)).toEqual(['resolved', 'resolved', 'resolved']);
+        await expectRows(world, 'SELECT id, v FROM t', ['1|a', '2|b', '3|c']);
+      },
+      THREE,
+    ),
+  );
+
+  it('are not acknowledged where the node dies behind the batch, and are there all the same', () =>
+    scenario(
+      [T],
+      async (world) => {
+        world.node(1).stream.loseAcks(1);
+        const writes = insertThree(world);
+        await world.calm();
+        world.kill(1);
+        await world.settle();
+        expect(writes.every(({ orphaned }) => orphaned)).toBe(true);
+        await expectRows(world, 'SELECT id, v FROM t', ['1|a', '2|b', '3|c']);
+      },
+      THREE,
+    ));
 });

@@ -21,6 +21,8 @@ export interface Features {
   readonly duplicates?: boolean;
   readonly serializable?: boolean;
   readonly chunks?: boolean;
+  /** Many transactions at once, most of them ordered, on streams that take atomic batches. */
+  readonly batches?: boolean;
 }
 
 const KEYED = ['integer', 'autoincrement', 'composite', 'withoutRowid'] as const;
@@ -64,5 +66,15 @@ export const CLASSES: Readonly<Record<string, Features>> = {
   vacuum: { kinds: ALL, nocase: true, vacuum: true, recursiveTriggers: 'on', ...HARM },
   ordered: { kinds: ALL, tables: 1, unique: true, serializable: true, recursiveTriggers: 'on', ...HARM },
   chunks: { kinds: ALL, chunks: true, recursiveTriggers: 'on', ...HARM },
+  batches: { kinds: ALL, tables: 2, serializable: true, batches: true, recursiveTriggers: 'on', ...HARM },
+  batchChunks: {
+    kinds: ALL,
+    tables: 2,
+    serializable: true,
+    batches: true,
+    chunks: true,
+    recursiveTriggers: 'on',
+    ...HARM,
+  },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
 };

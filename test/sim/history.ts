@@ -30,9 +30,11 @@ export type SimEvent =
   | { readonly type: 'fault'; readonly node: number; readonly fault: Fault; readonly count: number }
   | { readonly type: 'duplicate'; readonly pick: number }
   | { readonly type: 'forget' }
+  /** Messages of another database on the stream. */
+  | { readonly type: 'foreign'; readonly count: number }
   | { readonly type: 'kill' | 'restart' | 'disconnect' | 'connect' | 'check'; readonly node: number };
 
-export type Fault = 'loseAcks' | 'dropNext' | 'refuseNext';
+export type Fault = 'loseAcks' | 'dropNext' | 'refuseNext' | 'breakBatches';
 
 export interface Step {
   readonly event: SimEvent;
@@ -49,6 +51,8 @@ export interface History {
   readonly generatedIds: 'ordered' | 'overwrite';
   readonly serializable: boolean;
   readonly replicas: number;
+  /** Most messages in an atomic batch; 1 where the stream takes none. */
+  readonly batchLimit: number;
   readonly steps: readonly Step[];
 }
 
@@ -64,14 +68,20 @@ export function generateHistory(seed: number, className: string): History {
     [1, 4],
   ]);
   const count = random.between(5, 14);
+  const batches = features.batches === true;
   return {
     seed,
     nodes,
     schema,
     maxPayload: features.chunks === true && random.chance(0.4) ? 3_000 : 1_048_576,
     generatedIds: random.chance(0.3) ? 'overwrite' : 'ordered',
-    serializable: features.serializable === true && random.chance(0.15),
-    replicas: random.chance(0.3) ? 3 : 1,
+    serializable: features.serializable === true && random.chance(batches ? 0.7 : 0.15),
+    replicas: random.chance(batches ? 0.9 : 0.5) ? 3 : 1,
+    batchLimit: random.weighted([
+      [3, 1_000],
+      [1, 2],
+      [1, 1],
+    ]),
     steps: Array.from({ length: count }, () => ({
       event: generateEvent(random, features, schema, nodes),
       tasks: random.weighted([
@@ -91,9 +101,13 @@ function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec
     [45, () => ({ type: 'write', node, transactions: transactions(random, features, schema) })],
     [30, () => ({ type: 'deliver', node, count: random.chance(0.5) ? 1 : random.between(1, 6) })],
     [5, () => ({ type: 'check', node })],
-    [when(features.network, 6), () => ({ type: 'fault', node, fault: fault(random), count: random.between(1, 3) })],
+    [
+      when(features.network, features.batches === true ? 20 : 6),
+      () => ({ type: 'fault', node, fault: fault(random), count: random.between(1, 3) }),
+    ],
     [when(features.network, 2), () => ({ type: 'disconnect', node })],
     [when(features.network, 3), () => ({ type: 'connect', node })],
+    [6, () => ({ type: 'foreign', count: random.between(1, 3) })],
     [when(features.duplicates, 4), () => ({ type: 'duplicate', pick: random.below(20) })],
     [when(features.duplicates, 2), () => ({ type: 'forget' })],
     [when(features.crashes, 3), () => ({ type: 'kill', node })],
@@ -106,12 +120,13 @@ function fault(random: SimRandom): Fault {
     [4, 'loseAcks'],
     [2, 'dropNext'],
     [2, 'refuseNext'],
+    [2, 'breakBatches'],
   ]);
 }
 
 function transactions(random: SimRandom, features: Features, schema: SchemaSpec): TransactionSpec[] {
   const count = random.weighted([
-    [5, 1],
+    [features.batches === true ? 0.5 : 5, 1],
     [2, 2],
     [2, random.between(3, 6)],
   ]);
@@ -121,8 +136,8 @@ function transactions(random: SimRandom, features: Features, schema: SchemaSpec)
 function transaction(random: SimRandom, features: Features, schema: SchemaSpec): TransactionSpec {
   const vacuum = features.vacuum === true && random.chance(0.05);
   const form = random.weighted<TransactionForm>([
-    [3, 'statement'],
-    [3, 'script'],
+    [features.batches === true ? 9 : 3, 'statement'],
+    [features.batches === true ? 9 : 3, 'script'],
     [4, 'callback'],
   ]);
   const length = form === 'statement' ? 1 : random.between(1, random.chance(0.3) ? 6 : 2);

@@ -1,6 +1,7 @@
 import type {
   IncomingMessage,
   MessageHandler,
+  OrderedForm,
   OutgoingMessage,
   PublishReceipt,
   ReplicationStream,
@@ -27,8 +28,12 @@ export class NodeStream implements ReplicationStream {
     return this.inner.isConnected;
   }
 
-  get ordering(): 'chained' | 'single' {
+  get ordering(): OrderedForm {
     return this.inner.ordering;
+  }
+
+  get batchLimit(): number {
+    return this.inner.batchLimit;
   }
 
   get description(): string {
@@ -77,6 +82,10 @@ export class NodeStream implements ReplicationStream {
 
   publish(message: OutgoingMessage): Promise<PublishReceipt> {
     return this.alive(() => this.inner.publish(message));
+  }
+
+  publishBatch(messages: readonly OutgoingMessage[]): Promise<readonly PublishReceipt[]> {
+    return this.alive(() => this.inner.publishBatch(messages));
   }
 
   consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {

@@ -6,6 +6,7 @@ import { decodeChangeSet } from '../../lib/changeset/codec.js';
 import type { ChangeSet } from '../../lib/changeset/changeset.js';
 import type { MemoryLog, StoredMessage } from '../../lib/stream/memory/memory-log.js';
 import { dump } from './dump.js';
+import { SUBJECT } from './sim-node.js';
 
 /** A change that the fold left out, with the reason. */
 export interface LeftOut {
@@ -67,7 +68,7 @@ export class Oracle {
     while (this.position < to) {
       const message = this.log().at(++this.position);
       if (message === undefined) throw new Error(`The stream has no message ${this.position}.`);
-      this.apply(message);
+      if (message.subject === SUBJECT) this.apply(message);
     }
   }
 

@@ -20,7 +20,7 @@ export interface HistoryResult {
  * @throws Divergence where a promise is broken.
  */
 export async function runHistory(history: History): Promise<HistoryResult> {
-  const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas } = history;
+  const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit } = history;
   const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
     seed,
     foreignKeys: schema.foreignKeys,
@@ -29,6 +29,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
     generatedIds,
     serializable,
     replicas,
+    batchLimit,
   });
   try {
     let marks = 0;
@@ -71,6 +72,9 @@ function applyEvent(world: World, event: SimEvent, nextMark: () => string): void
       world.broker.forgetIds();
       world.broker.republish(1 + (event.pick % world.log.state().lastSequence));
       return;
+    case 'foreign':
+      world.foreign(event.count);
+      return;
     case 'forget':
       world.broker.forgetIds();
       return;
@@ -94,6 +98,7 @@ function applyEvent(world: World, event: SimEvent, nextMark: () => string): void
 function harm({ stream }: SimNode, fault: Fault, count: number): void {
   if (fault === 'loseAcks') stream.loseAcks(count);
   else if (fault === 'dropNext') stream.dropNext(count);
+  else if (fault === 'breakBatches') stream.breakBatches(count);
   else stream.refuseNext(count);
 }
 

@@ -2,7 +2,7 @@ import type { History, SimEvent, TransactionSpec } from './history.js';
 
 /** A history as a person reads it. */
 export function showHistory(history: History): string {
-  const { schema, seed, nodes, generatedIds, serializable, maxPayload, replicas } = history;
+  const { schema, seed, nodes, generatedIds, serializable, maxPayload, replicas, batchLimit } = history;
   const settings = [
     `seed ${seed}`,
     `${nodes} nodes`,
@@ -12,6 +12,7 @@ export function showHistory(history: History): string {
     ...(serializable ? ['concurrency serializable'] : []),
     ...(maxPayload < 1_000_000 ? [`maxPayload ${maxPayload}`] : []),
     ...(replicas > 1 ? [`${replicas} replicas`] : []),
+    batchLimit > 1 ? `batches of ${batchLimit}` : 'no batches',
   ];
   const tables = schema.tables.flatMap(({ sql, indexes, rows }) => [sql, ...indexes, ...rows]);
   const steps = history.steps.map(({ event, tasks }) => {
@@ -32,6 +33,8 @@ function showEvent(event: SimEvent, nodes: number): string {
       return `${node} ${event.fault} ${event.count}`;
     case 'duplicate':
       return `duplicate ${event.pick}`;
+    case 'foreign':
+      return `foreign ${event.count}`;
     case 'forget':
       return 'forget ids';
     default:

@@ -48,6 +48,7 @@ function* smaller(history: History): Generator<History> {
   if (history.nodes > 2) yield { ...history, nodes: history.nodes - 1 };
   if (history.maxPayload < 1_000_000) yield { ...history, maxPayload: 1_048_576 };
   if (history.serializable) yield { ...history, serializable: false };
+  if (history.batchLimit > 1) yield { ...history, batchLimit: 1 };
   if (history.replicas > 1) yield { ...history, replicas: 1 };
   if (history.generatedIds === 'overwrite') yield { ...history, generatedIds: 'ordered' };
 }

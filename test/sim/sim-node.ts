@@ -22,6 +22,8 @@ export interface NodeSettings {
   readonly generatedIds: 'ordered' | 'overwrite';
   readonly serializable: boolean;
   readonly replicas: number;
+  /** Most messages in an atomic batch; 1 where the stream takes none. */
+  readonly batchLimit: number;
 }
 
 const resolved = new Map<string, ResolvedHAOptions>();
@@ -108,6 +110,7 @@ export class SimNode {
     stream.loseAcks(0);
     stream.dropNext(0);
     stream.refuseNext(0);
+    stream.breakBatches(0);
     stream.connect();
   }
 
@@ -144,9 +147,9 @@ export class SimNode {
 
   private live(path: string): SimNode['life'] {
     const { settings, broker } = this;
-    const { maxPayload, replicas } = settings;
+    const { maxPayload, replicas, batchLimit } = settings;
     const stream = new NodeStream(
-      new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, manual: true, maxPayload, replicas }),
+      new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, manual: true, maxPayload, replicas, batchLimit }),
     );
     const options = { ...this.options, filename: path, name: `n${this.index}` };
     const runtime = new HARuntime(options, { logger, retryAttempts: 0, retryDelay: 1, stream });

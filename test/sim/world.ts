@@ -11,7 +11,7 @@ import { difference } from './dump.js';
 import { Oracle } from './oracle.js';
 import { SimRandom } from './random.js';
 import { Scheduler } from './scheduler.js';
-import { STREAM, SimNode } from './sim-node.js';
+import { STREAM, SUBJECT, SimNode } from './sim-node.js';
 import type { NodeSettings } from './sim-node.js';
 
 const DEFAULTS: NodeSettings = {
@@ -21,6 +21,7 @@ const DEFAULTS: NodeSettings = {
   generatedIds: 'ordered',
   serializable: false,
   replicas: 1,
+  batchLimit: 1_000,
 };
 
 /** A file system in memory, where there is one: nothing here has to survive. */
@@ -197,6 +198,18 @@ export class World {
     await this.calm();
   }
 
+  /** Another database on the same stream writes messages. */
+  foreign(count: number): void {
+    const message = {
+      subject: `${STREAM}.other`,
+      data: Buffer.from('x'),
+      id: undefined,
+      version: '1',
+      chunk: undefined,
+    };
+    for (let i = 0; i < count; i++) this.broker.append(message);
+  }
+
   kill(node: number): void {
     const target = this.node(node);
     if (!target.isOpen) return;
@@ -245,7 +258,7 @@ export class World {
   }
 
   private isQuiet(): boolean {
-    const last = this.log.state().lastSequence;
+    const last = this.log.lastOn(SUBJECT);
     return (
       this.writes.every(({ state, orphaned, asked }) => (state !== 'pending' || orphaned) && asked === 0) &&
       this.nodes.every((node) => node.isOpen && Number(node.db.position().received) === last)

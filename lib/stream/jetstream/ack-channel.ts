@@ -1,11 +1,31 @@
-import { createInbox, headers } from 'nats';
-import type { Msg, NatsConnection, Subscription } from 'nats';
+import { createInbox, headers, NatsError, nuid } from 'nats';
+import type { Msg, MsgHdrs, NatsConnection, Subscription } from 'nats';
 import { WIRE_VERSION } from '../../changeset/codec.js';
-import { StreamRefusal, StreamTimeout, StreamUnavailable } from '../replication-stream.js';
+import {
+  StreamBatchBroken,
+  StreamRefusal,
+  StreamRepetition,
+  StreamTimeout,
+  StreamUnavailable,
+} from '../replication-stream.js';
 import type { OutgoingMessage, PublishReceipt } from '../replication-stream.js';
 
+/** The stream takes only so many messages in a batch; nothing was stored. */
+export class BatchTooLarge extends StreamUnavailable {
+  constructor(
+    message: string,
+    /** 1 where it takes no batches. */
+    readonly limit: number,
+  ) {
+    super(message);
+  }
+}
+
+/** The server took the messages of a batch for single ones: any of them may be stored. */
+export class BatchIgnored extends StreamTimeout {}
+
 interface Waiting {
-  readonly resolve: (receipt: PublishReceipt) => void;
+  readonly resolve: (ack: PubAck) => void;
   readonly reject: (error: Error) => void;
   readonly deadline: number;
 }
@@ -14,12 +34,24 @@ interface Waiting {
 interface PubAck {
   readonly seq?: number;
   readonly duplicate?: boolean;
+  /** Messages of the atomic batch that this is the answer to; absent on other answers. */
+  readonly count?: number;
   readonly error?: { readonly code: number; readonly err_code?: number; readonly description?: string };
 }
 
 /** How often overdue acknowledgements are looked for, ms. One timer serves all: a timer for each message would cost more than the publish. */
 const SWEEP_MS = 50;
 const NO_RESPONDERS = 503;
+/** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
+/** An earlier attempt under the same id is on its way to the replicas. */
+const ID_IN_PROCESS = 10_158;
+const BATCHES_DISABLED = 10_174;
+const BATCH_INCOMPLETE = 10_176;
+/** Servers 2.12.0 take no message ids in batches. */
+const BATCH_HEADER_UNSUPPORTED = 10_177;
+const BATCH_TOO_LARGE = 10_199;
+const BATCH_REPEATS_ID = 10_201;
+const TOO_MANY_BATCHES = 10_210;
 
 /**
  * Publishes with acknowledgement over one subscription. The client's own `JetStreamClient.publish` makes a timer, a
@@ -45,18 +77,38 @@ export class AckChannel {
 
   publish(message: OutgoingMessage, timeoutMs: number): Promise<PublishReceipt> {
     return new Promise((resolve, reject) => {
-      const token = (++this.counter).toString(36);
-      this.waiting.set(token, { resolve, reject, deadline: performance.now() + timeoutMs });
-      this.timer ??= setInterval(() => this.sweep(), SWEEP_MS);
-      try {
-        this.nc.publish(this.subject, message.data, {
-          reply: `${this.prefix}.${token}`,
-          headers: headersOf(message),
-        });
-      } catch (error) {
-        this.settle(token)?.reject(unavailable(error));
-      }
+      const resolveAck = ({ seq, duplicate }: PubAck): void =>
+        resolve({ sequence: seq ?? 0, duplicate: duplicate === true });
+      this.request(message.data, headersOf(message), timeoutMs, resolveAck, reject);
     });
+  }
+
+  /**
+   * Publishes an atomic batch. Only its last message is answered, for all: the server looks at conditions and ids when
+   * that has come. https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-50.md
+   *
+   * @throws BatchTooLarge where the server takes fewer messages in a batch, or none; BatchIgnored.
+   */
+  async publishBatch(messages: readonly OutgoingMessage[], timeoutMs: number): Promise<PublishReceipt[]> {
+    const batch = nuid.next();
+    const ack = await new Promise<PubAck>((resolve, reject) => {
+      messages.forEach((message, index) => {
+        const list = batchHeaders(message, batch, index + 1);
+        if (index < messages.length - 1) {
+          this.nc.publish(this.subject, message.data, { headers: list });
+          return;
+        }
+        list.set('Nats-Batch-Commit', '1');
+        this.request(message.data, list, timeoutMs, resolve, reject);
+      });
+    }).catch((error: unknown) => {
+      // Without its last message nothing of a batch is stored.
+      throw error instanceof NatsError ? unavailable(error) : error;
+    });
+    // A server that knows nothing of batches takes every message for itself.
+    if (ack.count !== messages.length) throw new BatchIgnored('the server does not know atomic batches');
+    const before = (ack.seq ?? 0) - messages.length;
+    return messages.map((_message, index) => ({ sequence: before + index + 1, duplicate: false }));
   }
 
   /** Ends all waiting: the connection is gone, and with it the answers. */
@@ -71,6 +123,23 @@ export class AckChannel {
     this.subscription.unsubscribe();
   }
 
+  private request(
+    data: Buffer,
+    list: MsgHdrs,
+    timeoutMs: number,
+    resolve: (ack: PubAck) => void,
+    reject: (error: Error) => void,
+  ): void {
+    const token = (++this.counter).toString(36);
+    this.waiting.set(token, { resolve, reject, deadline: performance.now() + timeoutMs });
+    this.timer ??= setInterval(() => this.sweep(), SWEEP_MS);
+    try {
+      this.nc.publish(this.subject, data, { headers: list, reply: `${this.prefix}.${token}` });
+    } catch (error) {
+      this.settle(token)?.reject(unavailable(error));
+    }
+  }
+
   private answer(message: Msg): void {
     const waiting = this.settle(message.subject.slice(this.prefix.length + 1));
     if (waiting === undefined) return;
@@ -79,8 +148,8 @@ export class AckChannel {
       return;
     }
     const ack = message.json<PubAck>();
-    if (ack.error !== undefined) waiting.reject(refusal(ack.error));
-    else waiting.resolve({ sequence: ack.seq ?? 0, duplicate: ack.duplicate === true });
+    if (ack.error === undefined) waiting.resolve(ack);
+    else waiting.reject(refusal(ack.error));
   }
 
   private settle(token: string): Waiting | undefined {
@@ -102,7 +171,7 @@ export class AckChannel {
   }
 }
 
-function headersOf(message: OutgoingMessage): ReturnType<typeof headers> {
+function headersOf(message: OutgoingMessage): MsgHdrs {
   const list = headers();
   list.set('Nats-Msg-Id', message.id);
   list.set('HA-Version', WIRE_VERSION);
@@ -115,12 +184,36 @@ function headersOf(message: OutgoingMessage): ReturnType<typeof headers> {
   return list;
 }
 
-/** Errors of an expectation are refusals; 5xx say nothing about what was stored; all others say that it was not. */
+function batchHeaders(message: OutgoingMessage, batch: string, place: number): MsgHdrs {
+  const list = headersOf(message);
+  list.set('Nats-Batch-Id', batch);
+  list.set('Nats-Batch-Sequence', String(place));
+  return list;
+}
+
+/**
+ * Errors of an expectation are refusals; 5xx, and that an earlier attempt is on its way, say nothing about what was
+ * stored; all others say that it was not.
+ */
 function refusal(error: NonNullable<PubAck['error']>): Error {
   const description = error.description ?? `error ${error.err_code ?? error.code}`;
   if (/wrong last (sequence|msg id)/i.test(description)) {
     const last = /sequence: (\d+)/.exec(description)?.[1];
     return new StreamRefusal(description, last === undefined ? undefined : Number(last));
+  }
+  switch (error.err_code) {
+    case BATCH_REPEATS_ID:
+      return new StreamRepetition(description);
+    case ID_IN_PROCESS:
+      return new StreamTimeout(description);
+    case BATCHES_DISABLED:
+    case BATCH_HEADER_UNSUPPORTED:
+      return new BatchTooLarge(description, 1);
+    case BATCH_INCOMPLETE:
+    case TOO_MANY_BATCHES:
+      return new StreamBatchBroken(description);
+    case BATCH_TOO_LARGE:
+      return new BatchTooLarge(description, Number(/(\d+)\s*$/.exec(description)?.[1] ?? 1));
   }
   return error.code >= 500 ? new StreamTimeout(description) : new StreamUnavailable(description);
 }

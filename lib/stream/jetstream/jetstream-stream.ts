@@ -6,6 +6,7 @@ import { StreamUnavailable } from '../replication-stream.js';
 import type {
   IncomingMessage,
   MessageHandler,
+  OrderedForm,
   OutgoingMessage,
   PublishReceipt,
   ReplicationStream,
@@ -14,7 +15,8 @@ import type {
   StreamStatus,
   StreamSubscription,
 } from '../replication-stream.js';
-import { AckChannel } from './ack-channel.js';
+import { AckChannel, BatchIgnored, BatchTooLarge } from './ack-channel.js';
+import { takesBatches } from './server-version.js';
 import { connectOptions, describeServers } from './connect-options.js';
 import type { NatsAccess } from './connect-options.js';
 
@@ -35,6 +37,8 @@ const RECONNECT_PAUSE_MS = 20;
 const VERIFY_PAUSE_MS = 250;
 /** Messages asked for ahead of their use. */
 const PREFETCH = 128;
+/** The server's default limit. */
+const LARGEST_BATCH = 1_000;
 /** Room that headers and envelope may take beside a payload. */
 const HEADER_ROOM = 4_096;
 /** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
@@ -47,6 +51,11 @@ interface Delivery {
   position: number;
   ended: boolean;
   messages: ConsumerMessages | undefined;
+}
+
+/** What this version of the client does not know of a stream's configuration; it is passed on to the server. */
+interface BatchConfig {
+  readonly allow_atomic?: boolean;
 }
 
 interface Session {
@@ -64,6 +73,7 @@ export class JetStreamStream implements ReplicationStream {
   private session: Session | undefined;
   private connected = false;
   private replicas = 1;
+  private mostInBatch = 1;
   /** Ends the deliveries that go on. */
   private readonly endings = new Set<() => void>();
   /** Each has a delivery go on from a new consumer. */
@@ -81,8 +91,13 @@ export class JetStreamStream implements ReplicationStream {
     return this.connected;
   }
 
-  get ordering(): 'chained' | 'single' {
-    return this.replicas === 1 ? 'chained' : 'single';
+  get ordering(): OrderedForm {
+    if (this.replicas === 1) return 'chained';
+    return this.batchLimit > 1 ? 'batch' : 'single';
+  }
+
+  get batchLimit(): number {
+    return takesBatches(this.session?.nc.info?.version) ? this.mostInBatch : 1;
   }
 
   async open(): Promise<StreamState> {
@@ -101,7 +116,7 @@ export class JetStreamStream implements ReplicationStream {
 
   async state(): Promise<StreamState> {
     const info = await this.ask(({ jsm }) => jsm.streams.info(this.settings.stream));
-    this.replicas = info.config.num_replicas;
+    this.learn(info);
     return stateOf(info);
   }
 
@@ -154,6 +169,22 @@ export class JetStreamStream implements ReplicationStream {
       return Promise.reject(new StreamUnavailable(`not connected to ${this.description}`));
     }
     return this.session.acks.publish(message, timeoutMs);
+  }
+
+  async publishBatch(messages: readonly OutgoingMessage[], timeoutMs: number): Promise<readonly PublishReceipt[]> {
+    const [first, ...others] = messages;
+    if (first === undefined) return [];
+    if (others.length === 0) return [await this.publish(first, timeoutMs)];
+    if (!this.connected || this.session === undefined) {
+      throw new StreamUnavailable(`not connected to ${this.description}`);
+    }
+    try {
+      return await this.session.acks.publishBatch(messages, timeoutMs);
+    } catch (error) {
+      if (error instanceof BatchTooLarge) this.mostInBatch = Math.min(this.mostInBatch, Math.max(1, error.limit));
+      if (error instanceof BatchIgnored) this.mostInBatch = 1;
+      throw error;
+    }
   }
 
   async consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
@@ -307,12 +338,17 @@ export class JetStreamStream implements ReplicationStream {
     }
   }
 
+  private learn({ config }: StreamInfo): void {
+    this.replicas = config.num_replicas;
+    this.mostInBatch = (config as BatchConfig).allow_atomic === true ? LARGEST_BATCH : 1;
+  }
+
   /** A stream that exists belongs to the whole cluster: it is used as it is, and differences are only told. */
   private async ensureStream(jsm: JetStreamManager): Promise<StreamInfo> {
     const { settings } = this;
     const info = (await find(jsm, settings.stream)) ?? (await this.createStream(jsm));
     const { config } = info;
-    this.replicas = config.num_replicas;
+    this.learn(info);
     if (!config.subjects.some((pattern) => covers(pattern, settings.subject))) {
       throw new HAError(
         'HA_STREAM_CONFIG',
@@ -337,7 +373,9 @@ export class JetStreamStream implements ReplicationStream {
   private async createStream(jsm: JetStreamManager): Promise<StreamInfo> {
     const { settings } = this;
     try {
+      const batches: BatchConfig = takesBatches(this.session?.nc.info?.version) ? { allow_atomic: true } : {};
       return await jsm.streams.add({
+        ...batches,
         name: settings.stream,
         subjects: [settings.stream, `${settings.stream}.>`],
         storage: StorageType.File,

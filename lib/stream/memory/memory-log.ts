@@ -1,4 +1,4 @@
-import { StreamRefusal } from '../replication-stream.js';
+import { StreamRefusal, StreamRepetition } from '../replication-stream.js';
 import type {
   IncomingMessage,
   OutgoingMessage,
@@ -57,6 +57,25 @@ export class MemoryLog {
     // A copy: the caller may use its buffer again.
     const { sequence } = this.append({ subject, id, data: Buffer.from(data), version, chunk });
     return { sequence, duplicate: false };
+  }
+
+  /**
+   * Stores all messages or none. As the server it looks for known ids before it looks at the expectation.
+   *
+   * @throws StreamRepetition, StreamRefusal where nothing is stored.
+   */
+  publishBatch(subject: string, messages: readonly OutgoingMessage[], version: string): PublishReceipt[] {
+    const ids = new Set(messages.map(({ id }) => id));
+    if (ids.size < messages.length || messages.some(({ id }) => this.ids.has(id))) {
+      throw new StreamRepetition('atomic publish batch contains duplicate message id');
+    }
+    const expected = messages[0]?.expect?.lastSubjectSequence;
+    const last = this.lastOn(subject);
+    if (expected !== undefined && expected !== last) throw new StreamRefusal(`wrong last sequence: ${last}`, last);
+    return messages.map(({ id, data, chunk }) => {
+      const { sequence } = this.append({ subject, id, data: Buffer.from(data), version, chunk });
+      return { sequence, duplicate: false };
+    });
   }
 
   /** Stores a message as it is, without looking for duplicates. */

@@ -1,9 +1,10 @@
 import { WIRE_VERSION } from '../../changeset/codec.js';
 import { HAError } from '../../common/ha-error.js';
-import { StreamRefusal, StreamTimeout, StreamUnavailable } from '../replication-stream.js';
+import { StreamBatchBroken, StreamRefusal, StreamTimeout, StreamUnavailable } from '../replication-stream.js';
 import type {
   IncomingMessage,
   MessageHandler,
+  OrderedForm,
   OutgoingMessage,
   PublishReceipt,
   ReplicationStream,
@@ -26,6 +27,8 @@ export interface MemoryStreamSettings {
   readonly maxPayload?: number;
   /** Replicas of the stream, should this be the node that makes it. Default 1. */
   readonly replicas?: number;
+  /** Most messages in an atomic batch. Default 1,000; 1 stands for a server that has no batches. */
+  readonly batchLimit?: number;
   /** True leaves it to {@link MemoryStream.deliver} when messages arrive. Default false: they arrive by themselves. */
   readonly manual?: boolean;
 }
@@ -42,11 +45,12 @@ export class MemoryStream implements ReplicationStream {
   onStatus: (status: StreamStatus) => void = () => undefined;
   verify: () => Promise<void> = () => Promise.resolve();
   readonly maxPayload: number;
+  readonly batchLimit: number;
   readonly description: string;
   private readonly broker: MemoryBroker;
   private readonly pending = new Set<PendingAck>();
   private readonly subscriptions = new Set<MemorySubscription>();
-  private readonly faults = { refuse: 0, drop: 0, loseAck: 0 };
+  private readonly faults = { refuse: 0, drop: 0, loseAck: 0, breakBatch: 0 };
   private reachable = true;
   private opened = false;
   private replicas: number;
@@ -55,6 +59,7 @@ export class MemoryStream implements ReplicationStream {
   constructor(private readonly settings: MemoryStreamSettings) {
     this.broker = settings.broker;
     this.maxPayload = settings.maxPayload ?? 1_048_576;
+    this.batchLimit = settings.batchLimit ?? 1_000;
     this.replicas = settings.replicas ?? 1;
     this.description = `memory, subject '${settings.subject}'`;
   }
@@ -63,8 +68,9 @@ export class MemoryStream implements ReplicationStream {
     return this.opened && this.reachable;
   }
 
-  get ordering(): 'chained' | 'single' {
-    return this.replicas === 1 ? 'chained' : 'single';
+  get ordering(): OrderedForm {
+    if (this.replicas === 1) return 'chained';
+    return this.batchLimit > 1 ? 'batch' : 'single';
   }
 
   async open(): Promise<StreamState> {
@@ -107,17 +113,15 @@ export class MemoryStream implements ReplicationStream {
 
   /** Stores now and answers later. There is no clock: what a network would let time out fails at once. */
   publish(message: OutgoingMessage): Promise<PublishReceipt> {
-    if (!this.isConnected) return Promise.reject(this.unavailable());
-    return new Promise((resolve, reject) => {
-      const answer = this.attempt(message);
-      const waiting = { reject };
-      this.pending.add(waiting);
-      this.broker.defer(() => {
-        if (!this.pending.delete(waiting)) return;
-        if (answer instanceof Error) reject(answer);
-        else resolve(answer);
-      });
-    });
+    return this.answerLater(() => this.attempt(message));
+  }
+
+  async publishBatch(messages: readonly OutgoingMessage[]): Promise<readonly PublishReceipt[]> {
+    const [first] = messages;
+    if (first === undefined) return [];
+    return messages.length === 1
+      ? [await this.publish(first)]
+      : await this.answerLater(() => this.attemptBatch(messages));
   }
 
   async consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
@@ -173,6 +177,11 @@ export class MemoryStream implements ReplicationStream {
     this.faults.drop = count;
   }
 
+  /** Of the next `count` batches a part is lost on the way, and none of it is stored: they end with `StreamBatchBroken`. */
+  breakBatches(count: number): void {
+    this.faults.breakBatch = count;
+  }
+
   /** The next `count` publishes are refused, whatever they expect. */
   refuseNext(count: number): void {
     this.faults.refuse = count;
@@ -190,8 +199,45 @@ export class MemoryStream implements ReplicationStream {
     return counts.reduce((sum, one) => sum + one, 0);
   }
 
+  private answerLater<T>(attempt: () => T | Error): Promise<T> {
+    if (!this.isConnected) return Promise.reject(this.unavailable());
+    return new Promise((resolve, reject) => {
+      const answer = attempt();
+      const waiting = { reject };
+      this.pending.add(waiting);
+      this.broker.defer(() => {
+        if (!this.pending.delete(waiting)) return;
+        if (answer instanceof Error) reject(answer);
+        else resolve(answer);
+      });
+    });
+  }
+
   private attempt(message: OutgoingMessage): PublishReceipt | Error {
     if (message.data.length > this.maxPayload) return new StreamUnavailable('maximum payload exceeded');
+    if (message.expect?.lastMessageId !== undefined && this.replicas > 1) {
+      // nats-server 2.15 takes it, and one refusal then stops the replicas for good.
+      return new TypeError('Only a stream of one replica may be sent an expected message id.');
+    }
+    return this.store((log) => log.publish(this.settings.subject, message, WIRE_VERSION));
+  }
+
+  private attemptBatch(messages: readonly OutgoingMessage[]): PublishReceipt[] | Error {
+    if (messages.some(({ expect }, index) => expect?.lastMessageId !== undefined || (index > 0 && expect))) {
+      return new TypeError('Only the first message of a batch may expect something, and no message id.');
+    }
+    if (messages.some(({ data }) => data.length > this.maxPayload)) {
+      return new StreamUnavailable('maximum payload exceeded');
+    }
+    if (messages.length > this.batchLimit) {
+      return new StreamUnavailable(`atomic publish batch is too large: ${this.batchLimit}`);
+    }
+    if (this.take('breakBatch')) return new StreamBatchBroken('atomic publish batch is incomplete');
+    return this.store((log) => log.publishBatch(this.settings.subject, messages, WIRE_VERSION));
+  }
+
+  /** Stores something with the faults that were asked for. */
+  private store<T>(publish: (log: MemoryLog) => T): T | Error {
     if (this.take('drop')) return new StreamTimeout('the message was lost');
     try {
       const log = this.log();
@@ -199,13 +245,10 @@ export class MemoryStream implements ReplicationStream {
         const last = log.lastOn(this.settings.subject);
         return new StreamRefusal(`wrong last sequence: ${last}`, last);
       }
-      if (message.expect?.lastMessageId !== undefined && log.replicas > 1) {
-        // nats-server 2.15 takes it, and one refusal then stops the replicas for good.
-        return new TypeError('Only a stream of one replica may be sent an expected message id.');
-      }
-      const receipt = log.publish(this.settings.subject, message, WIRE_VERSION);
-      if (!receipt.duplicate) this.broker.changed();
-      return this.take('loseAck') ? new StreamTimeout('the acknowledgement was lost') : receipt;
+      const before = log.state().lastSequence;
+      const answer = publish(log);
+      if (log.state().lastSequence > before) this.broker.changed();
+      return this.take('loseAck') ? new StreamTimeout('the acknowledgement was lost') : answer;
     } catch (error) {
       return error instanceof Error ? error : new StreamUnavailable(String(error));
     }

@@ -1,6 +1,7 @@
 import type { HADatabase } from '../../../lib/write/ha-database.js';
-import { failureOf, onCleanup, startCluster, until } from '../../helper/cluster.js';
-import type { TestNode } from '../../helper/cluster.js';
+import { connect } from 'nats';
+import { failureOf, onCleanup, pause, startCluster, until } from '../../helper/cluster.js';
+import type { Cluster, TestNode } from '../../helper/cluster.js';
 
 describe('two databases on one stream', () => {
   it('do not see each other, and both converge under load', async () => {
@@ -41,6 +42,71 @@ describe('two databases on one stream', () => {
     await until(async () => JSON.stringify(await dumpOf(c)) === JSON.stringify(await dumpOf(d)));
     for (const db of nodes) expect(await db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 60 });
   });
+});
+
+describe('an ordered group on a stream whose other subjects are busy', () => {
+  /** Publishes on another subject all the time. Returns the function that ends it. */
+  async function makeNoise(cluster: Cluster): Promise<() => Promise<void>> {
+    const connection = await connect({ servers: cluster.url });
+    let ended = false;
+    const noise = (async () => {
+      while (!ended) {
+        for (let i = 0; i < 3; i++) connection.publish(`${cluster.stream}.noise`, 'x');
+        await connection.flush();
+        await pause(1);
+      }
+    })();
+    return async () => {
+      ended = true;
+      await noise;
+      await connection.close();
+    };
+  }
+
+  /** How many atomic batches a database's messages were stored in. */
+  async function countBatches(cluster: Cluster): Promise<number> {
+    const connection = await connect({ servers: cluster.url });
+    const manager = await connection.jetstreamManager();
+    const batches = new Set<string>();
+    for (const { sequence } of await cluster.messages()) {
+      const { header } = await manager.streams.getMessage(cluster.stream, { seq: sequence });
+      batches.add(header.get('Nats-Batch-Id'));
+    }
+    await connection.close();
+    batches.delete('');
+    return batches.size;
+  }
+
+  it('is not chained by message ids once they have broken a chain', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const end = await makeNoise(cluster);
+    const rounds = 30;
+    for (let round = 0; round < rounds; round++) {
+      const writes = Array.from({ length: 40 }, (_value, index) =>
+        cluster.a.run('INSERT INTO t(v) VALUES(?)', [`${round} ${index}`]),
+      );
+      await Promise.all(writes);
+    }
+    await end();
+    await cluster.expectEqual();
+    expect(await cluster.b.get('SELECT count(*) AS n FROM t')).toEqual({ n: 40 * rounds });
+    expect(await countBatches(cluster)).toBeGreaterThan(0);
+  }, 60_000);
+
+  it('stores a transaction of many messages', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const end = await makeNoise(cluster);
+    for (let round = 0; round < 5; round++) {
+      await cluster.a.transaction(async (tx) => {
+        for (let row = 0; row < 40; row++) await tx.run('INSERT INTO t(v) VALUES(?)', ['x'.repeat(200_000)]);
+      });
+    }
+    await end();
+    await cluster.expectEqual();
+    expect(await cluster.b.get('SELECT count(*) AS n FROM t')).toEqual({ n: 200 });
+  }, 60_000);
 });
 
 describe('two databases in one process', () => {

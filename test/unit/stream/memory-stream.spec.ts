@@ -147,7 +147,7 @@ it('asks for a name where the broker has several streams', async () => {
 
 it('does not chain on a replicated stream', async () => {
   const replicated = await open({ stream: 'r', subject: 'r', replicas: 3 });
-  expect(replicated.ordering).toBe('single');
+  expect(replicated.ordering).toBe('batch');
   const chained = { id: '2', data: Buffer.from('x'), expect: { lastMessageId: '1' } };
   await expect(replicated.publish(chained)).rejects.toBeInstanceOf(TypeError);
 });
