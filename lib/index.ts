@@ -17,12 +17,13 @@ export type {
 } from './write/executor.js';
 export type { HAOutcome } from './write/outcome.js';
 export type { HAPosition, HAStatus } from './write/status.js';
+export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 export { InjectHA } from './common/inject-ha.js';
 export { getHAToken } from './common/tokens.js';
 export { HAError } from './common/ha-error.js';
 export type { HAErrorCode } from './common/ha-error.js';
-export type { HAEvent } from './common/events.js';
+export type { HAEvent, HAWarningCode } from './common/events.js';
 export type { HAOptions } from './config/options.js';
 export type { ConfigureConnection, ConnectionRole } from './sqlite/connection.js';

@@ -28,7 +28,10 @@ export type HAErrorCode =
   | 'HA_APPLY_HALTED'
   | 'HA_SKIP_INVALID'
   | 'HA_FOREIGN_WRITE'
-  | 'HA_NATS_SERVER';
+  | 'HA_NATS_SERVER'
+  | 'HA_NODE_NAME_TAKEN'
+  | 'HA_SUBJECT_TAKEN'
+  | 'HA_ID_SLOTS';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

@@ -5,6 +5,7 @@ import type { Connection } from '../sqlite/connection.js';
 import type { Connections } from '../sqlite/connections.js';
 import type { Position } from '../sqlite/position.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
+import type { HAMember } from '../stream/membership/member.js';
 import type { Committer } from './committer.js';
 import { PLAIN_SHAPE } from './executor.js';
 import type {
@@ -61,6 +62,8 @@ export interface DatabaseLifecycle {
   skip(sequence: bigint): Promise<void>;
   acknowledgeForeignWrite(): Promise<void>;
   resync(): Promise<void>;
+  /** The nodes of the cluster; called while the database is started. */
+  members(): Promise<HAMember[]>;
 }
 
 type ReadMethod = 'run' | 'get' | 'all';
@@ -248,6 +251,17 @@ export class HADatabase implements HAExecutor {
 
   status(): HAStatus {
     return this.lifecycle.status();
+  }
+
+  /**
+   * The nodes of the cluster that were heard of in the last 30 seconds, this one among them, by name. Only this one where
+   * it is standalone, or where the NATS account permits no key-value buckets.
+   *
+   * @throws HAError `HA_STREAM_CONNECT` (retryable) where NATS does not answer.
+   */
+  async members(): Promise<HAMember[]> {
+    await this.opened();
+    return this.lifecycle.members();
   }
 
   private opened(): OpenDatabase | Promise<OpenDatabase> {

@@ -1,4 +1,5 @@
 import type { HAError } from '../common/ha-error.js';
+import type { HARole } from '../stream/membership/member.js';
 
 /** Sequences of the stream; 0 where there is none yet. */
 export interface HAPosition {
@@ -13,8 +14,7 @@ export interface HAStatus {
   /** True while it runs and nobody has to act: it has not halted, and no foreign write is open. */
   readonly healthy: boolean;
   readonly state: 'stopped' | 'starting' | 'running' | 'retrying' | 'halted' | 'closed';
-  /** `standalone` without a stream; `replica` where this node may not write; else `peer`. */
-  readonly role: 'standalone' | 'peer' | 'replica';
+  readonly role: HARole;
   /** Name of this node. */
   readonly node: string;
   readonly connected: boolean;

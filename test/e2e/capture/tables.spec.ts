@@ -1,6 +1,6 @@
-import { failureOf, startCluster } from '../../helper/cluster.js';
+import { describeInEveryIdentity, failureOf, startCluster } from '../../helper/cluster.js';
 
-describe('kinds of tables', () => {
+describeInEveryIdentity('kinds of tables', () => {
   it('WITHOUT ROWID with its key in reversed column order', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(`

@@ -70,7 +70,7 @@ const isVoid = ({ data }: OutgoingMessage): boolean => data.includes('ha.void');
 
 describe('the outcome of a transaction without an answer, on JetStream', () => {
   it('is committed where it was stored, and unknown as long as the stream is away', async () => {
-    const cluster = await startCluster({ proxy: true, options: { publisherTimeout: '1s' } });
+    const cluster = await startCluster({ proxy: true, options: { publisherTimeout: '3s' } });
     await cluster.a.exec('CREATE TABLE t(v)');
     await cluster.settle();
     const before = await cluster.lastSequence();
@@ -80,6 +80,7 @@ describe('the outcome of a transaction without an answer, on JetStream', () => {
     cluster.proxy.cut();
     const id = await write;
     expect(await cluster.a.outcome(id)).toEqual(UNKNOWN);
+    await until(() => !cluster.a.status().connected);
     cluster.proxy.restore();
     await until(() => cluster.a.status().connected);
     expect(await cluster.a.outcome(id)).toMatchObject({ state: 'committed' });
@@ -90,13 +91,14 @@ describe('the outcome of a transaction without an answer, on JetStream', () => {
   });
 
   it('is settled as not committed where it was not stored, for ever and on every node', async () => {
-    const cluster = await startCluster({ proxy: true, options: { publisherTimeout: '1s' } });
+    const cluster = await startCluster({ proxy: true, options: { publisherTimeout: '3s' } });
     await cluster.a.exec('CREATE TABLE t(v)');
     await cluster.settle();
     cluster.proxy.muteClients();
     const id = await unknownId(insert(cluster.a, 'x'));
     cluster.proxy.cut();
     expect(await cluster.b.outcome(id)).toEqual(UNKNOWN);
+    await until(() => !cluster.a.status().connected);
     cluster.proxy.restore();
     await until(() => cluster.a.status().connected);
     expect(await cluster.a.outcome(id)).toEqual(NOT_COMMITTED);
