@@ -18,24 +18,41 @@ import { ReplicationPublisher } from './publish/replication-publisher.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
-import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
+import {
+  CursorWriter,
+  newOrigin,
+  readCarried,
+  readSeen,
+  readSkips,
+  recordOrigin,
+  writeCarried,
+} from './sqlite/control-tables.js';
+import type { CarriedRows } from './sqlite/control-tables.js';
+import { ControlWrites } from './sqlite/control-writes.js';
+import { ForeignWriteAlarm } from './sqlite/foreign-write-alarm.js';
+import { ForeignWrites } from './sqlite/foreign-writes.js';
+import { Outcomes } from './sqlite/outcomes.js';
 import { IdGenerator, randomSlot } from './sqlite/id-generator.js';
 import type { IdSlot } from './sqlite/id-generator.js';
 import { Position } from './sqlite/position.js';
+import { SetAside } from './sqlite/set-aside.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import { IdSlotLease } from './stream/membership/id-slots.js';
 import { ownMember } from './stream/membership/member.js';
 import type { HAMember, HARole, MemberFacts } from './stream/membership/member.js';
 import { Membership } from './stream/membership/membership.js';
-import type { ReplicationStream } from './stream/replication-stream.js';
+import type { IncomingMessage, ReplicationStream, StartPoint } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
-import { establishCursor, verifyCursor } from './subscribe/establish-cursor.js';
+import { closedError, notFollowing, relaunchError, skipInvalid, stoppedError } from './runtime-errors.js';
+import { establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
+import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import type { CommittedTransaction } from './write/commit-group.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
 import { HoldGate } from './write/hold-gate.js';
 import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
+import { OutcomeFinder } from './write/outcome.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
 import type { HAStatus } from './write/status.js';
@@ -60,6 +77,32 @@ export interface RuntimeExtras {
 interface Replication {
   readonly stream: ReplicationStream;
   readonly position: Position;
+  readonly outcomes: Outcomes;
+  /** Origins of this start and of earlier ones of the same file. */
+  readonly origins: ReadonlySet<string>;
+  /** Messages that an operator had this node leave out. */
+  readonly skips: ReadonlySet<number>;
+  readonly control: ControlWrites;
+  readonly alarm: ForeignWriteAlarm;
+}
+
+/** What is special about one start. */
+interface Launch {
+  /** Where a file without a position starts, whatever the option says. */
+  readonly startPoint?: StartPoint;
+  /** Called once the file is locked, before it is opened. */
+  readonly beforeOpen?: () => void;
+  /** Called where the start has failed, before anybody can try again. */
+  readonly onFailed?: () => void;
+  /** Rows that a new file takes over. */
+  readonly carried?: CarriedRows;
+  /** A message that an operator wants left out. */
+  readonly skip?: SkipRequest;
+}
+
+interface SkipRequest {
+  readonly message: IncomingMessage;
+  readonly reason: string;
 }
 
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
@@ -84,6 +127,10 @@ export class HARuntime implements DatabaseLifecycle {
   private starting: Promise<OpenDatabase> | undefined;
   private stopping: Promise<void> | undefined;
   private conflicts = 0;
+  /** The message at which the last start failed. */
+  private haltedStart: SkipRequest | undefined;
+  /** Ends with the last of the calls that start the database anew: they wait for each other. */
+  private maintenance: Promise<unknown> = Promise.resolve();
   private closed = false;
   private stopped = false;
 
@@ -95,6 +142,10 @@ export class HARuntime implements DatabaseLifecycle {
     this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
     this.idSlots.holder = this.ids;
     this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
+  }
+
+  private get subject(): string {
+    return subjectOf(this.options.replicationStream, this.options.replicationID);
   }
 
   get autoStart(): boolean {
@@ -118,11 +169,8 @@ export class HARuntime implements DatabaseLifecycle {
   async start(): Promise<OpenDatabase> {
     if (this.closed) throw closedError();
     this.stopped = false;
-    return (this.starting ??= this.startPatiently().catch(async (error: unknown) => {
-      await this.tearDown();
-      this.starting = undefined;
-      throw error;
-    }));
+    while (this.stopping !== undefined) await this.stopping;
+    return (this.starting ??= this.launch());
   }
 
   async stop(): Promise<void> {
@@ -135,6 +183,49 @@ export class HARuntime implements DatabaseLifecycle {
     }));
   }
 
+  /** Goes on without the message at which applying has halted. */
+  skip(sequence: bigint): Promise<void> {
+    return this.maintain(async () => {
+      if (this.opened === undefined) await this.starting?.catch(() => undefined);
+      const { replication } = this;
+      const skip = this.haltedAt ?? this.haltedStart;
+      if (skip === undefined || this.closed || BigInt(skip.message.sequence) !== sequence) {
+        throw skipInvalid(sequence, skip?.message.sequence);
+      }
+      if (replication === undefined) {
+        this.stopped = false;
+        await (this.starting ??= this.launch({ skip }));
+        return;
+      }
+      await replication.control.run((db) => recordSkip(db, skip.message, skip.reason));
+      await this.relaunch();
+    });
+  }
+
+  async acknowledgeForeignWrite(): Promise<void> {
+    await this.replication?.alarm.acknowledge();
+  }
+
+  /** Builds the file anew from the stream; on any failure the old one is put back. */
+  resync(): Promise<void> {
+    return this.maintain(async () => {
+      const { replication, opened, options } = this;
+      if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
+      await refuseTrimmed(replication.stream, this.subject);
+      const { path, applier } = opened.connections;
+      const aside = options.memory ? undefined : new SetAside(path, new Date());
+      const carried = readCarried(applier);
+      try {
+        const files = { beforeOpen: () => aside?.move(), onFailed: () => aside?.restore() };
+        await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files });
+      } catch (error) {
+        if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
+        throw error;
+      }
+      this.emit({ type: 'resynced', path: aside?.target });
+    });
+  }
+
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
@@ -144,8 +235,11 @@ export class HARuntime implements DatabaseLifecycle {
 
   status(): HAStatus {
     const { options, opened, replication, subscriber } = this;
+    const state = this.stateName();
+    const foreignWrite = replication?.alarm.error;
     return {
-      state: this.stateName(),
+      healthy: state === 'running' && foreignWrite === undefined,
+      state,
       role: this.role,
       node: options.name,
       connected: replication?.stream.isConnected ?? false,
@@ -157,6 +251,8 @@ export class HARuntime implements DatabaseLifecycle {
       waitingWrites: opened?.committer.waiting ?? 0,
       conflicts: this.conflicts,
       lastError: this.expelled ?? subscriber.error,
+      foreignWrite,
+      skipped: [...(replication?.skips ?? [])].map(BigInt),
     };
   }
 
@@ -185,18 +281,56 @@ export class HARuntime implements DatabaseLifecycle {
 
   private stateName(): HAStatus['state'] {
     if (this.closed) return 'closed';
-    if (this.opened === undefined) return this.starting === undefined ? 'stopped' : 'starting';
+    if (this.opened === undefined) {
+      return this.starting === undefined || this.stopping !== undefined ? 'stopped' : 'starting';
+    }
     if (this.expelled !== undefined) return 'halted';
     const { state } = this.subscriber;
     return state === 'halted' || state === 'retrying' ? state : 'running';
   }
 
+  private maintain<R>(work: () => Promise<R>): Promise<R> {
+    const run = this.maintenance.then(work);
+    this.maintenance = run.catch(() => undefined);
+    return run;
+  }
+
+  /** Takes everything down, and starts again: calls wait for it, and writes that wait already fail. */
+  private relaunch(launch: Launch = {}): Promise<OpenDatabase> {
+    const stop = async (): Promise<void> => {
+      await this.finishWrites(relaunchError());
+      await this.tearDown();
+      this.events.next({ type: 'stopped' });
+    };
+    return (this.starting = this.launch(launch, stop));
+  }
+
+  private async launch(launch: Launch = {}, before?: () => Promise<void>): Promise<OpenDatabase> {
+    try {
+      await before?.();
+      const open = await this.startPatiently(launch);
+      this.haltedStart = undefined;
+      return open;
+    } catch (error) {
+      this.haltedStart = this.haltedAt ?? this.haltedStart;
+      await this.tearDown();
+      launch.onFailed?.();
+      this.starting = undefined;
+      throw error;
+    }
+  }
+
+  private get haltedAt(): SkipRequest | undefined {
+    const { haltedAt: message, error } = this.subscriber;
+    return message === undefined ? undefined : { message, reason: error?.message ?? '' };
+  }
+
   /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
-  private async startPatiently(): Promise<OpenDatabase> {
+  private async startPatiently(launch: Launch): Promise<OpenDatabase> {
     const { logger, retryAttempts, retryDelay } = this.extras;
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.startOnce();
+        return await this.startOnce(launch);
       } catch (error) {
         const retryable = error instanceof HAError && error.retryable;
         if (!retryable || attempt >= retryAttempts || this.closed) throw error;
@@ -207,7 +341,7 @@ export class HARuntime implements DatabaseLifecycle {
     }
   }
 
-  private async startOnce(): Promise<OpenDatabase> {
+  private async startOnce(launch: Launch): Promise<OpenDatabase> {
     const { options, extras } = this;
     const connections = new Connections({
       filename: options.filename,
@@ -216,6 +350,7 @@ export class HARuntime implements DatabaseLifecycle {
       configure: extras.configure,
       ids: this.ids,
       exclusive: !this.isStandalone,
+      beforeOpen: launch.beforeOpen,
     });
     this.files = connections;
     const turn = new WriteTurn();
@@ -223,7 +358,7 @@ export class HARuntime implements DatabaseLifecycle {
       this.emit({ type: 'error', error }),
     );
     if (this.isStandalone) this.idSlots.fix(randomSlot());
-    const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
+    const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn, launch);
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
@@ -246,6 +381,7 @@ export class HARuntime implements DatabaseLifecycle {
       reads: new Reads(connections),
       infos,
       position: ports?.position,
+      outcomes: this.outcomeFinder(committer),
       readOnly: options.disablePublisher && !this.isStandalone,
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
@@ -253,15 +389,30 @@ export class HARuntime implements DatabaseLifecycle {
     return this.opened;
   }
 
-  private async joinStream(connections: Connections, turn: WriteTurn): Promise<ReplicationPorts> {
-    const { options } = this;
-    const subject = subjectOf(options.replicationStream, options.replicationID);
+  private async joinStream(connections: Connections, turn: WriteTurn, launch: Launch): Promise<ReplicationPorts> {
+    const { options, subject } = this;
+    const foreign = new ForeignWrites(connections.applier, () => alarm.found());
     const stream = await this.connect(subject);
     await this.joinCluster(stream, subject);
-    const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
+    const start = launch.startPoint ?? options.deliverPolicy;
+    const cursor = await establishCursor(connections.applier, connections.path, subject, stream, start);
     const origin = newOrigin();
     const position = new Position(cursor, readSeen(connections.applier), origin);
-    this.replication = { stream, position };
+    const control = new ControlWrites(connections.applier, turn, foreign, busyTimeout(options));
+    const alarm = new ForeignWriteAlarm(connections.path, {
+      turn,
+      control,
+      emit: (event) => this.emit(event),
+      received: () => position.received,
+    });
+    const outcomes = new Outcomes(connections.reader);
+    const { carried, skip } = launch;
+    if (carried !== undefined) await control.run((db) => writeCarried(db, carried));
+    if (skip !== undefined) await control.run((db) => recordSkip(db, skip.message, skip.reason));
+    const origins = await control.run((db) => recordOrigin(db, origin));
+    const skips = readSkips(connections.applier);
+    this.replication = { stream, position, outcomes, origins, skips, control, alarm };
+    alarm.start(connections.applier, foreign);
     const hold = new HoldGate(options.name);
     this.refuseExpelled();
     const applier = new Applier(connections.applier, options.rowIdentify);
@@ -281,8 +432,10 @@ export class HARuntime implements DatabaseLifecycle {
         applier,
         conflicts,
         turn,
+        foreign,
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
+        skips,
         emit: (event) => this.emit(event),
         observe: (node, commands) => hold.observe(node, commands),
       });
@@ -290,6 +443,8 @@ export class HARuntime implements DatabaseLifecycle {
     return {
       publisher: this.publisher,
       position,
+      outcomes,
+      foreign,
       capture: new Capture(connections.writer, {
         markGeneratedIds: options.generatedIds === 'ordered' ? 'always' : 'once',
         rowIdentify: options.rowIdentify,
@@ -306,6 +461,18 @@ export class HARuntime implements DatabaseLifecycle {
       },
       lostStream: (sequence) => this.lostStream(sequence, position.received),
     };
+  }
+
+  private outcomeFinder(committer: Committer): OutcomeFinder | undefined {
+    const { replication, options, publisher } = this;
+    if (replication === undefined) return undefined;
+    return new OutcomeFinder({
+      ...replication,
+      publisher,
+      settles: !options.disablePublisher && !options.disableSubscriber,
+      settled: (id, timeoutMs) => committer.settled(id, timeoutMs),
+      publisherTimeout: options.publisherTimeout,
+    });
   }
 
   /** In front of everything that is applied or written: two nodes of one name, or two databases on one subject, must not. */
@@ -379,17 +546,17 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private async stopOnce(): Promise<void> {
-    await this.finishWrites();
+    await this.finishWrites(stoppedError());
     this.opened = undefined;
     await this.tearDown();
     this.events.next({ type: 'stopped' });
   }
 
   /** Waits for the writes under way; for those that only the stream can bring back, no longer than for a publish. */
-  private async finishWrites(): Promise<void> {
+  private async finishWrites(reason: HAError): Promise<void> {
     const { position } = this.replication ?? {};
-    const timer = setTimeout(() => position?.fail(stoppedError()), this.options.publisherTimeout);
-    await this.opened?.committer.close(stoppedError());
+    const timer = setTimeout(() => position?.fail(reason), this.options.publisherTimeout);
+    await this.opened?.committer.close(reason);
     clearTimeout(timer);
   }
 
@@ -400,6 +567,7 @@ export class HARuntime implements DatabaseLifecycle {
     this.replication = undefined;
     this.files = undefined;
     replication?.position.fail(stoppedError());
+    await replication?.alarm.stop();
     await this.subscriber.stop();
     this.publisher.detach();
     await membership?.leave();
@@ -414,7 +582,10 @@ export class HARuntime implements DatabaseLifecycle {
     if (event.type === 'halted') {
       logger.error(event.error.message);
       this.opened?.committer.halt(event.error);
-    } else if (event.type === 'error') logger.warn(event.error.message);
+    } else if (event.type === 'foreignWrite') logger.error(event.error.message);
+    else if (event.type === 'resynced')
+      logger.warn(`Built anew from the stream; the old file is at ${event.path ?? 'none'}.`);
+    else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
       logger.warn(
         `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
@@ -456,15 +627,4 @@ function busyTimeout(options: ResolvedHAOptions): number {
 function generatedIdWarning(table: string): HAEvent {
   const message = `SQLite chose the id of a new row in '${table}', and generatedIds is 'overwrite': two nodes that insert at once choose the same id, and the later row replaces the earlier one on every node. Insert ha_id() as the id, or set generatedIds=ordered where the option allows it.`;
   return { type: 'warning', code: 'HA_GENERATED_IDS', table, message };
-}
-
-function stoppedError(): HAError {
-  return new HAError('HA_UNAVAILABLE', 'The database is stopped. Await db.start() to go on.');
-}
-
-function closedError(): HAError {
-  return new HAError(
-    'HA_DATABASE_CLOSED',
-    'The database is closed for good. Open it anew with another module instance.',
-  );
 }

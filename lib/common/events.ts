@@ -62,7 +62,10 @@ export type HAEvent =
       readonly changes: number;
     }
   | {
-      /** A change was left out, on every node alike; it is recorded in `ha_skipped`. */
+      /**
+       * A change was left out, on every node alike, or a whole message on this node, by `db.skip()`: then `target` is its id.
+       * Both are recorded in `ha_skipped`.
+       */
       readonly type: 'skipped';
       readonly sequence: bigint;
       readonly node: string;
@@ -74,6 +77,16 @@ export type HAEvent =
       readonly type: 'halted';
       readonly sequence: bigint;
       readonly error: HAError;
+    }
+  | {
+      /** Something else than this database wrote to the file; raised once until somebody acts. */
+      readonly type: 'foreignWrite';
+      readonly error: HAError;
+    }
+  | {
+      /** The file was built anew from the stream; the old one is at `path`, unless it was in memory. */
+      readonly type: 'resynced';
+      readonly path: string | undefined;
     }
   | {
       /** Something failed that is tried again by itself. */

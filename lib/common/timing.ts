@@ -3,6 +3,22 @@ export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** Calls until that succeeds, with a pause after each failure, as long as `again` says so; else the failure is thrown. */
+export async function retry<T>(
+  work: () => Promise<T>,
+  again: (error: unknown) => boolean,
+  pauseMs: number,
+): Promise<T> {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!again(error)) throw error;
+      await sleep(pauseMs);
+    }
+  }
+}
+
 /** Resolves when everything that the event loop had to do has had its turn. */
 export function immediate(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

@@ -14,6 +14,9 @@ export interface TransactionContent {
   readonly timestampNs: bigint;
 }
 
+/** A message with this CUSTOM command takes its id, so that the transaction of that id can never count. go-ha ignores it. */
+export const VOID_COMMAND = 'ha.void';
+
 const COMMA = Buffer.from(',');
 
 /**
@@ -51,15 +54,25 @@ export class MessageEncoder {
   }
 
   /** A message that changes no row. */
-  custom(command: string): OutgoingMessage {
+  custom(command: string, id: string = this.nextId()): OutgoingMessage {
     const tail = Buffer.from(messageTail([], 0n, BigInt(Date.now()) * 1_000_000n));
-    return { id: this.nextId(), data: this.join([Buffer.from(customChangeJson(command))], tail) };
+    return { id, data: this.join([Buffer.from(customChangeJson(command))], tail) };
+  }
+
+  /** Takes an id: nothing that comes under it later has any effect. */
+  void(id: string): OutgoingMessage {
+    return this.custom(VOID_COMMAND, id);
   }
 
   /** Tells all nodes to forget the chunks of a transaction that will never be complete. */
   abort(transactionId: string): OutgoingMessage {
     const data = this.join([], Buffer.from(messageTail([], 0n, BigInt(Date.now()) * 1_000_000n)));
     return { id: this.nextId(), chunk: `${transactionId};abort`, data };
+  }
+
+  /** Number of the last id that was given out. */
+  get lastNumber(): number {
+    return this.counter;
   }
 
   private nextId(): string {

@@ -1,15 +1,21 @@
+import { HAError } from '../common/ha-error.js';
 import { sleep } from '../common/timing.js';
 import type {
   OrderedForm,
   OutgoingMessage,
   PublishExpectation,
+  PublishReceipt,
   ReplicationStream,
 } from '../stream/replication-stream.js';
 import { StreamBatchBroken, StreamRefusal, StreamRepetition, StreamUnavailable } from '../stream/replication-stream.js';
 
 /** What became of a message. */
 export type PublishOutcome =
-  | { readonly kind: 'stored'; readonly sequence: number }
+  /**
+   * `again`: the id was there already. It is this message where an earlier attempt got no answer, or one that somebody
+   * published to settle its outcome: only applying the stream tells.
+   */
+  | { readonly kind: 'stored'; readonly sequence: number; readonly again: boolean }
   /**
    * Somebody else's message came first. Nothing was stored, unless `maybeStored`: then an earlier attempt got no answer,
    * and what came first may be this message itself.
@@ -70,9 +76,12 @@ export class PublishGroup {
     return this.expected !== undefined && this.form === 'single';
   }
 
-  /** Sends or holds a message; in an ordered group it is stored only right behind the one before. */
-  add(message: OutgoingMessage): void {
-    const entry: Sent = { message, receipt: Promise.resolve(), outcome: undefined, attempts: 0, maybeStored: false };
+  /**
+   * Sends or holds a message; in an ordered group it is stored only right behind the one before. `maybeStored` says that its
+   * id may be in the stream already; otherwise that is an error.
+   */
+  add(message: OutgoingMessage, maybeStored = false): void {
+    const entry: Sent = { message, receipt: Promise.resolve(), outcome: undefined, attempts: 0, maybeStored };
     const before = this.sent.at(-1);
     this.sent.push(entry);
     if (this.isHeld) return;
@@ -119,8 +128,8 @@ export class PublishGroup {
     entry.attempts++;
     entry.outcome = undefined;
     entry.receipt = this.stream.publish(entry.message, ATTEMPT_MS).then(
-      ({ sequence }) => {
-        entry.outcome = { kind: 'stored', sequence };
+      (receipt) => {
+        entry.outcome = stored(entry, receipt);
       },
       (error: Error) => {
         entry.outcome = failure(entry, error);
@@ -152,12 +161,15 @@ export class PublishGroup {
     try {
       const receipts = await this.stream.publishBatch(messages, ATTEMPT_MS);
       part.forEach((entry, index) => {
-        entry.outcome = { kind: 'stored', sequence: receipts[index]?.sequence ?? 0 };
+        entry.outcome = stored(entry, receipts[index] ?? { sequence: 0, duplicate: false });
       });
-      return undefined;
+      return part.map(({ outcome }) => outcome).find(isTaken)?.error;
     } catch (error) {
       if (error instanceof StreamBatchBroken) this.brokenBatches++;
-      return error as Error;
+      if (!(error instanceof StreamRepetition) || part.some(({ maybeStored }) => maybeStored)) return error as Error;
+      // Nothing was sent before, so somebody else has one of the ids: sent one by one, the answers tell which.
+      this.brokenBatches = MOST_BROKEN;
+      return new StreamBatchBroken(error.message);
     }
   }
 
@@ -175,17 +187,44 @@ export class PublishGroup {
     for (const entry of this.sent) await entry.receipt;
   }
 
-  /** Messages behind the last stored one that got no answer; none behind a refusal, for they are refused with it. */
+  /**
+   * Messages behind the last stored one that got no answer; none behind a refusal, for they are refused with it. One whose
+   * id is taken would be answered so for ever.
+   */
   private unansweredTail(): Sent[] {
     const tail: Sent[] = [];
     for (let i = this.sent.length - 1; i >= 0; i--) {
       const entry = this.sent[i] as Sent;
       if (entry.outcome?.kind === 'stored') break;
       if (entry.outcome?.kind === 'refused') tail.length = 0;
-      else tail.unshift(entry);
+      else if (!isTaken(entry.outcome)) tail.unshift(entry);
     }
     return tail;
   }
+}
+
+/** What an acknowledgement says: an id that was there before its first attempt belongs to a message of somebody else. */
+function stored({ message, maybeStored }: Sent, { sequence, duplicate }: PublishReceipt): PublishOutcome {
+  if (duplicate && !maybeStored) return { kind: 'failed', error: duplicateId(message.id, sequence) };
+  return { kind: 'stored', sequence, again: duplicate };
+}
+
+function isTaken(outcome: PublishOutcome | undefined): outcome is Extract<PublishOutcome, { kind: 'failed' }> {
+  return outcome?.kind === 'failed' && isDuplicateId(outcome.error);
+}
+
+function isDuplicateId(error: Error): boolean {
+  return error instanceof HAError && error.code === 'HA_DUPLICATE_ID';
+}
+
+/** Ids begin with a random origin for each start, so two processes must have the same memory. */
+export function duplicateId(id: string, sequence?: number): HAError {
+  const where = sequence === undefined ? '' : ` at sequence ${sequence}`;
+  return new HAError(
+    'HA_DUPLICATE_ID',
+    `The stream holds a message with the id ${id}${where} that this process did not send. Does a copy of this machine run, with the memory of this one? Stop and start the database on each: ids are then new.`,
+    { details: { id, sequence } },
+  );
 }
 
 /** The first of the messages that fit into one batch; at least one. */
@@ -200,6 +239,7 @@ function firstBatch(entries: readonly Sent[], most: number): readonly Sent[] {
 
 /** What an attempt that failed says of a message that was in it. */
 function failure(entry: Sent, error: Error): PublishOutcome {
+  if (isDuplicateId(error)) return { kind: 'failed', error };
   if (error instanceof StreamRepetition) entry.maybeStored = true;
   if (error instanceof StreamRefusal || error instanceof StreamRepetition) {
     return { kind: 'refused', maybeStored: entry.maybeStored };
@@ -210,7 +250,7 @@ function failure(entry: Sent, error: Error): PublishOutcome {
 
 /** What an attempt that failed says of a message behind it, which was not sent then. */
 function following(entry: Sent, error: Error): PublishOutcome {
-  const isRefused = error instanceof StreamRefusal || error instanceof StreamRepetition;
+  const isRefused = error instanceof StreamRefusal || error instanceof StreamRepetition || isDuplicateId(error);
   return isRefused ? { kind: 'refused', maybeStored: entry.maybeStored } : unanswered(entry, error);
 }
 

@@ -66,6 +66,16 @@ export class ReplicationPublisher {
     return this.current().encoder.custom(command);
   }
 
+  /** A message that takes an id, so that the transaction of that id can never count. */
+  voidMessage(id: string): OutgoingMessage {
+    return this.current().encoder.void(id);
+  }
+
+  /** Number of the last id that was given out since the start. */
+  get lastNumber(): number {
+    return this.current().encoder.lastNumber;
+  }
+
   abortMessage(transactionId: string): OutgoingMessage {
     return this.current().encoder.abort(transactionId);
   }

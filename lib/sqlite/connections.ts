@@ -19,6 +19,8 @@ export interface ConnectionSettings {
   readonly ids: IdGenerator;
   /** True where the database is replicated: then a second process must not open it for replication too. */
   readonly exclusive: boolean;
+  /** Called once the lock is held, before the file is opened. */
+  readonly beforeOpen?: (() => void) | undefined;
 }
 
 /** At most this many idle readers of `iterate` are kept open. */
@@ -54,6 +56,7 @@ export class Connections {
     try {
       this.lock = settings.exclusive && !settings.memory ? lockFile(`${this.path}-ha-lock`, this.path) : undefined;
       if (this.lock !== undefined) opened.push(this.lock);
+      settings.beforeOpen?.();
       this.writer = open('writer');
       this.applier = open('applier');
       this.reader = open('reader');

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Connection } from './connection.js';
+import type { RecordedOutcome } from './outcomes.js';
 import { SeenIds } from './seen-ids.js';
 import { StatementCache } from './statement-cache.js';
 
@@ -11,14 +12,27 @@ import { StatementCache } from './statement-cache.js';
  * | `ha_stats` | the stream position of each subject; shared with go-ha, which reads and writes the same table |
  * | `ha_cursor` | identity of the message at that position and of the stream, so that a rewritten stream is noticed |
  * | `ha_seen` | ids of the messages that were applied, as ranges for each origin |
+ * | `ha_origins` | origins of the ids that this database gave out, one for each start |
+ * | `ha_outcomes` | how transactions ended, where `ha_seen` does not tell: those in several messages, and void ids |
+ * | `ha_foreign_writes` | the alarm that somebody else wrote to the file, until somebody acts |
  * | `ha_chunks` | parts of large transactions whose last part has not come yet |
  * | `ha_renames` | tables and columns that the stream renamed, for transactions that were written with the old names |
- * | `ha_skipped` | changes that could not be applied for a reason that every node shares |
+ * | `ha_skipped` | changes that could not be applied for a reason that every node shares; with `change` -1 messages that an operator had this node leave out |
  *
  * Every write here happens in the SQLite transaction of the rows that it speaks of: that is what makes delivery exactly
  * once.
  */
-export const CONTROL_TABLES = ['ha_stats', 'ha_cursor', 'ha_seen', 'ha_chunks', 'ha_renames', 'ha_skipped'] as const;
+export const CONTROL_TABLES = [
+  'ha_stats',
+  'ha_cursor',
+  'ha_seen',
+  'ha_origins',
+  'ha_outcomes',
+  'ha_foreign_writes',
+  'ha_chunks',
+  'ha_renames',
+  'ha_skipped',
+] as const;
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS ha_stats(subject TEXT UNIQUE, received_seq INTEGER, updated_at DATETIME);
@@ -27,6 +41,10 @@ CREATE TABLE IF NOT EXISTS ha_cursor(
   stream_created TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ha_seen(origin TEXT NOT NULL, lo INTEGER NOT NULL, hi INTEGER NOT NULL,
   PRIMARY KEY(origin, lo)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_origins(origin TEXT PRIMARY KEY, started_at TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_outcomes(transaction_id TEXT PRIMARY KEY, outcome TEXT NOT NULL,
+  sequence INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_foreign_writes(found_at TEXT NOT NULL, received INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS ha_chunks(transaction_id TEXT NOT NULL, part INTEGER NOT NULL, sequence INTEGER NOT NULL,
   data TEXT NOT NULL, PRIMARY KEY(transaction_id, part)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ha_renames(sequence INTEGER NOT NULL, old_name TEXT NOT NULL, new_name TEXT NOT NULL,
@@ -47,6 +65,9 @@ export interface StreamCursor {
   /** Creation time of the stream, which tells it from one made anew under the same name. */
   readonly streamCreated: string;
 }
+
+/** In place of the number of a change: the whole message was left out by an operator. */
+export const WHOLE_MESSAGE = -1;
 
 /** A change that no node could apply. */
 export interface SkippedChange {
@@ -100,6 +121,43 @@ export function readSeen(db: Connection): SeenIds {
   );
 }
 
+/** Sequences of the messages that an operator had this node leave out. */
+export function readSkips(db: Connection): Set<number> {
+  return new Set(
+    db.prepare('SELECT sequence FROM main.ha_skipped WHERE change = ?').pluck().all(WHOLE_MESSAGE) as number[],
+  );
+}
+
+/** What a file that is built anew from the stream takes over of the old one. */
+export interface CarriedRows {
+  readonly origins: readonly unknown[][];
+  readonly skipped: readonly unknown[][];
+}
+
+export function readCarried(db: Connection): CarriedRows {
+  return {
+    origins: db.prepare('SELECT * FROM main.ha_origins').raw().all() as unknown[][],
+    skipped: db
+      .prepare('SELECT * FROM main.ha_skipped WHERE change = ?')
+      .safeIntegers()
+      .raw()
+      .all(WHOLE_MESSAGE) as unknown[][],
+  };
+}
+
+export function writeCarried(db: Connection, { origins, skipped }: CarriedRows): void {
+  for (const row of origins) db.prepare('INSERT OR IGNORE INTO main.ha_origins VALUES(?, ?)').run(...row);
+  for (const row of skipped) {
+    db.prepare('INSERT OR IGNORE INTO main.ha_skipped VALUES(?, ?, ?, ?, ?, ?, ?, ?)').run(...row);
+  }
+}
+
+/** Adds the origin of this start to those of earlier ones, and returns all of them. */
+export function recordOrigin(db: Connection, origin: string): Set<string> {
+  db.prepare('INSERT INTO main.ha_origins VALUES(?, ?)').run(origin, timestamp());
+  return new Set(db.prepare('SELECT origin FROM main.ha_origins').pluck().all() as string[]);
+}
+
 /** Writes cursor and ids through one connection. Call inside its transaction only. */
 export class CursorWriter {
   private readonly statements: StatementCache;
@@ -136,13 +194,26 @@ export class CursorWriter {
       .run(transactionId, BigInt(part), BigInt(sequence), data);
   }
 
-  /** Takes the stored parts of a transaction out of the table, in order. */
-  takeChunks(transactionId: string): { part: number; data: string }[] {
-    const parts = this.statements
+  /** The stored parts of a transaction, in order. */
+  readChunks(transactionId: string): { part: number; data: string }[] {
+    return this.statements
       .get('SELECT part, data FROM main.ha_chunks WHERE transaction_id = ? ORDER BY part')
       .all(transactionId) as { part: number; data: string }[];
+  }
+
+  /** Notes how a transaction ended; what was noted first counts. Its stored parts are dropped. */
+  endTransaction(transactionId: string, outcome: RecordedOutcome, sequence: number): void {
     this.statements.get('DELETE FROM main.ha_chunks WHERE transaction_id = ?').run(transactionId);
-    return parts;
+    this.statements
+      .get('INSERT OR IGNORE INTO main.ha_outcomes VALUES(?, ?, ?)')
+      .run(transactionId, outcome, BigInt(sequence));
+  }
+
+  /** True where it is decided how a transaction ended. */
+  hasEnded(transactionId: string): boolean {
+    return (
+      this.statements.get('SELECT 1 FROM main.ha_outcomes WHERE transaction_id = ?').get(transactionId) !== undefined
+    );
   }
 
   addSkipped(skipped: SkippedChange): void {

@@ -45,6 +45,17 @@ export async function establishCursor(
 }
 
 /**
+ * Makes sure that a new database could be built from the stream.
+ *
+ * @throws HAError `HA_STREAM_GAP` where its beginning is gone.
+ */
+export async function refuseTrimmed(stream: ReplicationStream, subject: string): Promise<void> {
+  const state = await stream.state();
+  const nothing = { received: 0, subjectSequence: 0, messageTime: '', messageId: null, streamCreated: state.created };
+  await refuseGap(nothing, state, stream, subject);
+}
+
+/**
  * Compares a position with the stream as it is now.
  *
  * @throws HAError `HA_STREAM_RESET` or `HA_STREAM_GAP`.

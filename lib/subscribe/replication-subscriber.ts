@@ -7,8 +7,10 @@ import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../changeset/message-id.js';
 import type { MessageId } from '../changeset/message-id.js';
+import { VOID_COMMAND } from '../publish/message-encoder.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy, isSqliteError } from '../sqlite/connections.js';
+import type { ForeignWrites } from '../sqlite/foreign-writes.js';
 import { readSeen } from '../sqlite/control-tables.js';
 import type { CursorWriter, StreamCursor } from '../sqlite/control-tables.js';
 import type { Position } from '../sqlite/position.js';
@@ -25,8 +27,11 @@ export interface SubscriberPorts {
   readonly applier: Applier;
   readonly conflicts: ConflictDetector;
   readonly turn: WriteTurn;
+  readonly foreign: ForeignWrites;
   readonly position: Position;
   readonly cursorWriter: CursorWriter;
+  /** Sequences of messages that an operator wants left out. */
+  readonly skips: ReadonlySet<number>;
   readonly emit: EventSink;
   /** Sees the node and the CUSTOM commands of every message, in stream order. */
   readonly observe: (node: string, commands: readonly string[]) => void;
@@ -65,9 +70,16 @@ export class ReplicationSubscriber {
   private lastError: Error | undefined;
   private failures = 0;
   private attached: SubscriberPorts | undefined;
+  /** The message that is being decoded or applied. */
+  private current: IncomingMessage | undefined;
 
   get error(): Error | undefined {
     return this.lastError;
+  }
+
+  /** The message at which applying has stopped; undefined where it has not, or for another reason. */
+  get haltedAt(): IncomingMessage | undefined {
+    return this.state === 'halted' ? this.current : undefined;
   }
 
   /** Messages that are delivered, but not applied. */
@@ -86,6 +98,7 @@ export class ReplicationSubscriber {
     this.attached = ports;
     this.state = 'running';
     this.lastError = undefined;
+    this.current = undefined;
     this.subscription = await this.ports.stream.consume(this.ports.position.received, (message) =>
       this.queue.push(message),
     );
@@ -148,22 +161,26 @@ export class ReplicationSubscriber {
   }
 
   private async applyBatch(): Promise<void> {
-    const { db, applier, position, cursorWriter, conflicts } = this.ports;
+    const { db, applier, position, cursorWriter, conflicts, foreign } = this.ports;
     this.queue.dropUpTo(position.received);
     if (this.queue.length === 0) return;
+    this.current = undefined;
     db.exec('BEGIN IMMEDIATE');
     conflicts.begin();
     try {
+      foreign.begun(db);
       applier.prepare();
       const { taken, cursor, notices } = await this.applyWaiting();
       cursorWriter.write(cursor, position.seen);
       db.exec('COMMIT');
       conflicts.commit(cursor.received);
+      foreign.committed(db);
       this.queue.drop(taken);
       position.advance(cursor);
       for (const notice of notices) notice();
     } catch (error) {
       if (db.inTransaction) db.exec('ROLLBACK');
+      else foreign.interrupted(db);
       conflicts.rollback();
       applier.reset();
       position.seen = readSeen(db);
@@ -180,7 +197,8 @@ export class ReplicationSubscriber {
     for (;;) {
       const message = this.queue.peek(taken);
       if (message === undefined) break;
-      const decoded = this.tryDecode(message, taken === 0);
+      this.current = message;
+      const decoded = this.tryDecode(message, taken === 0, notices);
       if (decoded === undefined) break;
       for (const _step of this.applyOne(decoded, notices)) {
         if (performance.now() < until) continue;
@@ -191,21 +209,36 @@ export class ReplicationSubscriber {
       taken++;
       if (performance.now() >= until) break;
     }
+    this.current = undefined;
     return { taken, cursor, notices };
   }
 
   /** Undefined where a message cannot be read: what is in front of it is committed first. */
-  private tryDecode(message: IncomingMessage, first: boolean): Decoded | undefined {
+  private tryDecode(message: IncomingMessage, first: boolean, notices: (() => void)[]): Decoded | undefined {
     try {
+      if (this.ports.skips.has(message.sequence)) return this.leaveOut(message, notices);
       return this.decode(message);
     } catch (error) {
       if (!first) return undefined;
       throw new HAError(
         'HA_APPLY_HALTED',
-        `The message at sequence ${message.sequence} cannot be read: ${error instanceof Error ? error.message : String(error)}. Nothing behind it is applied. Upgrade this node if a newer one wrote it.`,
+        `The message at sequence ${message.sequence} cannot be read: ${error instanceof Error ? error.message : String(error)}. Nothing behind it is applied. Upgrade this node if a newer one wrote it; db.skip(${message.sequence}n) goes on without it.`,
         { cause: error, details: { sequence: message.sequence } },
       );
     }
+  }
+
+  /** Passes over a message, and with a part of a transaction over the whole of it. */
+  private leaveOut(message: IncomingMessage, notices: (() => void)[]): Decoded {
+    const { position, cursorWriter, emit } = this.ports;
+    const id = message.id === undefined ? undefined : parseMessageId(message.id);
+    if (id !== undefined) position.seen.add(id.origin, id.n);
+    const target = message.id ?? '';
+    const transaction = message.chunk?.split(';')[0] ?? target;
+    if (transaction !== '') cursorWriter.endTransaction(transaction, 'skipped', message.sequence);
+    const sequence = BigInt(message.sequence);
+    notices.push(() => emit({ type: 'skipped', sequence, node: '', target, reason: 'an operator had it left out' }));
+    return { message, id, changeSet: undefined, bytes: 0 };
   }
 
   private decode(message: IncomingMessage): Decoded {
@@ -221,6 +254,9 @@ export class ReplicationSubscriber {
       seen.add(id.origin, id.n);
       this.ports.position.noteOwn(id, message.sequence);
     }
+    if (isVoid(decoded.changeSet)) {
+      this.ports.cursorWriter.endTransaction(message.id ?? '', 'void', message.sequence);
+    }
     return decoded;
   }
 
@@ -230,19 +266,22 @@ export class ReplicationSubscriber {
     const incomplete = { message, id, changeSet: undefined, bytes: 0 };
     const [transactionId = '', place = ''] = (message.chunk ?? '').split(';');
     if (place === 'abort') {
-      cursorWriter.takeChunks(transactionId);
+      cursorWriter.endTransaction(transactionId, 'aborted', message.sequence);
       return incomplete;
     }
     const [part = 0, parts = 0] = place.split('/').map(Number);
     if (!(part >= 1 && part <= parts)) throw new SyntaxError(`malformed chunk header '${message.chunk}'`);
+    if (cursorWriter.hasEnded(transactionId)) return incomplete;
     const last = decodeChangeSet(text);
     if (part < parts) {
       cursorWriter.addChunk(transactionId, part, message.sequence, text);
       return incomplete;
     }
-    const stored = cursorWriter.takeChunks(transactionId);
+    const stored = cursorWriter.readChunks(transactionId);
+    const complete = stored.length === parts - 1;
+    cursorWriter.endTransaction(transactionId, complete ? 'committed' : 'aborted', message.sequence);
     const bytes = stored.reduce((sum, { data }) => sum + Buffer.byteLength(data), message.data.length);
-    if (stored.length !== parts - 1) return { message, id, changeSet: { ...last, changes: [], sequences: [] }, bytes };
+    if (!complete) return { message, id, changeSet: { ...last, changes: [], sequences: [] }, bytes };
     const changes = [...stored.flatMap(({ data }) => decodeChangeSet(data).changes), ...last.changes];
     return { message, id, changeSet: { ...last, changes }, bytes };
   }
@@ -294,7 +333,7 @@ export class ReplicationSubscriber {
   /** What the environment did (disk full, locked) is tried again; what a message holds would fail again. */
   private failed(error: unknown): void {
     const reason = error instanceof Error || isSqliteError(error) ? error : new Error(String(error));
-    if (this.state === 'stopped') return;
+    if (!this.isActive()) return;
     this.lastError = reason;
     if (isSqliteError(error) && !/^SQLITE_(ERROR|CORRUPT|NOTADB|MISUSE|RANGE)/.test(error.code)) {
       this.failures++;
@@ -302,11 +341,16 @@ export class ReplicationSubscriber {
       if (!isBusy(error)) this.ports.emit({ type: 'error', error: reason });
       return;
     }
-    this.halt(reason instanceof HAError ? reason : this.haltedBy(reason));
+    this.stopApplying(reason instanceof HAError ? reason : this.haltedBy(reason));
   }
 
-  /** Stops applying until somebody acts. */
+  /** Stops applying until somebody acts, for a reason that lies in no message. */
   halt(error: HAError): void {
+    this.current = undefined;
+    this.stopApplying(error);
+  }
+
+  private stopApplying(error: HAError): void {
     if (this.state === 'stopped' || this.state === 'halted') return;
     this.lastError = error;
     this.state = 'halted';
@@ -315,11 +359,14 @@ export class ReplicationSubscriber {
   }
 
   private haltedBy(error: Error): HAError {
-    const sequence = this.queue.peek(0)?.sequence ?? 0;
+    const { received } = this.ports.position;
+    const sequence = this.current?.sequence;
+    const place = sequence === undefined ? `behind sequence ${received}` : `at the message of sequence ${sequence}`;
+    const skip = sequence === undefined ? '' : `, or db.skip(${sequence}n) goes on without it`;
     return new HAError(
       'HA_APPLY_HALTED',
-      `Applying stopped behind sequence ${this.ports.position.received}, at or after message ${sequence}: ${error.message}. Nothing further is applied until this is solved and the database started again.`,
-      { cause: error, details: { sequence } },
+      `Applying stopped ${place}: ${error.message}. Nothing further is applied until this is solved and the database started again${skip}.`,
+      { cause: error, details: { sequence, received } },
     );
   }
 }
@@ -362,6 +409,11 @@ function readAlready(changeSet: ChangeSet): () => ChangeSet {
 
 function textOf({ data }: IncomingMessage): string {
   return Buffer.from(data.buffer, data.byteOffset, data.length).toString('utf8');
+}
+
+function isVoid(changeSet: ChangeSet | undefined): boolean {
+  const [only, ...others] = changeSet?.changes ?? [];
+  return others.length === 0 && only?.operation === 'CUSTOM' && only.command === VOID_COMMAND;
 }
 
 function describeValue(_key: string, value: unknown): unknown {

@@ -1,6 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../changeset/message-id.js';
 import type { MessageId } from '../changeset/message-id.js';
+import { duplicateId } from '../publish/publish-group.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
 import type { TransactionControl } from '../sqlite/transaction-control.js';
@@ -9,7 +10,7 @@ import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
 import type { QueuedMember } from './member.js';
 import { rolledBack } from './open-transaction.js';
-import { publishUnknown, unapplied } from './publish-errors.js';
+import { publishFailed, publishUnknown, unapplied } from './publish-errors.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
 
 /** A callback that takes longer than this, ms, is not put behind others next time. */
@@ -17,7 +18,8 @@ const SLOW_MS = 2;
 
 /** What became of all messages of one member. */
 export type MemberResult =
-  | { readonly kind: 'stored'; readonly sequence: number }
+  /** `again`: its id was in the stream already, and only applying tells whether it is this transaction that has it. */
+  | { readonly kind: 'stored'; readonly sequence: number; readonly again: boolean }
   /** `maybeStored`: only catching up with the stream tells whether it is what it was refused for. */
   | { readonly kind: 'refused'; readonly maybeStored: boolean }
   | { readonly kind: 'failed' | 'unknown'; readonly error: Error };
@@ -129,7 +131,10 @@ export class CommitGroup {
     const isFollowed = this.ports?.feed !== undefined;
     return (
       this.control.inTransaction &&
-      this.published.every((member) => member.result().kind === 'stored' && !(isFollowed && member.inexact))
+      this.published.every((member) => {
+        const result = member.result();
+        return result.kind === 'stored' && !(isFollowed && (member.inexact || result.again));
+      })
     );
   }
 
@@ -161,8 +166,23 @@ export class CommitGroup {
     return this.sequences[0];
   }
 
+  /** True where a message of this group has the id. */
+  sends({ origin, n }: MessageId): boolean {
+    return this.published.some(({ ids }) => ids.some((id) => id.origin === origin && id.n === n));
+  }
+
   get messageIds(): MessageId[] {
     return this.published.flatMap((member) => [...member.ids]);
+  }
+
+  /** Ids and places of the transactions in several messages. */
+  get chunked(): { readonly id: string; readonly sequence: number }[] {
+    return this.published.flatMap((member) => {
+      const result = member.result();
+      const [first] = member.messages;
+      if (member.messages.length === 1 || first === undefined || result.kind !== 'stored') return [];
+      return [{ id: first.id, sequence: result.sequence }];
+    });
   }
 
   /** Tells all nodes to drop the chunks of members that were stored only in part. */
@@ -224,8 +244,7 @@ export class CommitGroup {
     for (const member of this.published) {
       const { queued, value, ids } = member;
       const result = member.result();
-      const maybeStored = result.kind === 'unknown' || (result.kind === 'refused' && result.maybeStored);
-      if (maybeStored) queued.member.reject(publishUnknown(cause, ids));
+      if (isOpenEnded(result)) queued.member.reject(publishUnknown(cause, ids));
       else if (result.kind !== 'stored') queued.member.reject(cause);
       else if (cause.code === 'HA_UNAVAILABLE') queued.member.resolve(value, result.sequence);
       else queued.member.reject(unapplied(result.sequence, cause));
@@ -311,10 +330,13 @@ export class CommitGroup {
   private publish(queued: QueuedMember, value: unknown, effects: TransactionEffects): boolean | Promise<boolean> {
     const { publisher, position, feed } = this.ports as ReplicationPorts;
     const messages = publisher.encode({ ...effects, epoch: position.received });
+    // The stream's memory of ids ends; that of the nodes does not, and they would all leave the message out.
+    const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
+    const known = ids.findIndex(({ origin, n }) => position.seen.has(origin, n));
+    if (known >= 0) throw publishFailed(duplicateId(messages[known]?.id ?? ''));
     this.control.release();
     const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
     this.publishing ??= publisher.group(expected);
-    const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
     const member: PublishedMember = {
       queued,
       value,
@@ -394,7 +416,15 @@ function combine(outcomes: readonly PublishOutcome[]): MemberResult {
   for (const outcome of outcomes) {
     if (outcome.kind === 'failed' || outcome.kind === 'unknown') return outcome;
   }
-  return last.kind === 'stored' ? { kind: 'stored', sequence: last.sequence } : { kind: 'refused', maybeStored: false };
+  if (last.kind !== 'stored') return { kind: 'refused', maybeStored: false };
+  const again = outcomes.some((outcome) => outcome.kind === 'stored' && outcome.again);
+  return { kind: 'stored', sequence: last.sequence, again };
+}
+
+/** Only applying the stream would have told what became of it. */
+function isOpenEnded(result: MemberResult): boolean {
+  if (result.kind === 'stored') return result.again;
+  return result.kind === 'unknown' || (result.kind === 'refused' && result.maybeStored);
 }
 
 function wasSentOnce(outcome: PublishOutcome): boolean {

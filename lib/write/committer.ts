@@ -1,4 +1,4 @@
-import { immediate, sleep } from '../common/timing.js';
+import { immediate, retry, sleep } from '../common/timing.js';
 import { HAError } from '../common/ha-error.js';
 import type { Capture } from '../capture/capture.js';
 import type { MessageId } from '../changeset/message-id.js';
@@ -7,6 +7,8 @@ import type { Connection } from '../sqlite/connection.js';
 import { isBusy } from '../sqlite/connections.js';
 import { readSeen } from '../sqlite/control-tables.js';
 import type { CursorWriter } from '../sqlite/control-tables.js';
+import type { ForeignWrites } from '../sqlite/foreign-writes.js';
+import type { Outcomes } from '../sqlite/outcomes.js';
 import type { Position } from '../sqlite/position.js';
 import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
@@ -16,7 +18,7 @@ import { Habits } from './habits.js';
 import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
 import type { HoldGate } from './hold-gate.js';
 import type { Member, QueuedMember } from './member.js';
-import { conflict, publishFailed, publishUnknown } from './publish-errors.js';
+import { conflict, leftOut, publishFailed, publishUnknown } from './publish-errors.js';
 import type { TransactionRunner } from './transaction-runner.js';
 
 /** What replication adds to the write path; absent in standalone mode. */
@@ -25,6 +27,8 @@ export interface ReplicationPorts {
   readonly capture: Capture;
   readonly position: Position;
   readonly cursorWriter: CursorWriter;
+  readonly outcomes: Outcomes;
+  readonly foreign: ForeignWrites;
   /** What the stream has delivered; undefined where this node does not follow the stream. */
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
@@ -57,6 +61,7 @@ const GROUP_BYTES = 4 * 1024 * 1024;
 const MEMBERS_PER_STEP = 16;
 const MAX_ATTEMPTS = 64;
 const CATCH_UP_PAUSE_MS = 100;
+const BUSY_PAUSE_MS = 5;
 const BACK_OFF_MS = 20;
 const MAX_BACK_OFF_MS = 80;
 /** How long a pause to ask for, ms, for each attempt so far. */
@@ -83,7 +88,11 @@ export class Committer {
   private closed: HAError | undefined;
   /** When another connection was first found to hold the write lock that is still held; a time of `performance.now()`. */
   private busySince: number | undefined;
+  private halted: HAError | undefined;
   private readonly control: TransactionControl;
+  /** The group that is on its way: its callers are not all answered yet. */
+  private group: CommitGroup | undefined;
+  private round: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly db: Connection,
@@ -112,9 +121,12 @@ export class Committer {
   /** Runs something on the writer outside any transaction: VACUUM, checkpoints. */
   async exclusive<R>(work: (db: Connection) => R): Promise<R> {
     const release = await this.turn.acquire();
+    const foreign = this.ports?.foreign;
     try {
+      foreign?.look();
       return work(this.db);
     } finally {
+      foreign?.adopt(this.db);
       release();
     }
   }
@@ -128,14 +140,23 @@ export class Committer {
   /** Refuses all transactions, those that wait too: what they would meet is not what the cluster has. */
   halt(reason: HAError): void {
     this.closed = reason;
+    this.halted = reason;
     for (const { member } of this.queue.splice(0)) member.reject(reason);
+  }
+
+  /** Waits until the message with an id is not on its way any more: nobody will send it again. False where it still is. */
+  async settled(id: MessageId, timeoutMs: number): Promise<boolean> {
+    const isDone = (): boolean => this.group?.sends(id) !== true;
+    if (!isDone()) await Promise.race([this.round.catch(() => undefined), sleep(timeoutMs)]);
+    return isDone();
   }
 
   private async loop(): Promise<void> {
     try {
       while (this.queue.length > 0) {
         await this.ports?.hold.pass();
-        await this.runGroup();
+        this.round = this.runGroup();
+        await this.round;
         await immediate();
       }
     } finally {
@@ -155,17 +176,22 @@ export class Committer {
     try {
       await this.begin();
       group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
+      this.group = group;
       await this.admit(group);
       finish = await this.commit(group);
     } catch (error) {
-      this.control.rollback();
+      this.rollback();
       this.ports?.capture.invalidate();
       if (group === undefined) this.queue.shift()?.member.reject(error);
       else group.rejectAll(error);
     } finally {
       release();
     }
-    await finish?.();
+    try {
+      await finish?.();
+    } finally {
+      this.group = undefined;
+    }
   }
 
   /**
@@ -175,19 +201,38 @@ export class Committer {
    */
   private async begin(): Promise<void> {
     const enqueuedAt = this.queue[0]?.member.enqueuedAt ?? 0;
-    for (;;) {
-      try {
-        this.control.begin();
-        break;
-      } catch (error) {
-        if (!isBusy(error)) throw error;
+    await retry(
+      async () => this.beginOnce(),
+      (error) => {
+        if (!isBusy(error)) return false;
         this.busySince ??= performance.now();
-        if (performance.now() >= Math.max(this.busySince, enqueuedAt) + this.settings.busyTimeout) throw error;
-        await sleep(5);
-      }
-    }
+        return performance.now() < Math.max(this.busySince, enqueuedAt) + this.settings.busyTimeout;
+      },
+      BUSY_PAUSE_MS,
+    );
     this.busySince = undefined;
     this.ports?.capture.ensureInstalled();
+  }
+
+  private beginOnce(): void {
+    this.control.begin();
+    try {
+      this.ports?.foreign.begun(this.db);
+    } catch (error) {
+      this.control.rollback();
+      throw error;
+    }
+  }
+
+  private commitNow(): void {
+    this.control.commit();
+    this.ports?.foreign.committed(this.db);
+  }
+
+  /** Rolls back, also where SQLite has done so by itself. */
+  private rollback(): void {
+    if (!this.control.inTransaction) this.ports?.foreign.interrupted(this.db);
+    this.control.rollback();
   }
 
   private async admit(group: CommitGroup): Promise<void> {
@@ -227,21 +272,22 @@ export class Committer {
       group.resolveAll();
       return undefined;
     }
-    this.control.rollback();
+    this.rollback();
     ports.capture.invalidate();
     return () => this.followStream(group, ports);
   }
 
   private commitPlain(group: CommitGroup): void {
     if (!this.control.inTransaction) {
+      this.ports?.foreign.interrupted(this.db);
       group.resolveAll();
       return;
     }
     try {
-      this.control.commit();
+      this.commitNow();
       group.resolveAll();
     } catch (error) {
-      this.control.rollback();
+      this.rollback();
       group.rejectAll(error);
     }
   }
@@ -259,7 +305,7 @@ export class Committer {
     const last = group.lastMessage;
     position.published = Math.max(position.published, last.sequence);
     if (ports.feed === undefined) {
-      this.control.commit();
+      this.commitNow();
       return true;
     }
     const cursor = {
@@ -271,11 +317,12 @@ export class Committer {
     };
     try {
       for (const id of group.messageIds) position.seen.add(id.origin, id.n);
+      for (const { id, sequence } of group.chunked) ports.cursorWriter.endTransaction(id, 'committed', sequence);
       ports.cursorWriter.write(cursor, position.seen);
-      this.control.commit();
+      this.commitNow();
     } catch {
       // The messages are stored, so the stream will bring them; only what memory says of this attempt has to go.
-      this.control.rollback();
+      this.rollback();
       position.seen = readSeen(this.db);
       return false;
     }
@@ -311,11 +358,12 @@ export class Committer {
     const { queued, value } = member;
     const result = member.result();
     if (result.kind === 'stored') {
-      queued.member.resolve(value, result.sequence);
+      if (this.counts(member, result.again, ports)) queued.member.resolve(value, result.sequence);
+      else queued.member.reject(leftOut(member.messages[0]?.id ?? ''));
     } else if (result.kind === 'refused') {
       queued.maybeStored = result.maybeStored;
       return true;
-    } else if (this.wasDelivered(member.ids, ports.position)) {
+    } else if (result.kind === 'unknown' && this.wasDelivered(member.ids, ports)) {
       queued.member.resolve(value, this.deliveredAt(member.ids, ports.position));
     } else {
       const surely = result.kind === 'failed' || member.followedByStored;
@@ -324,8 +372,14 @@ export class Committer {
     return false;
   }
 
-  private wasDelivered(ids: readonly MessageId[], position: Position): boolean {
-    return ids.length > 0 && ids.every((id) => position.seen.has(id.origin, id.n));
+  /** Whether the nodes take what is stored: they do not where its id was void before, or its parts were aborted. */
+  private counts({ ids }: PublishedMember, again: boolean, ports: ReplicationPorts): boolean {
+    if (ports.feed === undefined || (ids.length === 1 && !again)) return true;
+    return this.wasDelivered(ids, ports);
+  }
+
+  private wasDelivered([first]: readonly MessageId[], { outcomes }: ReplicationPorts): boolean {
+    return first !== undefined && outcomes.of(first.origin, first.n)?.kind === 'committed';
   }
 
   /** A transaction stands where its last part does. */
@@ -348,7 +402,7 @@ export class Committer {
     }
     const again: QueuedMember[] = [];
     for (const queued of members) {
-      const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports.position));
+      const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports));
       if (stored !== undefined) queued.member.resolve(stored.value, this.deliveredAt(stored.ids, ports.position));
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
       else again.push(queued);
@@ -357,6 +411,11 @@ export class Committer {
     const attempts = Math.max(...again.map(({ attempt }) => attempt));
     if (attempts > REFUSALS_BEFORE_HOLD) await this.askForHold(ports, attempts);
     else await sleep(backOff(attempts));
+    const { halted } = this;
+    if (halted !== undefined) {
+      for (const { member } of again) member.reject(publishFailed(halted));
+      return;
+    }
     // In front of all others: transactions of a node keep the order in which they were called.
     this.queue.unshift(...again);
   }
@@ -373,14 +432,11 @@ export class Committer {
   /** Asks again while the stream does not answer, as long as a write waits for it. */
   private async catchUpInTime(ports: ReplicationPorts): Promise<number> {
     const deadline = performance.now() + this.settings.publisherTimeout;
-    for (;;) {
-      try {
-        return await this.catchUp(ports);
-      } catch (error) {
-        if (!(error instanceof HAError && error.retryable) || performance.now() >= deadline) throw error;
-        await sleep(CATCH_UP_PAUSE_MS);
-      }
-    }
+    return retry(
+      () => this.catchUp(ports),
+      (error) => error instanceof HAError && error.retryable && performance.now() < deadline,
+      CATCH_UP_PAUSE_MS,
+    );
   }
 
   /** Returns the sequence of the last message on the subject. */

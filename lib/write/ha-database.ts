@@ -16,6 +16,8 @@ import type {
   HATransaction,
   HATransactionOptions,
 } from './executor.js';
+import type { HAOutcome, OutcomeFinder } from './outcome.js';
+import { parseTransactionId } from './outcome.js';
 import { withSequence } from './member.js';
 import type { Member } from './member.js';
 import { OpenTransaction } from './open-transaction.js';
@@ -38,6 +40,8 @@ export interface OpenDatabase {
   readonly infos: StatementInfos;
   /** Absent without replication. */
   readonly position: Position | undefined;
+  /** Absent without replication. */
+  readonly outcomes: OutcomeFinder | undefined;
   readonly readOnly: boolean;
   /** It does not follow the stream. */
   readonly publishesOnly: boolean;
@@ -55,6 +59,9 @@ export interface DatabaseLifecycle {
   stop(): Promise<void>;
   close(): Promise<void>;
   status(): HAStatus;
+  skip(sequence: bigint): Promise<void>;
+  acknowledgeForeignWrite(): Promise<void>;
+  resync(): Promise<void>;
   /** The nodes of the cluster; called while the database is started. */
   members(): Promise<HAMember[]>;
 }
@@ -174,6 +181,57 @@ export class HADatabase implements HAExecutor {
   async waitFor(sequence: bigint, options: { timeout?: number; signal?: AbortSignal } = {}): Promise<void> {
     const open = await this.opened();
     await open.position?.waitFor(Number(sequence), options);
+  }
+
+  /**
+   * What became of a transaction that got no answer: `id` is `details.id` of its `HA_PUBLISH_UNKNOWN`. On the node that wrote
+   * it, also behind a restart, the answer is settled where nobody knows it: what is `not_committed` then never will be. Other
+   * nodes answer `unknown` unless they have applied it. `unknown` too where the stream does not answer within
+   * `publisherTimeout`, and where the subscriber or publisher of this node is disabled: ask again, or elsewhere.
+   *
+   * @throws HAError `HA_INVALID_ID` where it is no such id.
+   */
+  async outcome(id: string): Promise<HAOutcome> {
+    refuseNested(this);
+    parseTransactionId(id);
+    const { outcomes } = await this.opened();
+    return outcomes === undefined ? { state: 'unknown' } : outcomes.find(id);
+  }
+
+  /**
+   * Goes on without the message at which applying has halted (`HA_APPLY_HALTED`, `details.sequence`). Use it where the message
+   * cannot be repaired: the rows of this node then lack it. All other nodes halt at the same message, and need the same
+   * call, or they hold other rows. Of a transaction in several messages all are left out. The message is kept in
+   * `ha_skipped`. The database is started anew on the way: writes that wait fail with `HA_UNAVAILABLE`, or with what halted.
+   *
+   * @throws HAError `HA_SKIP_INVALID` where applying has not halted at exactly that message.
+   */
+  async skip(sequence: bigint): Promise<void> {
+    refuseNested(this);
+    await this.lifecycle.skip(sequence);
+  }
+
+  /**
+   * Ends the alarm that something else wrote to the file (`status().foreignWrite`): that was meant, or has been mended. The
+   * next such write raises it again.
+   */
+  async acknowledgeForeignWrite(): Promise<void> {
+    refuseNested(this);
+    await this.opened();
+    await this.lifecycle.acknowledgeForeignWrite();
+  }
+
+  /**
+   * Builds the file anew from the stream. The old one is kept beside it as `<file>.before-resync-<time, UTC>`. The database
+   * is stopped meanwhile: writes that wait fail with `HA_UNAVAILABLE`, and calls that come later wait.
+   *
+   * @throws HAError `HA_STREAM_GAP` where the stream no longer holds its beginning, and whatever else keeps the database from
+   * starting: then the old file is back in its place, and the database runs on it. `HA_UNAVAILABLE` without a stream.
+   */
+  async resync(): Promise<void> {
+    refuseNested(this);
+    await this.opened();
+    await this.lifecycle.resync();
   }
 
   /** Opens the file, connects, and resolves when everything that the stream held is applied here. Idempotent. */

@@ -10,12 +10,17 @@ export function publishFailed(cause: Error): HAError {
   );
 }
 
-/** Stored or not: `details.id` names the transaction. */
+/** The stream has the transaction, or a part of it, but every node leaves it out. */
+export function leftOut(id: string): HAError {
+  return publishFailed(new Error(`the transaction ${id} was declared void, or aborted, before it was complete`));
+}
+
+/** Nobody knows yet whether the transaction is in the stream; `details.id` names it. */
 export function publishUnknown(cause: Error, ids: readonly MessageId[]): HAError {
   const id = ids.map(({ origin, n }) => `${origin}.${n}`)[0];
   return new HAError(
     'HA_PUBLISH_UNKNOWN',
-    `The stream did not say whether it stored the transaction ${id} (${cause.message}). It was rolled back here; if it was stored, it appears by itself when the stream is back. Do not run it again before you know.`,
+    `The stream did not say whether it stored the transaction ${id} (${cause.message}). It was rolled back here; if it was stored, it appears by itself when the stream is back. Do not run it again before you know: db.outcome(id) tells.`,
     { cause, details: { id } },
   );
 }

@@ -1,3 +1,4 @@
+import type { HAError } from '../common/ha-error.js';
 import type { HARole } from '../stream/membership/member.js';
 
 /** Sequences of the stream; 0 where there is none yet. */
@@ -10,6 +11,8 @@ export interface HAPosition {
 
 /** What a database says about itself. Cheap: nothing is asked of the stream. */
 export interface HAStatus {
+  /** True while it runs and nobody has to act: it has not halted, and no foreign write is open. */
+  readonly healthy: boolean;
   readonly state: 'stopped' | 'starting' | 'running' | 'retrying' | 'halted' | 'closed';
   readonly role: HARole;
   /** Name of this node. */
@@ -23,4 +26,8 @@ export interface HAStatus {
   /** Conflict events so far. They are looked for only while somebody subscribes to `events`. */
   readonly conflicts: number;
   readonly lastError: Error | undefined;
+  /** Set where something else wrote to the file (`HA_FOREIGN_WRITE`), until somebody acts. */
+  readonly foreignWrite: HAError | undefined;
+  /** Sequences of the messages that this node leaves out, by `db.skip()`. */
+  readonly skipped: readonly bigint[];
 }

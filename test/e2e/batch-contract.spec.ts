@@ -239,7 +239,7 @@ describe('batches on a real server', () => {
       const group = new PublishGroup(stream, 0);
       for (const id of idsOf('x', 5)) group.add(message(id));
       const outcomes = await group.settle(performance.now() + 20_000);
-      expect(outcomes).toEqual([1, 2, 3, 4, 5].map((sequence) => ({ kind: 'stored', sequence })));
+      expect(outcomes).toEqual([1, 2, 3, 4, 5].map((sequence) => ({ kind: 'stored', sequence, again: false })));
       expect(stream.ordering).toBe('single');
     } finally {
       await stream.close();

@@ -7,6 +7,7 @@ export class NatsProxy {
   private readonly pairs = new Set<readonly [Socket, Socket]>();
   private refusing = false;
   private mute = false;
+  private deaf = false;
 
   private constructor(
     private readonly server: Server,
@@ -37,8 +38,14 @@ export class NatsProxy {
     this.mute = true;
   }
 
+  /** What clients say no longer arrives; they are not told. */
+  muteClients(): void {
+    this.deaf = true;
+  }
+
   restore(): void {
     this.refusing = false;
+    this.deaf = false;
     this.mute = false;
   }
 
@@ -62,7 +69,9 @@ export class NatsProxy {
       upstream.destroy();
     };
     for (const socket of pair) socket.on('error', end).on('close', end);
-    client.on('data', (data) => upstream.write(data));
+    client.on('data', (data) => {
+      if (!this.deaf) upstream.write(data);
+    });
     upstream.on('data', (data) => {
       if (!this.mute) client.write(data);
     });

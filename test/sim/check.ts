@@ -70,13 +70,19 @@ function describeConflict(conflict: HAConflict): string {
 }
 
 function checkWrite(write: Write, messages: number, effective: ReadonlySet<unknown>): void {
-  const { state, error, mark, orphaned, node } = write;
+  const { state, error, mark, orphaned, node, outcomes } = write;
   const name = `the write ${mark ?? '(without mark)'} of n${node}`;
   if (state === 'pending' && !orphaned) throw new Divergence(`${name} was never answered`);
   if (mark === undefined) return;
   const counts = effective.has(mark);
   if (messages > 1) throw new Divergence(`${name} is in the stream ${messages} times`);
   if (state === 'resolved' && !counts) throw new Divergence(`${name} was acknowledged, and is not in the fold`);
+  for (const { state: said } of outcomes) {
+    if (said !== 'unknown' && (said === 'committed') !== counts) {
+      throw new Divergence(`${name} was said to be ${said}, and is ${counts ? '' : 'not '}in the fold`);
+    }
+  }
+  if (outcomes.length > 0 && outcomes.at(-1)?.state === 'unknown') throw new Divergence(`${name} stayed unknown`);
   if (state === 'rejected' && counts && !OPEN_ENDED.has(error?.code ?? '')) {
     throw new Divergence(`${name} failed (${error?.code ?? ''} ${error?.message ?? ''}), and is in the fold`);
   }

@@ -42,6 +42,8 @@ export async function runHistory(history: History): Promise<HistoryResult> {
       if (world.random.chance(0.1)) world.check(world.random.below(nodes));
     }
     await world.settle();
+    for (const write of world.writes) world.ask(write);
+    await world.settle();
     checkWorld(world);
     return {
       writes: world.writes.length,

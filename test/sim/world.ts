@@ -6,6 +6,7 @@ import { createControlTables } from '../../lib/sqlite/control-tables.js';
 import { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
 import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
 import type { HATransaction } from '../../lib/write/executor.js';
+import type { HAOutcome } from '../../lib/write/outcome.js';
 import { difference } from './dump.js';
 import { Oracle } from './oracle.js';
 import { SimRandom } from './random.js';
@@ -47,7 +48,11 @@ export interface Write {
   readonly done: Promise<void>;
   state: 'pending' | 'resolved' | 'rejected';
   sequence: bigint | undefined;
-  error: (Error & { code?: string }) | undefined;
+  error: (Error & { code?: string; details?: Readonly<Record<string, unknown>> }) | undefined;
+  /** Answers to the question what became of it, asked where it ended without one. */
+  readonly outcomes: HAOutcome[];
+  /** Questions that are not answered yet. */
+  asked: number;
   /** True where its node was killed before it was answered. */
   orphaned: boolean;
 }
@@ -122,10 +127,11 @@ export class World {
       state: 'pending',
       sequence: undefined,
       error: undefined,
+      outcomes: [],
+      asked: 0,
       orphaned: false,
       done: call(target).then(
         (result) => {
-          if (write.orphaned) return;
           write.state = 'resolved';
           write.sequence = (result as { txseq?: bigint } | undefined)?.txseq;
         },
@@ -133,11 +139,35 @@ export class World {
           if (write.orphaned) return;
           write.state = 'rejected';
           write.error = error;
+          if (this.random.chance(0.5)) this.ask(write);
         },
       ),
     };
     this.writes.push(write);
     return write;
+  }
+
+  /** Asks what became of a write, where it ended without an answer. */
+  ask(write: Write): void {
+    const node = this.node(write.node);
+    const id = write.error?.details?.['id'];
+    if (write.error?.code !== 'HA_PUBLISH_UNKNOWN' || typeof id !== 'string' || !node.isOpen) return;
+    const { db } = node;
+    write.asked++;
+    const ended = (): void => {
+      if (node.db === db) write.asked--;
+    };
+    db.outcome(id).then(
+      (outcome) => {
+        write.outcomes.push(outcome);
+        ended();
+      },
+      (error: Error & { code?: string }) => {
+        // Stopped while it was asked.
+        if (error.code !== 'HA_UNAVAILABLE') write.error = error;
+        ended();
+      },
+    );
   }
 
   /** Starts a transaction of statements, all or nothing. */
@@ -186,7 +216,9 @@ export class World {
     const target = this.node(node);
     if (!target.isOpen) return;
     for (const write of this.writes) {
-      if (write.node === target.index && write.state === 'pending') write.orphaned = true;
+      if (write.node !== target.index) continue;
+      if (write.state === 'pending') write.orphaned = true;
+      write.asked = 0;
     }
     target.kill();
   }
@@ -230,7 +262,7 @@ export class World {
   private isQuiet(): boolean {
     const last = this.log.lastOn(SUBJECT);
     return (
-      this.writes.every(({ state, orphaned }) => state !== 'pending' || orphaned) &&
+      this.writes.every(({ state, orphaned, asked }) => (state !== 'pending' || orphaned) && asked === 0) &&
       this.nodes.every((node) => node.isOpen && Number(node.db.position().received) >= last)
     );
   }

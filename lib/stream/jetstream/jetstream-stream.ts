@@ -1,4 +1,4 @@
-import { sleep } from '../../common/timing.js';
+import { retry, sleep } from '../../common/timing.js';
 import { connect, ConsumerEvents, DiscardPolicy, NatsError, RetentionPolicy, StorageType, nanos } from 'nats';
 import type { ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg, NatsConnection, StreamInfo } from 'nats';
 import { HAError } from '../../common/ha-error.js';
@@ -38,6 +38,8 @@ export interface JetStreamSettings {
 const RECONNECT_PAUSE_MS = 20;
 /** A delivery that misses so many heartbeats, of which there is one a second, goes on from a new consumer. */
 const SILENT_BEATS = 4;
+/** Pause between two attempts to find out whether this is still the same stream, ms. */
+const VERIFY_PAUSE_MS = 250;
 /** Messages asked for ahead of their use. */
 const PREFETCH = 128;
 /** The server's default limit. */
@@ -346,19 +348,16 @@ export class JetStreamStream implements ReplicationStream {
 
   /** Asks until there is an answer. False where it is another stream, or the connection was closed or lost meanwhile. */
   private async isVerified(session: Session): Promise<boolean> {
-    for (;;) {
-      try {
-        await this.verify();
-        return this.session === session && !session.nc.isClosed();
-      } catch (error) {
-        if (error instanceof HAError && !error.retryable) {
-          this.connected = false;
-          for (const end of this.endings) end();
-          return false;
-        }
-        await sleep(250);
-        if (this.session !== session) return false;
-      }
+    const verify = async (): Promise<boolean> => {
+      if (this.session === session) await this.verify();
+      return this.session === session && !session.nc.isClosed();
+    };
+    try {
+      return await retry(verify, (error) => !(error instanceof HAError) || error.retryable, VERIFY_PAUSE_MS);
+    } catch {
+      this.connected = false;
+      for (const end of this.endings) end();
+      return false;
     }
   }
 

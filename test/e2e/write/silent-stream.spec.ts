@@ -13,6 +13,8 @@ import { collect, failureOf, onCleanup, temporaryFolder, until } from '../../hel
 class SilentStream extends MemoryStream {
   /** Questions that get no answer: of the state, of the last sequence. */
   readonly silent = { state: 0, last: 0 };
+  /** Called when the last sequence is asked for. */
+  asked: () => void = () => undefined;
 
   override async state(): ReturnType<MemoryStream['state']> {
     if (this.silent.state-- > 0) throw noAnswer();
@@ -20,6 +22,7 @@ class SilentStream extends MemoryStream {
   }
 
   override async lastSubjectSequence(): Promise<number> {
+    this.asked();
     if (this.silent.last-- > 0) throw noAnswer();
     return super.lastSubjectSequence();
   }
@@ -33,13 +36,17 @@ function silent(): SilentStream {
   return new SilentStream({ broker: new MemoryBroker(), stream: 's', subject: 's.db' });
 }
 
-function node<S extends MemoryStream>(name: string, dir: string, stream: S): { db: HADatabase; stream: S } {
+function node<S extends MemoryStream>(
+  name: string,
+  dir: string,
+  stream: S,
+): { db: HADatabase; stream: S; runtime: HARuntime } {
   const options = { name, replicationID: 'db', replicationStream: 's', publisherTimeout: 1_000 };
   const resolved = resolveOptions(`file:${join(dir, `${name}.db`)}`, options, {});
   const runtime = new HARuntime(resolved, { logger: collect([]), retryAttempts: 5, retryDelay: 10, stream });
   const db = new HADatabase(runtime);
   onCleanup(() => db.close());
-  return { db, stream };
+  return { db, stream, runtime };
 }
 
 /** A stream that loses a message in two places: one of them hands it over later. */
@@ -76,6 +83,26 @@ describe('A message that was sent twice and may still arrive', () => {
     ]);
     await stream.handOver();
     await until(async () => (await db.all('SELECT v FROM t')).length === 2);
+  });
+});
+
+describe('A transaction that was refused', () => {
+  const { random } = Math;
+  afterEach(() => {
+    Math.random = random;
+  });
+
+  it('is not queued again behind a halt, where nothing would ever answer it', async () => {
+    const { db, stream, runtime } = node('a', temporaryFolder(), silent());
+    await db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    // The longest pause before it runs again.
+    Math.random = () => 0.999;
+    stream.refuseNext(1);
+    stream.asked = () => setImmediate(() => runtime.subscriber.halt(new HAError('HA_STREAM_RESET', 'gone')));
+    const error = await failureOf(db.run('INSERT INTO t(v) VALUES (1)'));
+    expect(error).toMatchObject({ code: 'HA_PUBLISH_FAILED', cause: { code: 'HA_STREAM_RESET' } });
+    expect(db.status().waitingWrites).toBe(0);
+    expect((await failureOf(db.run('INSERT INTO t(v) VALUES (2)'))).code).toBe('HA_STREAM_RESET');
   });
 });
 

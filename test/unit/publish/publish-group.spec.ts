@@ -9,8 +9,8 @@ import {
 } from '../../../lib/stream/replication-stream.js';
 import type { OrderedForm, OutgoingMessage, ReplicationStream } from '../../../lib/stream/replication-stream.js';
 
-/** What the stream says to one attempt: it stores, or the error. */
-type Answer = 'store' | Error;
+/** What the stream says to one attempt: it stores, it holds the id already, or the error. */
+type Answer = 'store' | 'repeat' | Error;
 
 /** A stream that answers attempts as it is told, and stores all others. It looks at expectations, as a stream does. */
 class ToldStream {
@@ -41,6 +41,7 @@ class ToldStream {
     this.attempts.push(`${messages.map(({ id }) => id).join(' ')} @${expected[0]}`);
     const answer = this.answers.shift() ?? 'store';
     if (answer instanceof Error) throw answer;
+    if (answer === 'repeat') return messages.map(() => ({ sequence: 1, duplicate: true }));
     const wanted = messages[0]?.expect?.lastSubjectSequence;
     if (wanted !== undefined && wanted !== this.last) throw new StreamRefusal('wrong last sequence', this.last);
     return messages.map(() => ({ sequence: ++this.last, duplicate: false }));
@@ -111,10 +112,14 @@ describe('a group that travels as a batch', () => {
     },
   );
 
-  it('may be stored where its ids are known, although no attempt is', async () => {
+  it('is sent one by one where its ids are known before the first attempt, to learn which: that one fails', async () => {
     const told = new ToldStream();
-    told.answers = [new StreamRepetition('duplicate id')];
-    expect(await settle(group(told, 'ab'))).toBe('refused? refused?');
+    told.answers = [new StreamRepetition('duplicate id'), 'store', 'repeat'];
+    const made = group(told, 'abc');
+    const outcomes = await made.settle(performance.now() + 5_000);
+    expect(outcomes.map(short)).toEqual(['11', 'failed', 'refused']);
+    expect(told.attempts).toEqual(['a b c @10', 'a @10', 'b @11']);
+    expect(outcomes[1]).toMatchObject({ kind: 'failed', error: { code: 'HA_DUPLICATE_ID', details: { id: 'b' } } });
   });
 
   it('is unknown where no attempt was answered in time, and has failed where each was turned down', async () => {

@@ -1,0 +1,40 @@
+import { HAError } from './common/ha-error.js';
+
+/** The call came while the database was stopped. */
+export function stoppedError(): HAError {
+  return new HAError('HA_UNAVAILABLE', 'The database is stopped. Await db.start() to go on.');
+}
+
+/** The write waited while the database was started anew. */
+export function relaunchError(): HAError {
+  return new HAError('HA_UNAVAILABLE', 'The database is being started anew. Run this again: it then waits for that.', {
+    retryable: true,
+  });
+}
+
+/** There is no stream that the file could be built from. */
+export function notFollowing(): HAError {
+  return new HAError(
+    'HA_UNAVAILABLE',
+    'The database cannot be built anew: it has no stream, does not follow it (disableSubscriber), or is not started.',
+  );
+}
+
+/** Applying has not halted at the message that was named. */
+export function skipInvalid(sequence: bigint, haltedAt: number | undefined): HAError {
+  const state =
+    haltedAt === undefined ? 'Applying has not halted at a message' : `Applying has halted at message ${haltedAt}`;
+  return new HAError(
+    'HA_SKIP_INVALID',
+    `Message ${sequence} cannot be skipped. ${state}: only the message named by HA_APPLY_HALTED (details.sequence) can.`,
+    { details: { sequence: Number(sequence), haltedAt } },
+  );
+}
+
+/** The database was closed for good. */
+export function closedError(): HAError {
+  return new HAError(
+    'HA_DATABASE_CLOSED',
+    'The database is closed for good. Open it anew with another module instance.',
+  );
+}
