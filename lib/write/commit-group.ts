@@ -22,6 +22,16 @@ export type MemberResult =
   | { readonly kind: 'refused'; readonly maybeStored: boolean }
   | { readonly kind: 'failed' | 'unknown'; readonly error: Error };
 
+/** A transaction of this node that stands at its place in the stream. */
+export interface CommittedTransaction {
+  readonly sequence: number;
+  /** How many changes it has. */
+  readonly changes: number;
+  readonly messages: readonly OutgoingMessage[];
+  /** Ids of the messages. */
+  readonly ids: readonly MessageId[];
+}
+
 /** A member whose changes were sent. */
 export interface PublishedMember {
   readonly queued: QueuedMember;
@@ -169,10 +179,11 @@ export class CommitGroup {
   }
 
   /** Tells of every transaction that this commit put into its place. */
-  announce(applied: (sequence: number, changes: number) => void): void {
+  announce(applied: (transaction: CommittedTransaction) => void): void {
     for (const member of this.published) {
+      const { changes, messages, ids } = member;
       const outcome = member.result();
-      if (outcome.kind === 'stored') applied(outcome.sequence, member.changes);
+      if (outcome.kind === 'stored') applied({ sequence: outcome.sequence, changes, messages, ids });
     }
   }
 
