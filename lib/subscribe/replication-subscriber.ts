@@ -117,12 +117,15 @@ export class ReplicationSubscriber {
     await this.pumping;
   }
 
-  /** Ids of the next messages in stream order. */
-  nextIds(count: number): readonly (string | undefined)[] {
+  /** The next messages in stream order, at most `count`. */
+  next(count: number): readonly IncomingMessage[] {
     this.queue.dropUpTo(this.ports.position.received);
-    const ids: (string | undefined)[] = [];
-    for (let i = 0; i < count; i++) ids.push(this.queue.peek(i)?.id);
-    return ids;
+    const next: IncomingMessage[] = [];
+    for (let i = 0; i < count; i++) {
+      const message = this.queue.peek(i);
+      if (message !== undefined) next.push(message);
+    }
+    return next;
   }
 
   /** Resolves once a sequence was delivered, or so many messages that somebody else's are among them, or in time. */

@@ -38,10 +38,16 @@ export interface ReplicationPorts {
   readonly lostStream: (sequence: number) => HAError;
 }
 
+/** A message that was delivered, by its place. */
+export interface DeliveredMessage {
+  readonly id: string | undefined;
+  readonly sequence: number;
+}
+
 /** Messages that the stream has delivered and that are not applied yet. */
 export interface DeliveredFeed {
-  /** Ids of the next messages in stream order, at most `count`. */
-  nextIds(count: number): readonly (string | undefined)[];
+  /** The next messages in stream order, at most `count`. */
+  next(count: number): readonly DeliveredMessage[];
   /** Resolves once the message at a sequence was delivered, or enough of others in front of it. */
   whenDelivered(sequence: number, count: number, timeoutMs: number): Promise<void>;
 }

@@ -73,6 +73,26 @@ describe('a node that stops while its writes are under way', () => {
     }));
 });
 
+describe('a message that is stored twice, for its acknowledgement was lost', () => {
+  it('does not hide what others stored in between', () =>
+    scenario(['CREATE TABLE t(k INTEGER PRIMARY KEY, v)'], async (world) => {
+      world.node(1).stream.loseAcks(1);
+      const write = marked(world, 1, 'mark-1-', 'INSERT INTO t VALUES(1, 1)');
+      await world.calm();
+      await world.deliver(0);
+      world.exec(0, 'INSERT INTO t VALUES(2, 2)');
+      await world.calm();
+      world.broker.forgetIds();
+      void world.node(1).stream.deliver(1);
+      while (world.log.state().lastSequence < 4) await world.scheduler.run(1);
+      await world.calm();
+      world.check(1);
+      await world.settle();
+      expect(states([write])).toEqual(['resolved']);
+      await expectRows(world, 'SELECT k FROM t', ['1', '2']);
+    }));
+});
+
 describe('ordered transactions', () => {
   const T = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v)';
 
