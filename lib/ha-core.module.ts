@@ -90,14 +90,10 @@ function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) 
 
 function createRuntime(connection: string, given: HAFactoryOptions | undefined, registry: HARegistry): HARuntime {
   registry.claim(connection);
-  if (typeof given?.dsn !== 'string') {
-    throw new HAError(
-      'HA_OPTIONS_INVALID',
-      `The database '${connection}' has no DSN: pass 'file:my.db?…' to HAModule.forRoot, or return { dsn } from the factory.`,
-    );
-  }
-  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS, ...options } = given;
-  return new HARuntime(resolveOptions(options), {
+  // Without types a factory may give just the DSN, or nothing.
+  const all = typeof given === 'object' ? given : { dsn: given as unknown as string };
+  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
+  return new HARuntime(resolveOptions({ ...all, connection } as HAModuleOptionsWithDsn), {
     logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),
     configure,
     retryAttempts,
