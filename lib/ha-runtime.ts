@@ -19,6 +19,7 @@ import { Position } from './sqlite/position.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
+import { ChangeFeed } from './subscribe/change-feed.js';
 import { establishCursor, verifyCursor } from './subscribe/establish-cursor.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { Committer } from './write/committer.js';
@@ -52,6 +53,8 @@ const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
 export class HARuntime implements DatabaseLifecycle {
   readonly events = new Subject<HAEvent>();
+  private readonly changeFeed = new ChangeFeed();
+  readonly changes = this.changeFeed.changes.asObservable();
   readonly publisher = new ReplicationPublisher();
   readonly subscriber = new ReplicationSubscriber();
   private opened: OpenDatabase | undefined;
@@ -115,6 +118,7 @@ export class HARuntime implements DatabaseLifecycle {
     this.closed = true;
     await this.stop();
     this.events.complete();
+    this.changeFeed.changes.complete();
   }
 
   status(): HAStatus {
@@ -219,6 +223,7 @@ export class HARuntime implements DatabaseLifecycle {
         cursorWriter: new CursorWriter(connections.applier, subject),
         emit: (event) => this.emit(event),
         observe: (node, commands) => hold.observe(node, commands),
+        applied: (...change) => this.changeFeed.applied(...change),
       });
     }
     return {
@@ -231,7 +236,8 @@ export class HARuntime implements DatabaseLifecycle {
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
       hold,
-      applied: (sequence, changes) => {
+      applied: (sequence, changes, messages) => {
+        this.changeFeed.committed(sequence, messages);
         if (!this.events.observed) return;
         this.events.next({ type: 'applied', sequence: BigInt(sequence), node: options.name, changes });
       },
@@ -285,6 +291,7 @@ export class HARuntime implements DatabaseLifecycle {
     await this.finishWrites();
     this.opened = undefined;
     await this.tearDown();
+    await this.changeFeed.drained();
     this.events.next({ type: 'stopped' });
   }
 

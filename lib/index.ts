@@ -19,6 +19,8 @@ export type { HAPosition, HAStatus } from './write/status.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 export { InjectHA } from './common/inject-ha.js';
+export { OnHAChange } from './common/on-change.js';
+export type { HAChange, HAChangeOperation, HARow, HAValue } from './changeset/row-changes.js';
 export { getHAToken } from './common/tokens.js';
 export { HAError } from './common/ha-error.js';
 export type { HAErrorCode } from './common/ha-error.js';

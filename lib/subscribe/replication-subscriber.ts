@@ -27,6 +27,9 @@ export interface SubscriberPorts {
   readonly emit: EventSink;
   /** Sees the node and the CUSTOM commands of every message, in stream order. */
   readonly observe: (node: string, commands: readonly string[]) => void;
+  /** Sees every changeset behind its commit, and which of its changes were left out. */
+  readonly applied?:
+    ((sequence: number, changeSet: ChangeSet, skipped: ReadonlySet<Change> | undefined) => void) | undefined;
 }
 
 /** A batch is cut after this time, ms: the event loop must breathe while a long backlog is applied. */
@@ -234,11 +237,13 @@ export class ReplicationSubscriber {
 
   private *applyOne({ message, changeSet }: Decoded, notices: (() => void)[]): Generator<void, void> {
     if (changeSet === undefined) return;
-    const { applier, emit, observe } = this.ports;
+    const { applier, emit, observe, applied } = this.ports;
     const { node } = changeSet;
     const sequence = BigInt(message.sequence);
     const place = { sequence: message.sequence, foreign: message.version === undefined };
+    let skipped: Set<Change> | undefined;
     yield* applier.apply(changeSet, place, (index, change, reason) => {
+      (skipped ??= new Set()).add(change);
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });
@@ -246,6 +251,7 @@ export class ReplicationSubscriber {
     notices.push(() => {
       observe(node, commands);
       emit({ type: 'applied', sequence, node, changes: changeSet.changes.length });
+      applied?.(message.sequence, changeSet, skipped);
     });
   }
 

@@ -169,10 +169,10 @@ export class CommitGroup {
   }
 
   /** Tells of every transaction that this commit put into its place. */
-  announce(applied: (sequence: number, changes: number) => void): void {
+  announce(applied: ReplicationPorts['applied']): void {
     for (const member of this.published) {
       const outcome = member.result();
-      if (outcome.kind === 'stored') applied(outcome.sequence, member.changes);
+      if (outcome.kind === 'stored') applied(outcome.sequence, member.changes, member.messages);
     }
   }
 

@@ -10,6 +10,7 @@ import type { CursorWriter } from '../sqlite/control-tables.js';
 import type { Position } from '../sqlite/position.js';
 import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
+import type { OutgoingMessage } from '../stream/replication-stream.js';
 import { CommitGroup } from './commit-group.js';
 import type { PublishedMember } from './commit-group.js';
 import { Habits } from './habits.js';
@@ -29,7 +30,7 @@ export interface ReplicationPorts {
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
   /** Called for each transaction of this node that was committed at its place, without coming back from the stream. */
-  readonly applied: (sequence: number, changes: number) => void;
+  readonly applied: (sequence: number, changes: number, messages: readonly OutgoingMessage[]) => void;
   /** Called where the stream gives out sequences that this node has seen used: it is not the same stream any more. */
   readonly lostStream: (sequence: number) => HAError;
 }

@@ -1,4 +1,5 @@
 import type { Observable } from 'rxjs';
+import type { HAChange } from '../changeset/row-changes.js';
 import type { HAEvent } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import type { Connection } from '../sqlite/connection.js';
@@ -48,6 +49,7 @@ export interface DatabaseLifecycle {
   readonly autoStart: boolean;
   readonly transactionTimeout: number;
   readonly events: Observable<HAEvent>;
+  readonly changes: Observable<HAChange>;
   /** The database, while it is started. */
   readonly open: OpenDatabase | undefined;
   start(): Promise<OpenDatabase>;
@@ -68,9 +70,15 @@ type ReadMethod = 'run' | 'get' | 'all';
 export class HADatabase implements HAExecutor {
   /** What happens to the database; never fails. */
   readonly events: Observable<HAEvent>;
+  /**
+   * Every row that the stream changes on this node, in its order, own writes included; never fails. From the moment of the
+   * subscription, at most once: what it does must not matter beyond this process. Nothing comes without a stream.
+   */
+  readonly changes: Observable<HAChange>;
 
   constructor(private readonly lifecycle: DatabaseLifecycle) {
     this.events = lifecycle.events;
+    this.changes = lifecycle.changes;
   }
 
   /**
