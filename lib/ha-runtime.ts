@@ -4,6 +4,7 @@ import { Applier } from './apply/applier.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
+import { Telemetry } from './common/telemetry.js';
 import { sleep } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
@@ -21,6 +22,7 @@ import type { ReplicationStream } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
 import { ChangeFeed } from './subscribe/change-feed.js';
 import { establishCursor, verifyCursor } from './subscribe/establish-cursor.js';
+import { LagMeter } from './subscribe/lag.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
@@ -28,7 +30,7 @@ import { HoldGate } from './write/hold-gate.js';
 import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
-import type { HAStatus } from './write/status.js';
+import type { HALag, HAStatus } from './write/status.js';
 import { TransactionRunner } from './write/transaction-runner.js';
 
 /** What the runtime needs besides the options. */
@@ -53,6 +55,8 @@ const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
 export class HARuntime implements DatabaseLifecycle {
   readonly events = new Subject<HAEvent>();
+  readonly telemetry = new Telemetry();
+  private readonly lagMeter = new LagMeter();
   private readonly changeFeed = new ChangeFeed();
   readonly changes = this.changeFeed.changes.asObservable();
   readonly publisher = new ReplicationPublisher();
@@ -138,6 +142,13 @@ export class HARuntime implements DatabaseLifecycle {
     };
   }
 
+  /** How far this node is behind the stream; nothing without one. */
+  async lag(): Promise<HALag> {
+    const { replication } = this;
+    if (replication === undefined || this.options.disableSubscriber) return { messages: 0, seconds: 0 };
+    return this.lagMeter.measure(replication.stream, replication.position, this.subscriber);
+  }
+
   private stateName(): HAStatus['state'] {
     if (this.closed) return 'closed';
     if (this.opened === undefined) return this.starting === undefined ? 'stopped' : 'starting';
@@ -186,6 +197,7 @@ export class HARuntime implements DatabaseLifecycle {
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
       busyTimeout: busyTimeout(options),
+      telemetry: this.telemetry,
     });
     await this.catchUp();
     this.opened = {
@@ -223,7 +235,10 @@ export class HARuntime implements DatabaseLifecycle {
         cursorWriter: new CursorWriter(connections.applier, subject),
         emit: (event) => this.emit(event),
         observe: (node, commands) => hold.observe(node, commands),
-        applied: (...change) => this.changeFeed.applied(...change),
+        applied: (sequence, changeSet, skipped) => {
+          this.telemetry.sink?.applied(Math.max(0, Date.now() - Number(changeSet.timestampNs / 1_000_000n)));
+          this.changeFeed.applied(sequence, changeSet, skipped);
+        },
       });
     }
     return {
@@ -275,7 +290,11 @@ export class HARuntime implements DatabaseLifecycle {
 
   private async connect(subject: string): Promise<ReplicationStream> {
     const stream = await this.source.open(subject);
-    stream.onStatus = (status) => this.emit(status);
+    stream.onStatus = (status) => {
+      if (status.type !== 'error') this.lagMeter.connection(status.type === 'connected');
+      this.emit(status);
+    };
+    this.lagMeter.connection(true);
     return stream;
   }
 
@@ -323,6 +342,7 @@ export class HARuntime implements DatabaseLifecycle {
       this.opened?.committer.halt(event.error);
     } else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
+      this.telemetry.sink?.skipped();
       logger.warn(
         `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
       );

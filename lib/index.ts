@@ -15,7 +15,7 @@ export type {
   HATransaction,
   HATransactionOptions,
 } from './write/executor.js';
-export type { HAPosition, HAStatus } from './write/status.js';
+export type { HALag, HAPosition, HAStatus } from './write/status.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 export { InjectHA } from './common/inject-ha.js';

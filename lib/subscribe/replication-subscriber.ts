@@ -72,6 +72,16 @@ export class ReplicationSubscriber {
     return this.queue.length;
   }
 
+  /** When the server stored the oldest message that waits here, ms since 1970; undefined where none waits. */
+  get waitingSince(): number | undefined {
+    const received = this.attached?.position.received ?? 0;
+    for (let index = 0; ; index++) {
+      const message = this.queue.peek(index);
+      if (message === undefined) return undefined;
+      if (message.sequence > received) return Number(message.time);
+    }
+  }
+
   private get ports(): SubscriberPorts {
     if (this.attached === undefined) throw new HAError('HA_UNAVAILABLE', 'Nothing is followed before db.start().');
     return this.attached;

@@ -49,6 +49,8 @@ export interface PublishedMember {
 export class CommitGroup {
   readonly published: PublishedMember[] = [];
   bytes = 0;
+  /** When its first message was sent, by `performance.now()`. */
+  publishedAt = 0;
   /** True when no further member may join. */
   closed = false;
   /** Whether the last member that ran at once was admitted. */
@@ -302,6 +304,7 @@ export class CommitGroup {
     const messages = publisher.encode({ ...effects, epoch: position.received });
     this.control.release();
     const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
+    if (this.publishing === undefined) this.publishedAt = performance.now();
     this.publishing ??= publisher.group(expected);
     const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
     const member: PublishedMember = {

@@ -24,7 +24,7 @@ import type { Reads } from './reads.js';
 import { runsAlone, scriptParts } from './script.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
-import type { HAPosition, HAStatus } from './status.js';
+import type { HALag, HAPosition, HAStatus } from './status.js';
 import { refuseNested, runInContext } from './transaction-context.js';
 import type { TransactionRunner } from './transaction-runner.js';
 import { refuseVacuum } from './vacuum.js';
@@ -56,6 +56,7 @@ export interface DatabaseLifecycle {
   stop(): Promise<void>;
   close(): Promise<void>;
   status(): HAStatus;
+  lag(): Promise<HALag>;
 }
 
 type ReadMethod = 'run' | 'get' | 'all';
@@ -198,6 +199,11 @@ export class HADatabase implements HAExecutor {
 
   status(): HAStatus {
     return this.lifecycle.status();
+  }
+
+  /** Asks the stream how far this node is behind. Rejects where it does not answer. */
+  lag(): Promise<HALag> {
+    return this.lifecycle.lag();
   }
 
   private opened(): OpenDatabase | Promise<OpenDatabase> {

@@ -21,3 +21,14 @@ export interface HAStatus {
   readonly waitingWrites: number;
   readonly lastError: Error | undefined;
 }
+
+/** How far a node is behind the stream. */
+export interface HALag {
+  /**
+   * Messages that the stream holds and that are not applied here. Where several databases share a stream, messages of the
+   * others in between are counted too. While the stream is away: those that were delivered before.
+   */
+  readonly messages: number;
+  /** How long the oldest of them has been in the stream; while the stream is away, for how long it has been. */
+  readonly seconds: number;
+}
