@@ -38,7 +38,8 @@ export class HATestingModule {
   static forRoot(options: HATestingOptions = {}): DynamicModule {
     const { broker = new HATestingBroker(), dsn = ':memory:', name = 'node', ...rest } = options;
     const wiring = new TestingWiring(broker, {});
-    return { module: HATestingModule, imports: [HACoreModule.forRoot({ ...rest, name, dsn }, wiring)] };
+    const core = HACoreModule.forRoot({ ...rest, name, dsn }, wiring);
+    return { module: HATestingModule, imports: [core], exports: [core] };
   }
 
   /**

@@ -82,6 +82,11 @@ export class HADatabase implements HAExecutor {
     this.changes = lifecycle.changes;
   }
 
+  /** Whether this is the database that a lifecycle opens. @internal */
+  isOpenedBy(lifecycle: DatabaseLifecycle): boolean {
+    return this.lifecycle === lifecycle;
+  }
+
   /**
    * A read-only connection of better-sqlite3, for synchronous reads of the local copy.
    *
