@@ -6,6 +6,7 @@ import type { HARuntime } from './ha-runtime.js';
 @Injectable()
 export class HARegistry {
   private readonly runtimes = new Map<string, HARuntime | undefined>();
+  private readonly listeners: ((connection: string, runtime: HARuntime) => void)[] = [];
 
   /** Names of the databases, in the order in which they were made. */
   get connections(): string[] {
@@ -32,6 +33,13 @@ export class HARegistry {
     this.runtimes.set(connection, undefined);
     const runtime = make();
     this.runtimes.set(connection, runtime);
+    for (const listener of this.listeners) listener(connection, runtime);
     return runtime;
+  }
+
+  /** Calls the listener for every database, those that are made later too; always before they start. */
+  each(listener: (connection: string, runtime: HARuntime) => void): void {
+    this.listeners.push(listener);
+    for (const [connection, runtime] of this.runtimes) if (runtime !== undefined) listener(connection, runtime);
   }
 }

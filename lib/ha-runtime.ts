@@ -143,10 +143,10 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** How far this node is behind the stream; nothing without one. */
-  async lag(): Promise<HALag> {
+  async lag(timeoutMs: number): Promise<HALag> {
     const { replication } = this;
-    if (replication === undefined || this.options.disableSubscriber) return { messages: 0, seconds: 0 };
-    return this.lagMeter.measure(replication.stream, replication.position, this.subscriber);
+    if (replication === undefined || this.options.disableSubscriber) return { messages: 0, seconds: 0, answered: true };
+    return this.lagMeter.measure(replication.stream, replication.position, this.subscriber, timeoutMs);
   }
 
   private stateName(): HAStatus['state'] {

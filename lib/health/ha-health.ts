@@ -2,7 +2,6 @@ import { Injectable, Module } from '@nestjs/common';
 import { HealthIndicatorService, TerminusModule } from '@nestjs/terminus';
 import type { HealthIndicatorResult } from '@nestjs/terminus';
 import { HAError } from '../common/ha-error.js';
-import { within } from '../common/timing.js';
 import { DEFAULT_CONNECTION } from '../common/tokens.js';
 import { interval } from '../config/value-types.js';
 import type { Duration } from '../config/stream-options.js';
@@ -19,12 +18,12 @@ export interface HAHealthOptions {
   /** Name of the database, where an application has several. Default `default`. */
   connection?: string;
   /**
-   * Down where this node is behind the stream for longer, or does not know because the stream is away for longer. A Go
-   * duration or milliseconds. Default: never.
+   * Down where this node is behind the stream for longer, or does not know because the stream does not answer for longer.
+   * A Go duration or milliseconds. Default: never.
    */
   maxLag?: Duration;
   /**
-   * Down at once where the stream is away. Default false: reads go on, and all nodes would be down together.
+   * Down at once where the stream is away or does not answer. Default false: reads go on, and all nodes would be down together.
    */
   requireConnected?: boolean;
   /** How long the stream may take to say where it stands. Default 1s. */
@@ -60,8 +59,8 @@ export class HAHealthIndicator {
     const maxLag = options.maxLag === undefined ? undefined : readDuration('maxLag', options.maxLag);
     const timeout = readDuration('timeout', options.timeout ?? 1_000);
     const status = runtime.status();
-    const lag = await within(timeout, runtime.lag()).catch(() => undefined);
-    const message = stateVerdict(status) ?? connectionVerdict(status, options) ?? lagVerdict(lag, maxLag);
+    const lag = await runtime.lag(timeout);
+    const message = stateVerdict(status) ?? connectionVerdict(status, lag, options) ?? lagVerdict(lag, maxLag);
     const details = toJson({ ...status, lag }) as Record<string, unknown>;
     const check = this.indicator.check(key);
     return message === undefined ? check.up(details) : check.down({ message, ...details });
@@ -91,16 +90,20 @@ function stateVerdict({ state, lastError }: HAStatus): Verdict {
   return lastError === undefined ? `the database is ${state}` : `the database is ${state}: ${lastError.message}`;
 }
 
-function connectionVerdict({ role, connected }: HAStatus, { requireConnected = false }: HAHealthOptions): Verdict {
-  return requireConnected && role !== 'standalone' && !connected ? 'the stream is away' : undefined;
+function connectionVerdict(
+  { role, connected }: HAStatus,
+  lag: HALag,
+  { requireConnected = false }: HAHealthOptions,
+): Verdict {
+  if (!requireConnected || role === 'standalone') return undefined;
+  if (!connected) return 'the stream is away';
+  return lag.answered ? undefined : 'the stream does not answer';
 }
 
-function lagVerdict(lag: HALag | undefined, maxLag: number | undefined): Verdict {
-  if (maxLag === undefined) return undefined;
-  if (lag === undefined) return 'the stream does not say where it stands';
-  return lag.seconds * 1_000 > maxLag
-    ? `the database is ${lag.seconds} s behind, ${maxLag / 1_000} s are allowed`
-    : undefined;
+function lagVerdict({ seconds, answered }: HALag, maxLag = Infinity): Verdict {
+  if (seconds * 1_000 <= maxLag) return undefined;
+  const what = answered ? 'the database is behind' : 'the stream does not answer';
+  return `${what} since ${seconds} s, ${maxLag / 1_000} s are allowed`;
 }
 
 function readDuration(name: string, value: Duration): number {

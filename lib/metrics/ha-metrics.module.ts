@@ -1,5 +1,5 @@
 import { Injectable, Module } from '@nestjs/common';
-import type { OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
+import type { OnApplicationShutdown } from '@nestjs/common';
 import { HARegistry } from '../ha-registry.js';
 import { HASharedModule } from '../ha-shared.module.js';
 import { DatabaseMeter } from './database-meter.js';
@@ -9,26 +9,20 @@ import { Instruments } from './instruments.js';
 
 /** Measures all databases of the application, from before they start until it has shut down. */
 @Injectable()
-export class HAMetrics implements OnModuleInit, OnApplicationShutdown {
-  private instruments: Instruments | undefined;
+export class HAMetrics implements OnApplicationShutdown {
+  // Not when this file is loaded: instruments made before the SDK is registered stay without effect for ever.
+  private readonly instruments = new Instruments();
+  private readonly meters: DatabaseMeter[] = [];
 
-  constructor(private readonly registry: HARegistry) {}
-
-  onModuleInit(): void {
-    // Not earlier: instruments made before the SDK is registered stay without effect for ever.
-    const instruments = new Instruments();
-    this.instruments = instruments;
-    const meters = this.registry.connections.flatMap((connection) => {
-      const runtime = this.registry.get(connection);
-      return runtime === undefined ? [] : [new DatabaseMeter(connection, runtime, instruments)];
-    });
-    instruments.observe(async (observe) => {
-      await Promise.all(meters.map((meter) => meter.observe(observe)));
+  constructor(registry: HARegistry) {
+    registry.each((connection, runtime) => this.meters.push(new DatabaseMeter(connection, runtime, this.instruments)));
+    this.instruments.observe(async (observe) => {
+      await Promise.all(this.meters.map((meter) => meter.observe(observe)));
     });
   }
 
   onApplicationShutdown(): void {
-    this.instruments?.close();
+    this.instruments.close();
   }
 }
 

@@ -1,3 +1,4 @@
+import { within } from '../common/timing.js';
 import type { Position } from '../sqlite/position.js';
 import type { ReplicationStream } from '../stream/replication-stream.js';
 import type { HALag } from '../write/status.js';
@@ -11,26 +12,42 @@ export interface Deliveries {
 
 /** Measures the lag of one node. */
 export class LagMeter {
-  private awaySince: number | undefined;
-  private behindSince: number | undefined;
+  /** Since when the stream cannot be asked, or does not answer. */
+  private silentSince: number | undefined;
+  /** A sequence that was missing here, and since when that is known. */
+  private missing: { readonly sequence: number; readonly since: number } | undefined;
 
   /** Notes that the connection was lost or is back. */
   connection(isConnected: boolean): void {
-    this.awaySince = isConnected ? undefined : (this.awaySince ?? Date.now());
+    this.silentSince = isConnected ? undefined : (this.silentSince ?? Date.now());
   }
 
-  /** Asks the stream where it stands. */
-  async measure(stream: ReplicationStream, position: Position, deliveries: Deliveries): Promise<HALag> {
-    if (!stream.isConnected) {
-      const since = this.awaySince ?? Date.now();
-      return { messages: deliveries.backlog, seconds: secondsSince(Math.min(since, deliveries.waitingSince ?? since)) };
+  /** Asks the stream where it stands, and waits so many ms for its answer. */
+  async measure(
+    stream: ReplicationStream,
+    position: Position,
+    deliveries: Deliveries,
+    timeoutMs: number,
+  ): Promise<HALag> {
+    const last = stream.isConnected
+      ? await within(timeoutMs, stream.lastSubjectSequence()).catch(() => undefined)
+      : undefined;
+    const { received } = position;
+    if (last === undefined) {
+      this.silentSince ??= Date.now();
+      const since = Math.min(this.silentSince, deliveries.waitingSince ?? Infinity);
+      return { messages: deliveries.backlog, seconds: secondsSince(since), answered: false };
     }
-    const last = await stream.lastSubjectSequence();
-    const messages = Math.max(0, last - position.received);
-    if (messages === 0) this.behindSince = undefined;
-    // What was not even delivered has no known age: at least it is missing since this was noticed first.
-    else this.behindSince ??= Date.now();
-    return { messages, seconds: messages === 0 ? 0 : secondsSince(deliveries.waitingSince ?? this.behindSince ?? 0) };
+    this.silentSince = undefined;
+    if (last <= received) this.missing = undefined;
+    else if (this.missing === undefined || this.missing.sequence <= received) {
+      this.missing = { sequence: last, since: Date.now() };
+    }
+    const { missing } = this;
+    if (missing === undefined) return { messages: 0, seconds: 0, answered: true };
+    // What was not even delivered has no known age: at least it is missing since this was noticed.
+    const seconds = secondsSince(Math.min(missing.since, deliveries.waitingSince ?? Infinity));
+    return { messages: last - received, seconds, answered: true };
   }
 }
 

@@ -56,7 +56,7 @@ export interface DatabaseLifecycle {
   stop(): Promise<void>;
   close(): Promise<void>;
   status(): HAStatus;
-  lag(): Promise<HALag>;
+  lag(timeoutMs: number): Promise<HALag>;
 }
 
 type ReadMethod = 'run' | 'get' | 'all';
@@ -206,9 +206,9 @@ export class HADatabase implements HAExecutor {
     return this.lifecycle.status();
   }
 
-  /** Asks the stream how far this node is behind. Rejects where it does not answer. */
-  lag(): Promise<HALag> {
-    return this.lifecycle.lag();
+  /** Asks the stream how far this node is behind, and waits for its answer, at most `timeout` ms. Never fails. */
+  lag({ timeout = 1_000 }: { timeout?: number } = {}): Promise<HALag> {
+    return this.lifecycle.lag(timeout);
   }
 
   private opened(): OpenDatabase | Promise<OpenDatabase> {

@@ -26,9 +26,11 @@ export interface HAStatus {
 export interface HALag {
   /**
    * Messages that the stream holds and that are not applied here. Where several databases share a stream, messages of the
-   * others in between are counted too. While the stream is away: those that were delivered before.
+   * others in between are counted too. While the stream does not answer: those that were delivered before.
    */
   readonly messages: number;
-  /** How long the oldest of them has been in the stream; while the stream is away, for how long it has been. */
+  /** For how long at least something has been missing here; while the stream does not answer, for how long it has not. */
   readonly seconds: number;
+  /** Whether the stream could be asked, and answered. */
+  readonly answered: boolean;
 }

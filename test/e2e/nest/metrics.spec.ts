@@ -53,10 +53,10 @@ it('measures commits, publishing, applying, conflicts and lag of each node', asy
   metrics.setGlobalMeterProvider(provider);
   const broker = new HATestingBroker();
   const first = await start(broker, 'm1');
-  const second = await start(broker, 'm2');
-  const [a, b] = [first.get(HADatabase), second.get(HADatabase)];
+  const a = first.get(HADatabase);
   await a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
-  await b.waitFor(1n, { timeout: 10_000 });
+  const second = await start(broker, 'm2');
+  const b = second.get(HADatabase);
   await Promise.all(Array.from({ length: 20 }, (_, id) => a.run('INSERT INTO t VALUES(?, 0)', [id])));
   const { txseq = 0n } = await a.run('UPDATE t SET v = 1');
   await b.waitFor(txseq, { timeout: 10_000 });
@@ -77,6 +77,7 @@ it('measures commits, publishing, applying, conflicts and lag of each node', asy
   expect(writer['nestjs_ha.event_loop.stall']).toBeGreaterThanOrEqual(0);
 
   const reader = await measured('m2');
+  // What it caught up with at its start is counted too.
   expect(reader).toMatchObject({ 'nestjs_ha.applied': 22, 'nestjs_ha.position': 22 });
   expect((reader['nestjs_ha.replication.delay'] as Histogram).count).toBe(22);
   expect(reader['nestjs_ha.commits']).toBeUndefined();
