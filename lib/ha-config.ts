@@ -95,14 +95,16 @@ export const haSchema: HAEnvironmentSchema = {
 };
 
 function issuesOf(variables: Record<string, unknown>): SchemaIssue[] {
-  // Another schema may have converted values already.
-  const env = Object.fromEntries(
-    Object.entries(variables).map(([name, value]) => [name, value === undefined ? undefined : String(value)]),
-  );
+  const env = Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, textOf(value)]));
   return [
     ...dsnProblems(env['HA_DSN'] ?? '').map((message) => ({ message, path: ['HA_DSN'] })),
     ...checkEnvironment(env).map(({ variable, message }) => ({ message, path: [variable] })),
   ];
+}
+
+/** Another schema may have made numbers and booleans of variables already. */
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : (value as string | undefined);
 }
 
 function dsnProblems(dsn: string): readonly string[] {

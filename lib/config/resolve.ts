@@ -11,7 +11,7 @@ import { Problems } from './problems.js';
 import type { OptionName, OptionValues, ResolvedHAOptions } from './resolved.js';
 import { OPTION_SPECS, SPEC_BY_NAME, type AnyOptionSpec } from './spec.js';
 import { nodeName } from './stream-types.js';
-import { describe, integer, interval, refusal } from './value-types.js';
+import { describe, integer, refusal } from './value-types.js';
 import type { ValueType } from './value-types.js';
 
 /** The options object with the DSN inside. */
@@ -39,7 +39,7 @@ const MODULE_KEYS = new Set([
 /** Those of them that have a form. */
 const MODULE_VALUES: Readonly<Record<string, ValueType<unknown>>> = {
   retryAttempts: integer(0, 1_000_000),
-  retryDelay: interval,
+  retryDelay: integer(0, 2_147_483_647),
 };
 
 function checkKeys(options: object, problems: Problems): void {

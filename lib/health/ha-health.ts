@@ -1,4 +1,4 @@
-import { Injectable, Module } from '@nestjs/common';
+import { Inject, Injectable, Module } from '@nestjs/common';
 import { HealthIndicatorService, TerminusModule } from '@nestjs/terminus';
 import type { HealthIndicatorResult } from '@nestjs/terminus';
 import { HAError } from '../common/ha-error.js';
@@ -43,8 +43,8 @@ type Verdict = string | undefined;
 @Injectable()
 export class HAHealthIndicator {
   constructor(
-    private readonly indicator: HealthIndicatorService,
-    private readonly registry: HARegistry,
+    @Inject(HealthIndicatorService) private readonly indicator: HealthIndicatorService,
+    @Inject(HARegistry) private readonly registry: HARegistry,
   ) {}
 
   /**

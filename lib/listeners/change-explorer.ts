@@ -1,4 +1,4 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { OnApplicationBootstrap } from '@nestjs/common';
 import { DiscoveryService, MetadataScanner } from '@nestjs/core';
 import { HAError } from '../common/ha-error.js';
@@ -15,9 +15,9 @@ export class ChangeExplorer implements OnApplicationBootstrap {
   private readonly logger = new Logger('HAModule');
 
   constructor(
-    private readonly discovery: DiscoveryService,
-    private readonly scanner: MetadataScanner,
-    private readonly registry: HARegistry,
+    @Inject(DiscoveryService) private readonly discovery: DiscoveryService,
+    @Inject(MetadataScanner) private readonly scanner: MetadataScanner,
+    @Inject(HARegistry) private readonly registry: HARegistry,
   ) {}
 
   onApplicationBootstrap(): void {

@@ -1,4 +1,4 @@
-import { Injectable, Module } from '@nestjs/common';
+import { Inject, Injectable, Module } from '@nestjs/common';
 import type { OnApplicationShutdown } from '@nestjs/common';
 import { HARegistry } from '../ha-registry.js';
 import { HASharedModule } from '../ha-shared.module.js';
@@ -14,7 +14,7 @@ export class HAMetrics implements OnApplicationShutdown {
   private readonly instruments = new Instruments();
   private readonly meters: DatabaseMeter[] = [];
 
-  constructor(registry: HARegistry) {
+  constructor(@Inject(HARegistry) registry: HARegistry) {
     registry.each((connection, runtime) => this.meters.push(new DatabaseMeter(connection, runtime, this.instruments)));
     this.instruments.observe(async (observe) => {
       await Promise.all(this.meters.map((meter) => meter.observe(observe)));

@@ -17,9 +17,12 @@ export class LagMeter {
   /** A sequence that was missing here, and since when that is known. */
   private missing: { readonly sequence: number; readonly since: number } | undefined;
 
+  /** @param now Milliseconds since 1970; tests bring their own. */
+  constructor(private readonly now: () => number = Date.now) {}
+
   /** Notes that the connection was lost or is back. */
   connection(isConnected: boolean): void {
-    this.silentSince = isConnected ? undefined : (this.silentSince ?? Date.now());
+    this.silentSince = isConnected ? undefined : (this.silentSince ?? this.now());
   }
 
   /** Asks the stream where it stands, and waits so many ms for its answer. */
@@ -34,23 +37,23 @@ export class LagMeter {
       : undefined;
     const { received } = position;
     if (last === undefined) {
-      this.silentSince ??= Date.now();
+      this.silentSince ??= this.now();
       const since = Math.min(this.silentSince, deliveries.waitingSince ?? Infinity);
-      return { messages: deliveries.backlog, seconds: secondsSince(since), answered: false };
+      return { messages: deliveries.backlog, seconds: this.secondsSince(since), answered: false };
     }
     this.silentSince = undefined;
     if (last <= received) this.missing = undefined;
     else if (this.missing === undefined || this.missing.sequence <= received) {
-      this.missing = { sequence: last, since: Date.now() };
+      this.missing = { sequence: last, since: this.now() };
     }
     const { missing } = this;
     if (missing === undefined) return { messages: 0, seconds: 0, answered: true };
     // What was not even delivered has no known age: at least it is missing since this was noticed.
-    const seconds = secondsSince(Math.min(missing.since, deliveries.waitingSince ?? Infinity));
+    const seconds = this.secondsSince(Math.min(missing.since, deliveries.waitingSince ?? Infinity));
     return { messages: last - received, seconds, answered: true };
   }
-}
 
-function secondsSince(time: number): number {
-  return Math.max(0, Date.now() - time) / 1_000;
+  private secondsSince(time: number): number {
+    return Math.max(0, this.now() - time) / 1_000;
+  }
 }

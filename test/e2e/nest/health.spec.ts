@@ -1,4 +1,4 @@
-import { Controller, Get, Injectable, Logger, Module } from '@nestjs/common';
+import { Controller, Get, Inject, Injectable, Logger, Module } from '@nestjs/common';
 import type { INestApplication } from '@nestjs/common';
 import { HealthCheck, HealthCheckService, TerminusModule } from '@nestjs/terminus';
 import { Test } from '@nestjs/testing';
@@ -20,7 +20,7 @@ class Wanted {
 @Controller('health')
 class HealthController {
   constructor(
-    private readonly health: HealthCheckService,
+    @Inject(HealthCheckService) private readonly health: HealthCheckService,
     private readonly ha: HAHealthIndicator,
     private readonly wanted: Wanted,
   ) {}

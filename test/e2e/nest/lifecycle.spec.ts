@@ -108,7 +108,12 @@ describe('start', () => {
     await db.close();
     expect((await failureOf(db.start())).code).toBe('HA_DATABASE_CLOSED');
     expect(starts.filter((type) => type === 'started' || type === 'stopped')).toEqual([
-      ...['started', 'stopped', 'started', 'stopped', 'started', 'stopped'],
+      'started',
+      'stopped',
+      'started',
+      'stopped',
+      'started',
+      'stopped',
     ]);
     await cluster.settle();
     expect(await cluster.a.all('SELECT * FROM t')).toEqual([{ v: 1 }, { v: 2 }]);

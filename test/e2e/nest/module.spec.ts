@@ -111,8 +111,8 @@ describe('several databases', () => {
       @InjectHA() readonly main: HADatabase,
       @InjectHA('orders') readonly orders: HADatabase,
       readonly byClass: HADatabase,
-      readonly publisher: ReplicationPublisher,
-      readonly subscriber: ReplicationSubscriber,
+      @Inject(ReplicationPublisher) readonly publisher: ReplicationPublisher,
+      @Inject(ReplicationSubscriber) readonly subscriber: ReplicationSubscriber,
     ) {}
   }
 
@@ -169,7 +169,7 @@ describe('several databases', () => {
 
 it('lets applications in one process use the same names', async () => {
   const apps = await Promise.all([compiled([HAModule.forRoot(':memory:')]), compiled([HAModule.forRoot(':memory:')])]);
-  const [first, second] = apps as [TestingModule, TestingModule];
+  const [first, second] = apps;
   await Promise.all(apps.map((app) => app.init()));
   await first.get(HADatabase).exec('CREATE TABLE t(v)');
   expect((await failureOf(second.get(HADatabase).all('SELECT * FROM t'))).message).toBe('no such table: t');

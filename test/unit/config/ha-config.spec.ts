@@ -2,7 +2,7 @@ import { ConfigModule } from '@nestjs/config';
 import { Test } from '@nestjs/testing';
 import { createHAConfig, haConfig, haSchema } from '../../../lib/ha-config.js';
 import { HAModule } from '../../../lib/ha.module.js';
-import { HADatabase } from '../../../lib/write/ha-database.js';
+import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { getHAToken, partToken } from '../../../lib/common/tokens.js';
 import type { HARuntime } from '../../../lib/ha-runtime.js';
 import { failureOf } from '../../helper/cluster.js';
