@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import type { Logger } from '@nestjs/common';
 import { Subject } from 'rxjs';
 import { Applier } from './apply/applier.js';
@@ -16,8 +17,14 @@ import type { ConfigureConnection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
 import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
+import { IdGenerator, randomSlot } from './sqlite/id-generator.js';
+import type { IdSlot } from './sqlite/id-generator.js';
 import { Position } from './sqlite/position.js';
 import { WriteTurn } from './sqlite/write-turn.js';
+import { IdSlotLease } from './stream/membership/id-slots.js';
+import { ownMember } from './stream/membership/member.js';
+import type { HAMember, HARole, MemberFacts } from './stream/membership/member.js';
+import { Membership } from './stream/membership/membership.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
 import { ChangeFeed } from './subscribe/change-feed.js';
@@ -41,8 +48,12 @@ export interface RuntimeExtras {
   readonly retryAttempts: number;
   /** Milliseconds between tries. */
   readonly retryDelay: number;
+  /** The part of `ha_id()` that belongs to this node alone. Default: leased from the cluster. */
+  readonly idSlot?: IdSlot | undefined;
   /** Replaces the stream that the options describe: tests and simulators bring their own. */
   readonly stream?: ReplicationStream | undefined;
+  /** Milliseconds between the heartbeats of a member, which tests shorten. */
+  readonly heartbeatMs?: number | undefined;
 }
 
 interface Replication {
@@ -61,10 +72,17 @@ export class HARuntime implements DatabaseLifecycle {
   readonly changes = this.changeFeed.changes.asObservable();
   readonly publisher = new ReplicationPublisher();
   readonly subscriber = new ReplicationSubscriber();
+  /** Makes the values of `ha_id()`; kept when the database is stopped and started, so that they never repeat. */
+  readonly ids: IdGenerator;
+  /** The slot of this node for them. */
+  readonly idSlots = new IdSlotLease();
   private opened: OpenDatabase | undefined;
   private files: Connections | undefined;
   private checkpointer: Checkpointer | undefined;
   private replication: Replication | undefined;
+  private membership: Membership | undefined;
+  /** Why this node may go on no more, although nothing is wrong with what it applied. */
+  private expelled: HAError | undefined;
   private readonly source: StreamSource;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping: Promise<void> | undefined;
@@ -76,6 +94,8 @@ export class HARuntime implements DatabaseLifecycle {
     private readonly extras: RuntimeExtras,
   ) {
     refuseUnsupported(options);
+    this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
+    this.idSlots.holder = this.ids;
     this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
   }
 
@@ -129,7 +149,7 @@ export class HARuntime implements DatabaseLifecycle {
     const { options, opened, replication, subscriber } = this;
     return {
       state: this.stateName(),
-      role: this.isStandalone ? 'standalone' : options.disablePublisher ? 'replica' : 'peer',
+      role: this.role,
       node: options.name,
       connected: replication?.stream.isConnected ?? false,
       position: {
@@ -138,7 +158,30 @@ export class HARuntime implements DatabaseLifecycle {
       },
       backlog: subscriber.backlog,
       waitingWrites: opened?.committer.waiting ?? 0,
-      lastError: subscriber.error,
+      lastError: this.expelled ?? subscriber.error,
+    };
+  }
+
+  async members(): Promise<HAMember[]> {
+    return this.membership?.members() ?? [ownMember(this.facts(), 0)];
+  }
+
+  private get role(): HARole {
+    const { disablePublisher, disableSubscriber } = this.options;
+    if (this.isStandalone) return 'standalone';
+    if (disablePublisher) return 'replica';
+    return disableSubscriber ? 'publisher' : 'peer';
+  }
+
+  private facts(): MemberFacts {
+    const { options, replication } = this;
+    return {
+      node: options.name,
+      process: String(processId()),
+      role: this.role,
+      received: replication?.position.received ?? 0,
+      address: this.source.address,
+      host: hostname(),
     };
   }
 
@@ -152,6 +195,7 @@ export class HARuntime implements DatabaseLifecycle {
   private stateName(): HAStatus['state'] {
     if (this.closed) return 'closed';
     if (this.opened === undefined) return this.starting === undefined ? 'stopped' : 'starting';
+    if (this.expelled !== undefined) return 'halted';
     const { state } = this.subscriber;
     return state === 'halted' || state === 'retrying' ? state : 'running';
   }
@@ -179,6 +223,7 @@ export class HARuntime implements DatabaseLifecycle {
       memory: options.memory,
       pragmas: options.pragmas,
       configure: extras.configure,
+      ids: this.ids,
       exclusive: !this.isStandalone,
     });
     this.files = connections;
@@ -186,6 +231,7 @@ export class HARuntime implements DatabaseLifecycle {
     this.checkpointer = new Checkpointer(connections.path, connections.reader, turn, (error) =>
       this.emit({ type: 'error', error }),
     );
+    if (this.isStandalone) this.idSlots.fix(randomSlot());
     const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn);
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
@@ -193,6 +239,7 @@ export class HARuntime implements DatabaseLifecycle {
       orderAll: options.concurrency === 'serializable',
       replicateDDL: !options.disableDDLSync,
       followsStream: !options.disableSubscriber,
+      onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
@@ -200,6 +247,8 @@ export class HARuntime implements DatabaseLifecycle {
       telemetry: this.telemetry,
     });
     await this.catchUp();
+    this.refuseExpelled();
+    this.membership?.beat();
     this.opened = {
       connections,
       committer,
@@ -218,18 +267,20 @@ export class HARuntime implements DatabaseLifecycle {
     const { options } = this;
     const subject = subjectOf(options.replicationStream, options.replicationID);
     const stream = await this.connect(subject);
+    await this.joinCluster(stream, subject);
     const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
     const origin = newOrigin();
     const position = new Position(cursor, readSeen(connections.applier), origin);
     this.replication = { stream, position };
     const hold = new HoldGate(options.name);
+    this.refuseExpelled();
     if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
     this.publisher.attach(stream, new MessageEncoder(origin, this.messageOrigin()));
     if (!options.disableSubscriber) {
       await this.subscriber.start({
         stream,
         db: connections.applier,
-        applier: new Applier(connections.applier),
+        applier: new Applier(connections.applier, options.rowIdentify),
         turn,
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
@@ -245,7 +296,8 @@ export class HARuntime implements DatabaseLifecycle {
       publisher: this.publisher,
       position,
       capture: new Capture(connections.writer, {
-        markGeneratedIds: options.generatedIds === 'ordered',
+        markGeneratedIds: options.generatedIds === 'ordered' ? 'always' : 'once',
+        rowIdentify: options.rowIdentify,
         pieceBytes: () => Math.min(256 * 1024, Math.floor(stream.maxPayload / 4)),
       }),
       cursorWriter: new CursorWriter(connections.writer, subject),
@@ -258,6 +310,34 @@ export class HARuntime implements DatabaseLifecycle {
       },
       lostStream: (sequence) => this.lostStream(sequence, position.received),
     };
+  }
+
+  /** In front of everything that is applied or written: two nodes of one name, or two databases on one subject, must not. */
+  private async joinCluster(stream: ReplicationStream, subject: string): Promise<void> {
+    const { options, extras } = this;
+    this.membership = new Membership({
+      stream,
+      streamName: options.replicationStream,
+      subject,
+      replicationID: options.replicationID,
+      heartbeatMs: extras.heartbeatMs,
+      facts: () => this.facts(),
+      idSlots: this.idSlots,
+      warn: (line) => extras.logger.warn(line),
+      lost: (error) => this.expel(error),
+    });
+    await this.membership.join();
+  }
+
+  /** Another node took this one's place: nothing is applied or written any more. */
+  private expel(error: HAError): void {
+    this.expelled = error;
+    if (this.subscriber.state === 'stopped') this.emit({ type: 'halted', sequence: 0n, error });
+    else this.subscriber.halt(error);
+  }
+
+  private refuseExpelled(): void {
+    if (this.expelled !== undefined) throw this.expelled;
   }
 
   /** Makes sure that the stream is the one that was followed so far; else nothing is applied or written any more. */
@@ -283,7 +363,7 @@ export class HARuntime implements DatabaseLifecycle {
   private messageOrigin(): MessageOrigin {
     return {
       node: this.options.name,
-      processId: BigInt(Math.round(performance.timeOrigin * 1e3)) * 1_000n,
+      processId: processId(),
       filename: this.options.replicationID,
     };
   }
@@ -323,13 +403,16 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private async tearDown(): Promise<void> {
-    const { replication, files } = this;
+    const { replication, files, membership } = this;
     this.opened = undefined;
+    this.membership = undefined;
     this.replication = undefined;
     this.files = undefined;
     replication?.position.fail(stoppedError());
     await this.subscriber.stop();
     this.publisher.detach();
+    await membership?.leave();
+    this.expelled = undefined;
     await this.source.close();
     await this.checkpointer?.close();
     files?.close();
@@ -346,15 +429,26 @@ export class HARuntime implements DatabaseLifecycle {
       logger.warn(
         `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
       );
-    } else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
+    } else if (event.type === 'warning') logger.warn(event.message);
+    else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
     else if (event.type === 'connected') logger.log('Connected to NATS again.');
     this.events.next(event);
   }
 }
 
+/** When this process began, nanoseconds since 1970. */
+function processId(): bigint {
+  return BigInt(Math.round(performance.timeOrigin * 1e3)) * 1_000n;
+}
+
 function busyTimeout(options: ResolvedHAOptions): number {
   const pragma = options.pragmas.find(({ name }) => name === 'busy_timeout');
   return pragma === undefined ? DEFAULT_BUSY_TIMEOUT_MS : Number(pragma.value);
+}
+
+function generatedIdWarning(table: string): HAEvent {
+  const message = `SQLite chose the id of a new row in '${table}', and generatedIds is 'overwrite': two nodes that insert at once choose the same id, and the later row replaces the earlier one on every node. Insert ha_id() as the id, or set generatedIds=ordered where the option allows it.`;
+  return { type: 'warning', code: 'HA_GENERATED_IDS', table, message };
 }
 
 function stoppedError(): HAError {

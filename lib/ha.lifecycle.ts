@@ -8,12 +8,13 @@ import { HADatabase } from './write/ha-database.js';
  * Start (module init, or the first call before that, whichever comes first):
  * 1. open the file and its connections
  * 2. find or start NATS, connect, make the stream where it is missing
- * 3. compare the stored position with the stream
- * 4. follow the stream, and wait until what it held is applied
- * 5. take writes
+ * 3. join the cluster: claim the subject, take the node's name, lease a slot of ids
+ * 4. compare the stored position with the stream
+ * 5. follow the stream, and wait until what it held is applied
+ * 6. take writes
  *
- * Stop, in reverse, when HTTP servers have drained: finish the writes that wait, stop following, disconnect, stop the
- * embedded server, close the file.
+ * Stop, in reverse, when HTTP servers have drained: finish the writes that wait, stop following, leave the cluster,
+ * disconnect, stop the embedded server, close the file.
  */
 export class HALifecycle implements OnModuleInit, OnApplicationShutdown {
   constructor(

@@ -16,6 +16,7 @@ export type {
   HATransactionOptions,
 } from './write/executor.js';
 export type { HALag, HAPosition, HAStatus } from './write/status.js';
+export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 export { InjectHA } from './common/inject-ha.js';
@@ -24,6 +25,6 @@ export type { HAChange, HAChangeOperation, HARow, HAValue } from './changeset/ro
 export { getHAToken } from './common/tokens.js';
 export { HAError } from './common/ha-error.js';
 export type { HAErrorCode } from './common/ha-error.js';
-export type { HAEvent } from './common/events.js';
+export type { HAEvent, HAWarningCode } from './common/events.js';
 export type { HAOptions } from './config/options.js';
 export type { ConfigureConnection, ConnectionRole } from './sqlite/connection.js';

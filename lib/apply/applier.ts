@@ -8,7 +8,7 @@ import { splitStatements } from '../sql/split.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isSqliteError } from '../sqlite/connections.js';
 import { isInternalTable, readSchema, schemaVersion } from '../sqlite/schema.js';
-import type { SchemaInfo } from '../sqlite/schema.js';
+import type { RowIdentify, SchemaInfo } from '../sqlite/schema.js';
 import { raiseSequence, setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { HiddenTriggers } from './hidden-triggers.js';
@@ -41,7 +41,10 @@ export class Applier {
   private renames: Rename[] | undefined;
   private trace: RenameTrace | undefined;
 
-  constructor(private readonly db: Connection) {
+  constructor(
+    private readonly db: Connection,
+    private readonly rowIdentify: RowIdentify,
+  ) {
     this.rows = new RowApplier(db);
     this.statements = new StatementCache(db);
     this.triggers = new HiddenTriggers(db);
@@ -68,10 +71,12 @@ export class Applier {
     let index = 0;
     // Names in messages of go-ha are taken as they are: it does not say what its writer had seen.
     const epoch = foreign ? Infinity : Number(changeSet.epoch);
+    const time = Number(changeSet.timestampNs / 1_000_000n);
     this.trace = undefined;
     for (const change of changeSet.changes) {
       if (index > 0 && index % CHANGES_PER_STEP === 0) yield;
       // Behind a change of the schema in the same message, names are those that it made.
+      this.rows.place = { sequence, index, time };
       const reason = this.applyChange(change, foreign, this.trace === undefined ? epoch : Infinity);
       if (reason !== undefined) report(index, change, reason);
       index++;
@@ -143,7 +148,7 @@ export class Applier {
 
   private loadSchema(): void {
     this.triggers.show();
-    const schema = readSchema(this.db);
+    const schema = readSchema(this.db, this.rowIdentify);
     this.triggers.hide(schema.triggers);
     this.schema = schema;
     this.rows.useSchema(schema);

@@ -5,6 +5,8 @@ import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { adaptForeign } from './foreign-rows.js';
 import { RowPlan, bound, doubled } from './row-plan.js';
+import { settledDefault } from './settled-defaults.js';
+import type { ChangePlace } from './settled-defaults.js';
 import type { Bound } from './row-plan.js';
 
 /** Why a change was left out; every node leaves it out alike. */
@@ -20,9 +22,11 @@ type SqlOf = (plan: RowPlan) => string;
  * changed meanwhile.
  *
  * - A row whose table has a key, and whose key has no NULL, is found by key. Anything else is a member of a bag: the row
- *   at the rowid if it equals the old image exactly, else the first that does.
+ *   at the rowid if it equals the old image exactly, else the first that does. The option `rowIdentify` may say otherwise:
+ *   with `full` all rows are members of bags, with `rowid` all are found by rowid alone, where their table has one.
  * - UPDATE that meets no row becomes INSERT. INSERT replaces what stands in its way, and keeps the writer's rowid where
- *   that is free.
+ *   that is free, or where rows are found by it.
+ * - A row moves to the rowid that it got at the writer on the same terms.
  * - An UPDATE that violates uniqueness deletes its row and inserts it anew with OR REPLACE. `UPDATE OR REPLACE` would not
  *   do: with recursive triggers it fails where a trigger exists.
  */
@@ -30,6 +34,8 @@ export class RowApplier {
   private readonly statements: StatementCache;
   private plans = new Map<string, RowPlan>();
   private schema: SchemaInfo | undefined;
+  /** Where the change that is being applied stands. */
+  place: ChangePlace = { sequence: 0, index: 0, time: 0 };
 
   constructor(private readonly db: Connection) {
     this.statements = new StatementCache(db, 1_000);
@@ -80,6 +86,10 @@ export class RowApplier {
   }
 
   private remove(plan: RowPlan, change: RowChange, before: readonly SqlValue[]): void {
+    if (plan.isByRowid && change.oldRowid !== undefined) {
+      this.statements.get(plan.deleteByRowid()).run(change.oldRowid);
+      return;
+    }
     if (plan.isKeyed(before)) {
       const key = plan.keyOf(before);
       this.statements.get(plan.deleteByKey(key)).run(...bound(key));
@@ -96,35 +106,43 @@ export class RowApplier {
 
   private insert(plan: RowPlan, change: RowChange, after: readonly SqlValue[]): void {
     const values = plan.pick(after);
-    if (plan.partial && plan.isKeyed(after) && this.overwrite(plan, values, plan.keyOf(after))) return;
-    if (!plan.hasHiddenRowid) {
-      this.statements.get(plan.insert(values)).run(...bound(values));
-      return;
+    const { newRowid } = change;
+    const byRowid = plan.isByRowid && newRowid !== undefined;
+    if (plan.partial) {
+      const isMet = byRowid
+        ? this.overwriteAt(plan, values, newRowid, newRowid)
+        : plan.hasKey(after) && this.overwrite(plan, values, plan.keyOf(after));
+      if (isMet) return;
     }
-    const rowid = change.newRowid !== undefined && this.isFree(plan, change.newRowid) ? change.newRowid : null;
-    this.statements.get(plan.insertWithRowid(values)).run(rowid, ...bound(values));
+    const rowid = plan.hasHiddenRowid ? [(byRowid ? newRowid : this.free(plan, newRowid)) ?? null] : [];
+    if (plan.unsettled.length > 0) {
+      const defaults = plan.unsettled.map((c) => settledDefault(c.volatileDefault ?? '', c.name, this.place));
+      this.db.prepare(plan.insertSettled(values, defaults)).run(...rowid, ...bound(values));
+    } else if (plan.hasHiddenRowid) this.statements.get(plan.insertWithRowid(values)).run(...rowid, ...bound(values));
+    else this.statements.get(plan.insert(values)).run(...bound(values));
   }
 
   /** Returns false where no row was met. */
   private update(plan: RowPlan, change: RowChange, before: readonly SqlValue[], after: readonly SqlValue[]): boolean {
     const values = plan.pick(after);
-    if (plan.isKeyed(before)) return this.overwrite(plan, values, plan.keyOf(before));
+    const { oldRowid, newRowid = oldRowid } = change;
+    if (plan.isByRowid && oldRowid !== undefined) {
+      return this.overwriteAt(plan, values, oldRowid, newRowid ?? oldRowid);
+    }
+    const moves = plan.hasHiddenRowid && newRowid !== oldRowid;
+    if (plan.isKeyed(before)) {
+      const key = plan.keyOf(before);
+      if (!moves) return this.overwrite(plan, values, key);
+      const [at] = (this.exact(plan.rowidByKey(key)).get(...bound(key)) as [bigint] | undefined) ?? [];
+      return at !== undefined && this.overwriteAt(plan, values, at, this.free(plan, newRowid) ?? at);
+    }
     const old = plan.pick(before);
     if (plan.table.rowid === undefined) {
       return this.statements.get(plan.updateExact(old, values)).run(...bound(values), ...doubled(old)).changes > 0;
     }
     const rowid = this.find(plan, change, old);
     if (rowid === undefined) return false;
-    const moves = plan.hasHiddenRowid && change.newRowid !== undefined && change.newRowid !== change.oldRowid;
-    const to = moves && this.isFree(plan, change.newRowid ?? 0n) ? (change.newRowid ?? rowid) : rowid;
-    return this.move(
-      () => {
-        const isMet = this.statements.get(plan.updateByRowid(values)).run(...bound(values), rowid).changes > 0;
-        if (isMet && to !== rowid) this.statements.get(plan.moveRowid()).run(to, rowid);
-        return isMet;
-      },
-      { plan, values, to: () => to, select: (p) => p.selectByRowid(), remove: (p) => p.deleteByRowid(), at: [rowid] },
-    );
+    return this.overwriteAt(plan, values, rowid, (moves ? this.free(plan, newRowid) : undefined) ?? rowid);
   }
 
   private overwrite(plan: RowPlan, values: readonly SqlValue[], key: readonly SqlValue[]): boolean {
@@ -139,6 +157,18 @@ export class RowApplier {
         remove: (p) => p.deleteByKey(key),
         at,
       },
+    );
+  }
+
+  /** Sets the row at a rowid, and moves it to another one; what stands there is replaced. False where there is no row. */
+  private overwriteAt(plan: RowPlan, values: readonly SqlValue[], from: bigint, to: bigint): boolean {
+    return this.move(
+      () => {
+        const isMet = this.statements.get(plan.updateByRowid(values)).run(...bound(values), from).changes > 0;
+        if (isMet && plan.hasHiddenRowid && to !== from) this.statements.get(plan.moveRowid()).run(to, from);
+        return isMet;
+      },
+      { plan, values, to: () => to, select: (p) => p.selectByRowid(), remove: (p) => p.deleteByRowid(), at: [from] },
     );
   }
 
@@ -185,6 +215,10 @@ export class RowApplier {
         : (this.exact(plan.findExact(values, true)).get(at, ...match) as [bigint] | undefined);
     const found = here ?? (this.exact(plan.findExact(values, false)).get(...match) as [bigint] | undefined);
     return found?.[0];
+  }
+
+  private free(plan: RowPlan, rowid: bigint | undefined): bigint | undefined {
+    return rowid !== undefined && this.isFree(plan, rowid) ? rowid : undefined;
   }
 
   private isFree(plan: RowPlan, rowid: bigint): boolean {

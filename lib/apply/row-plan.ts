@@ -1,7 +1,7 @@
 import { InvalidText } from '../changeset/changeset.js';
 import type { SqlValue } from '../changeset/changeset.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
-import type { TableInfo } from '../sqlite/schema.js';
+import type { ColumnInfo, TableInfo } from '../sqlite/schema.js';
 
 /** A value as better-sqlite3 binds it. */
 export type Bound = null | bigint | number | string | Buffer;
@@ -21,6 +21,8 @@ export class RowPlan {
   readonly unusable: boolean;
   /** True where the table has columns that the message does not know. */
   readonly partial: boolean;
+  /** Columns that the message does not know, and whose default every node would make anew. */
+  readonly unsettled: readonly ColumnInfo[];
   private readonly names: readonly string[];
   private readonly target: string;
   private readonly texts = new Map<string, string>();
@@ -33,8 +35,11 @@ export class RowPlan {
     this.targets = places.flatMap((source, target) => (source >= 0 ? [target] : []));
     this.sources = places.filter((source) => source >= 0);
     this.keySources = table.pkIndexes.map((index) => places[index] ?? -1);
-    this.unusable = this.sources.length === 0 || this.keySources.some((source) => source < 0);
+    const lacksKey = this.keySources.some((source) => source < 0);
+    const needsKey = table.identity === 'key' || table.rowidAlias !== undefined;
+    this.unusable = this.sources.length === 0 || (needsKey && lacksKey);
     this.partial = this.sources.length < table.columns.length;
+    this.unsettled = table.columns.filter((c, target) => c.volatileDefault !== undefined && (places[target] ?? -1) < 0);
     this.names = this.targets.map((index) => q(table.columns[index]?.name ?? ''));
     this.target = `main.${q(table.name)}`;
   }
@@ -53,10 +58,20 @@ export class RowPlan {
     return this.keySources.map((source) => image[source] ?? null);
   }
 
-  /** True where the key alone identifies the row of this image. */
+  /** True where rows are found by their rowid, as long as the message names it. */
+  get isByRowid(): boolean {
+    return this.table.identity === 'rowid';
+  }
+
+  /** True where the row of this image is found by its key. */
   isKeyed(image: readonly SqlValue[]): boolean {
-    if (this.table.pk.length === 0) return false;
-    return !this.table.bag || this.keySources.every((source) => image[source] !== null && image[source] !== undefined);
+    return this.table.identity !== 'values' && this.hasKey(image);
+  }
+
+  /** True where this image has a key, and no NULL in it: at most one row has the same. */
+  hasKey(image: readonly SqlValue[]): boolean {
+    if (this.keySources.length === 0) return false;
+    return this.keySources.every((source) => image[source] !== null && image[source] !== undefined);
   }
 
   /** Texts without marks for odd values are made once. */
@@ -93,15 +108,22 @@ export class RowPlan {
   }
 
   insert(values: readonly SqlValue[]): string {
-    return this.text('insert', values, () => {
-      return `INSERT OR REPLACE INTO ${this.target}(${this.names.join(', ')}) VALUES(${marks(values)})`;
-    });
+    return this.text('insert', values, () => this.insertSql([], values, []));
   }
 
   insertWithRowid(values: readonly SqlValue[]): string {
-    return this.text('insertWithRowid', values, () => {
-      return `INSERT OR REPLACE INTO ${this.target}(${this.rowidName}, ${this.names.join(', ')}) VALUES(?, ${marks(values)})`;
-    });
+    return this.text('insertWithRowid', values, () => this.insertSql([this.rowidName], values, []));
+  }
+
+  /** Inserts with these expressions for the {@link unsettled} columns; with the rowid in front where that is hidden. */
+  insertSettled(values: readonly SqlValue[], expressions: readonly string[]): string {
+    return this.insertSql(this.hasHiddenRowid ? [this.rowidName] : [], values, expressions);
+  }
+
+  private insertSql(first: readonly string[], values: readonly SqlValue[], last: readonly string[]): string {
+    const names = [...first, ...this.names, ...this.unsettled.slice(0, last.length).map((column) => q(column.name))];
+    const given = [...first.map(() => '?'), ...values.map(mark), ...last];
+    return `INSERT OR REPLACE INTO ${this.target}(${names.join(', ')}) VALUES(${given.join(', ')})`;
   }
 
   /** Inserts a complete row, with its rowid in front where it has a hidden one. */

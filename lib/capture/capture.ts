@@ -2,7 +2,7 @@ import type { SequenceChange } from '../changeset/changeset.js';
 import { quoteIdentifier, quoteString } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
 import { readSchema, schemaVersion, tempSchemaVersion } from '../sqlite/schema.js';
-import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
+import type { RowIdentify, SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { raiseSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { createTriggersSql, image, kindsOf, triggerNames } from './triggers.js';
@@ -16,14 +16,18 @@ export interface CapturedRows {
   readonly rows: number;
   /** Tables that were touched. */
   readonly tables: readonly TableInfo[];
-  /** True where SQLite chose the rowid of an INTEGER PRIMARY KEY. */
-  readonly generatedIds: boolean;
+  /** Those of them for which SQLite chose an id, as far as that is marked. */
+  readonly generated: readonly TableInfo[];
 }
 
 /** How to capture. */
 export interface CaptureSettings {
-  /** Mark inserts whose INTEGER PRIMARY KEY SQLite chose. */
-  readonly markGeneratedIds: boolean;
+  /**
+   * Mark inserts whose id SQLite chose: all of them, or of each table only the first transaction that has one. A mark costs
+   * about a quarter of what capturing the row does.
+   */
+  readonly markGeneratedIds: 'always' | 'once';
+  readonly rowIdentify: RowIdentify;
   /** Aim for pieces of this many bytes; none of several changes is larger than twice that. */
   readonly pieceBytes: () => number;
 }
@@ -106,6 +110,9 @@ export class Capture {
   private sequences: ReadonlyMap<string, bigint> = NO_SEQUENCES;
   /** How far the rows of this transaction raise the counters, wherever they are applied. */
   private readonly raised = new Map<string, bigint>();
+  /** Names of tables whose generated ids need no mark any more. */
+  private readonly unmarked = new Set<string>();
+  private unmarkedInstalled = 0;
 
   constructor(
     private readonly db: Connection,
@@ -123,6 +130,7 @@ export class Capture {
   ensureInstalled(): SchemaInfo {
     if (
       this.current === undefined ||
+      this.unmarkedInstalled !== this.unmarked.size ||
       this.current.version !== schemaVersion(this.db) ||
       this.tempVersion !== tempSchemaVersion(this.db)
     ) {
@@ -168,7 +176,16 @@ export class Capture {
     this.raiseSequences(kinds);
     this.clear();
     if (pieces.length === 0) return undefined;
-    return { pieces, rows, tables: this.tablesOf(kinds), generatedIds: isGenerated(kinds) };
+    const generated = this.tablesOf(generatedKinds(kinds));
+    return { pieces, rows, tables: this.tablesOf(kinds), generated: this.unmark(generated) };
+  }
+
+  /** What there is to tell of marks; their triggers go with the next look at the schema, where one is enough. */
+  private unmark(generated: readonly TableInfo[]): readonly TableInfo[] {
+    if (this.settings.markGeneratedIds === 'always') return generated;
+    const first = generated.filter(({ name }) => !this.unmarked.has(name));
+    for (const { name } of first) this.unmarked.add(name);
+    return first;
   }
 
   /** Undefined where they take more than one piece. */
@@ -246,7 +263,7 @@ export class Capture {
 
   private install(): SchemaInfo {
     this.db.exec(LOG_SCHEMA);
-    const schema = readSchema(this.db);
+    const schema = readSchema(this.db, this.settings.rowIdentify);
     const present = new Map(this.installed().map((row) => [row.name, row]));
     const triggers = this.presentTriggers();
     this.kinds.clear();
@@ -256,11 +273,12 @@ export class Capture {
     for (const table of schema.tables.values()) {
       const row = present.get(table.name);
       const base = row?.base ?? this.nextBase();
-      const sql = createTriggersSql(table, base, this.settings.markGeneratedIds);
+      const sql = createTriggersSql(table, base, !this.unmarked.has(table.name));
       if (row?.sql !== sql || !triggers.has(String(base))) this.replace(table, base, sql);
       for (const kind of kindsOf(table, base)) this.kinds.set(kind.k, kind);
     }
     this.current = schema;
+    this.unmarkedInstalled = this.unmarked.size;
     this.tempVersion = tempSchemaVersion(this.db);
     return schema;
   }
@@ -326,14 +344,16 @@ export class Capture {
 
   /**
    * Composes changes one by one, with type letters where values need them. On tables whose rows no key identifies the
-   * old image is the one that this transaction last gave that rowid: a BEFORE DELETE trigger may have changed the row.
+   * old image is the one that this transaction last gave that rowid: a BEFORE DELETE trigger may have changed the row. Where
+   * no name reaches the rowid nothing tells which row that was.
    */
   private recode(from: number, to: number, tail: string, chain: Map<string, Buffer>): Buffer {
     const rows = this.statements.get(ROWS_SQL).raw(true).all(BigInt(from), BigInt(to)) as LogRow[];
     const changes = rows.map(([k, oldRowid, newRowid, before, after]) => {
       const kind = this.kinds.get(k) as LogKind;
-      const old = kind.table.bag && before !== null ? takeLast(chain, kind, oldRowid, before) : before;
-      if (kind.table.bag && after !== null) chain.set(chainKey(kind, newRowid), after);
+      const old =
+        kind.table.bag && before !== null && oldRowid !== null ? takeLast(chain, kind, oldRowid, before) : before;
+      if (kind.table.bag && after !== null && newRowid !== null) chain.set(chainKey(kind, newRowid), after);
       const images = [imageMembers('old', old), imageMembers('new', after)].filter((member) => member !== '');
       const head = Buffer.from(kind.head, 'utf8').toString('latin1');
       return head + rowidMembers(kind, oldRowid, newRowid) + images.join(',') + tail;
@@ -365,10 +385,9 @@ export class Capture {
   }
 }
 
-/** A mark (negative kind) without an insert of its table was an ignored insert, or an upsert that only updated. */
-function isGenerated(kinds: ReadonlySet<number>): boolean {
-  for (const k of kinds) if (k < 0 && kinds.has(-k)) return true;
-  return false;
+/** Kinds of marks. One without an insert of its table was an ignored insert, or an upsert that only updated. */
+function generatedKinds(kinds: ReadonlySet<number>): Set<number> {
+  return new Set([...kinds].filter((k) => k < 0 && kinds.has(-k)));
 }
 
 function chainKey(kind: LogKind, rowid: string | null): string {

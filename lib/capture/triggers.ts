@@ -34,7 +34,7 @@ export function kindsOf(table: TableInfo, base: number): readonly [insert: LogKi
 /** SQL that creates the triggers of a table. */
 export function createTriggersSql(table: TableInfo, base: number, markGeneratedIds: boolean): string {
   const statements = [insertTrigger(table, base)];
-  if (markGeneratedIds && table.rowidAlias !== undefined) statements.push(generatedTrigger(table, base));
+  if (markGeneratedIds && table.generatedId !== undefined) statements.push(generatedTrigger(table, base));
   statements.push(...(table.actionParent ? parentTriggers(table, base) : plainTriggers(table, base)));
   return statements.join('\n');
 }
@@ -59,9 +59,9 @@ function insertTrigger(table: TableInfo, base: number): string {
 
 /** In a BEFORE INSERT trigger a rowid that SQLite has yet to choose reads as -1 (measured on 3.53 and 3.54). */
 function generatedTrigger(table: TableInfo, base: number): string {
-  const alias = q(table.rowidAlias ?? '');
+  const id = q(table.generatedId ?? '');
   const body = `INSERT INTO ha_log(k) VALUES(${-base})`;
-  return `CREATE TEMP TRIGGER ${triggerName(base, 'b')} BEFORE INSERT ON main.${q(table.name)} WHEN NEW.${alias} = -1 BEGIN ${body}; END;`;
+  return `CREATE TEMP TRIGGER ${triggerName(base, 'b')} BEFORE INSERT ON main.${q(table.name)} WHEN NEW.${id} = -1 BEGIN ${body}; END;`;
 }
 
 function plainTriggers(table: TableInfo, base: number): string[] {

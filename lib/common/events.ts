@@ -1,5 +1,12 @@
 import type { HAError } from './ha-error.js';
 
+/**
+ * Every code a warning can carry.
+ *
+ * - `HA_GENERATED_IDS`: SQLite chose an id in a table, and another node may choose the same (`generatedIds=overwrite`).
+ */
+export type HAWarningCode = 'HA_GENERATED_IDS';
+
 /** What a database tells about itself, as it happens: `HADatabase.events`. Sequences are stream sequences. */
 export type HAEvent =
   | {
@@ -27,6 +34,14 @@ export type HAEvent =
       /** Something failed that is tried again by itself. */
       readonly type: 'error';
       readonly error: Error;
+    }
+  | {
+      /** Nothing failed, but somebody should know; once for each table and start. */
+      readonly type: 'warning';
+      readonly code: HAWarningCode;
+      readonly table: string;
+      /** What may happen, and what to do. */
+      readonly message: string;
     }
   | { readonly type: 'connected' }
   | { readonly type: 'disconnected' }

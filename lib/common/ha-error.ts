@@ -24,7 +24,10 @@ export type HAErrorCode =
   | 'HA_STREAM_RESET'
   | 'HA_STREAM_CONFIG'
   | 'HA_APPLY_HALTED'
-  | 'HA_NATS_SERVER';
+  | 'HA_NATS_SERVER'
+  | 'HA_NODE_NAME_TAKEN'
+  | 'HA_SUBJECT_TAKEN'
+  | 'HA_ID_SLOTS';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

@@ -127,7 +127,8 @@ export interface HAOptions extends HAStreamOptions {
    */
   replicationID?: string;
   /**
-   * How the row of a change is found on other nodes: primary key, rowid, or all old values.
+   * How the row of a change is found on other nodes: by primary key, by rowid, or by all old values. The same on every node.
+   * Messages do not say it, and nodes that differ in it end up with different rows.
    * DSN `rowIdentify`, environment `HA_ROW_IDENTIFY` or `HA_ROW_IDENTIDY`.
    * @default pk
    */

@@ -127,7 +127,7 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
     env: ['HA_ROW_IDENTIFY', 'HA_ROW_IDENTIDY'],
     type: oneOf('pk', 'rowid', 'full'),
     default: 'pk',
-    doc: 'How the row of a change is found on other nodes: primary key, rowid, or all old values.',
+    doc: 'How the row of a change is found on other nodes: by primary key, by rowid, or by all old values. The same on every node.',
   },
   snapshotInterval: {
     env: ['HA_SNAPSHOT_INTERVAL'],

@@ -8,7 +8,6 @@ const NOT_YET: readonly (readonly [name: keyof ResolvedHAOptions, isUnset: (opti
     ['grpcPort', (o) => o.grpcPort === undefined],
     ['leaderProvider', (o) => o.leaderProvider === undefined],
     ['queryRouter', (o) => o.queryRouter === undefined],
-    ['rowIdentify', (o) => o.rowIdentify === 'pk'],
   ];
 
 /** Names of the options that are refused when they ask for something. */

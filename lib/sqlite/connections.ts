@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import { HAError } from '../common/ha-error.js';
 import type { ConfigureConnection, Connection, ConnectionRole } from './connection.js';
+import { registerFunctions } from './functions.js';
+import type { IdGenerator } from './id-generator.js';
 
 /** How to open a database file. */
 export interface ConnectionSettings {
@@ -13,6 +15,8 @@ export interface ConnectionSettings {
   /** Pragmas of the DSN, run on every connection in order. */
   readonly pragmas: readonly { readonly name: string; readonly value: string }[];
   readonly configure?: ConfigureConnection | undefined;
+  /** What `ha_id()` takes its values from, on every connection. */
+  readonly ids: IdGenerator;
   /** True where the database is replicated: then a second process must not open it for replication too. */
   readonly exclusive: boolean;
 }
@@ -108,6 +112,8 @@ export class Connections {
         db.pragma('recursive_triggers = ON');
       }
       settings.configure?.(db, role);
+      // Last, so that nothing can take the place of ids that never collide.
+      registerFunctions(db, settings.ids);
       return db;
     } catch (error) {
       db.close();

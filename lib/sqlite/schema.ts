@@ -1,6 +1,16 @@
 import { foldCase } from '../sql/identifiers.js';
+import { volatilePart } from '../sql/volatile.js';
 import { partOfTrigger } from '../sql/trigger-part.js';
 import type { Connection, Statement } from './connection.js';
+
+/** How the row of a change is found: the option `rowIdentify`, which all nodes of a cluster must share. */
+export type RowIdentify = 'pk' | 'rowid' | 'full';
+
+/**
+ * By what applying finds a row of a table: its key (and all values where the key holds NULL, or there is none), its rowid, or
+ * all its values.
+ */
+export type RowIdentity = 'key' | 'rowid' | 'values';
 
 /** A stored column of a table. */
 export interface ColumnInfo {
@@ -10,6 +20,8 @@ export interface ColumnInfo {
   readonly notNull: boolean;
   /** Place in the declared primary key, from 1; 0 where it is no part of it. */
   readonly pk: number;
+  /** Its default, where that reads a clock, a random number or an id; else undefined. */
+  readonly volatileDefault: string | undefined;
 }
 
 /** An ordinary table of the user, with what capture and apply need to know of it. */
@@ -29,8 +41,11 @@ export interface TableInfo {
   /** The column that is an alias of the rowid, if there is one. */
   readonly rowidAlias: string | undefined;
   readonly autoincrement: boolean;
-  /** True where rows may exist that no key identifies: no declared key, or one that may hold NULL. */
+  readonly identity: RowIdentity;
+  /** True where some rows are found by all their values: two of them may be equal, and the old image has to be exact. */
   readonly bag: boolean;
+  /** Name of the rowid where SQLite may choose it and rows are told apart by it: two nodes may choose the same. */
+  readonly generatedId: string | undefined;
   /** True where foreign keys with actions point here: those actions run before our AFTER triggers. */
   readonly actionParent: boolean;
 }
@@ -49,6 +64,8 @@ export interface SchemaInfo {
   readonly foreignKeyCycle: boolean;
   /** True where REPLACE occurs in a trigger, or as a conflict clause of a table. */
   readonly replaceInSchema: boolean;
+  /** True where a trigger may name a rowid. */
+  readonly rowidInTriggers: boolean;
   readonly deferredForeignKeys: boolean;
   readonly foreignKeyActions: boolean;
   readonly raiseRollback: boolean;
@@ -71,6 +88,9 @@ interface ForeignKey {
 
 const ROWID_NAMES = ['rowid', '_rowid_', 'oid'] as const;
 
+/** Matches where a text may name a rowid. */
+export const NAMES_ROWID = /\b(?:rowid|_rowid_|oid)\b/i;
+
 /** Tables of SQLite and of this library are never replicated. */
 export function isInternalTable(name: string): boolean {
   const lower = name.toLowerCase();
@@ -78,7 +98,7 @@ export function isInternalTable(name: string): boolean {
 }
 
 /** Reads the schema of `main`. Costs about 50 µs a table: call it only when `schema_version` has moved. */
-export function readSchema(db: Connection): SchemaInfo {
+export function readSchema(db: Connection, rowIdentify: RowIdentify = 'pk'): SchemaInfo {
   const version = schemaVersion(db);
   const list = db.prepare(`SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'`).all() as {
     name: string;
@@ -97,7 +117,11 @@ export function readSchema(db: Connection): SchemaInfo {
   const parents = new Set(keys.filter((k) => k.actions).map((k) => k.parent.toLowerCase()));
   const tables = new Map<string, TableInfo>();
   for (const { name, wr } of ordinary) {
-    tables.set(name, readTable(db, name, wr === 1, sqlOf.get(name) ?? '', parents.has(name.toLowerCase())));
+    const actionParent = parents.has(name.toLowerCase());
+    tables.set(
+      name,
+      readTable(db, { name, withoutRowid: wr === 1, sql: sqlOf.get(name) ?? '', actionParent, rowIdentify }),
+    );
   }
   const virtualTables = new Set(list.filter((t) => t.type === 'virtual').map((t) => foldCase(t.name)));
   const triggers = objects
@@ -119,6 +143,7 @@ export function readSchema(db: Connection): SchemaInfo {
     triggers,
     foreignKeyCycle: hasCycle(keys),
     replaceInSchema: texts.some((sql) => /\breplace\b(?!\s*\()/i.test(sql)),
+    rowidInTriggers: triggers.some(({ sql }) => NAMES_ROWID.test(sql)),
     deferredForeignKeys: ordinary.some((t) => /\binitially\s+deferred\b/i.test(sqlOf.get(t.name) ?? '')),
     foreignKeyActions: parents.size > 0,
     raiseRollback: texts.some((sql) => /\brollback\b/i.test(sql)),
@@ -148,21 +173,39 @@ export function tempSchemaVersion(db: Connection): number {
   return db.pragma('temp.schema_version', { simple: true }) as number;
 }
 
-function readTable(db: Connection, name: string, withoutRowid: boolean, sql: string, actionParent: boolean): TableInfo {
-  const all = db.prepare(`SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo(?, 'main')`).all(name) as {
+interface TableSource extends Pick<TableInfo, 'name' | 'withoutRowid' | 'actionParent'> {
+  readonly sql: string;
+  readonly rowIdentify: RowIdentify;
+}
+
+function readTable(db: Connection, source: TableSource): TableInfo {
+  const { name, withoutRowid, sql, actionParent, rowIdentify } = source;
+  const all = db
+    .prepare(`SELECT name, type, "notnull", pk, hidden, dflt_value FROM pragma_table_xinfo(?, 'main')`)
+    .all(name) as {
     name: string;
     type: string;
     notnull: number;
     pk: number;
     hidden: number;
+    dflt_value: string | null;
   }[];
   const columns = all
     .filter((c) => c.hidden === 0)
-    .map((c) => ({ name: c.name, type: c.type, notNull: c.notnull === 1, pk: c.pk }));
+    .map((c) => ({
+      name: c.name,
+      type: c.type,
+      notNull: c.notnull === 1,
+      pk: c.pk,
+      volatileDefault: c.dflt_value !== null && volatilePart(c.dflt_value) !== undefined ? c.dflt_value : undefined,
+    }));
   const pkIndexes = columns.flatMap((c, index) => (c.pk > 0 ? [index] : []));
   const key = pkIndexes.map((index) => columns[index] as ColumnInfo);
   const rowidAlias = withoutRowid ? undefined : aliasOf(db, name, key);
   const used = new Set(all.map((c) => c.name.toLowerCase()));
+  const rowid = withoutRowid ? undefined : (ROWID_NAMES.find((n) => !used.has(n)) ?? rowidAlias);
+  const identity = identityOf(rowIdentify, rowid);
+  const isKeyed = key.length > 0 && (withoutRowid || rowidAlias !== undefined || key.every((c) => c.notNull));
   return {
     name,
     columns,
@@ -170,12 +213,20 @@ function readTable(db: Connection, name: string, withoutRowid: boolean, sql: str
     pk: key.map((c) => c.name),
     pkIndexes,
     withoutRowid,
-    rowid: withoutRowid ? undefined : (ROWID_NAMES.find((n) => !used.has(n)) ?? rowidAlias),
+    rowid,
     rowidAlias,
     autoincrement: /\bautoincrement\b/i.test(sql),
-    bag: key.length === 0 || (!withoutRowid && rowidAlias === undefined && key.some((c) => !c.notNull)),
+    identity,
+    bag: identity === 'values' || (identity === 'key' && !isKeyed),
+    generatedId: rowidAlias ?? (identity === 'rowid' ? rowid : undefined),
     actionParent,
   };
+}
+
+/** Tables without a rowid, and those whose columns hide every name of it, keep their key in every mode. */
+function identityOf(rowIdentify: RowIdentify, rowid: string | undefined): RowIdentity {
+  if (rowid === undefined || rowIdentify === 'pk') return 'key';
+  return rowIdentify === 'rowid' ? 'rowid' : 'values';
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { DeliverPolicy } from '../config/resolved.js';
+import type { KeyValueBucket, KeyValueSettings } from './key-value.js';
 
 /**
  * The replication stream: one totally ordered, append-only log of messages for each database ("subject"), on a stream
@@ -94,6 +95,8 @@ export interface ReplicationStream {
   readonly batchLimit: number;
   /** What the messages go to, for logs: server and subject. */
   readonly description: string;
+  /** The IP address that the server sees this client at; undefined where there is none. */
+  readonly address?: string | undefined;
   /** Called on every change of the connection; set by the owner. */
   onStatus: (status: StreamStatus) => void;
   /**
@@ -127,6 +130,13 @@ export interface ReplicationStream {
    */
   publishBatch(messages: readonly OutgoingMessage[], timeoutMs: number): Promise<readonly PublishReceipt[]>;
   consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription>;
+  /**
+   * A key-value bucket beside the stream, made where it is missing. A stream without this method has no members: nodes do
+   * not see each other, and nothing else changes.
+   *
+   * @throws KeyValueDenied where the server does not permit it.
+   */
+  keyValue?(bucket: string, settings: KeyValueSettings): Promise<KeyValueBucket>;
   close(): Promise<void>;
 }
 

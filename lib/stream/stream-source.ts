@@ -15,6 +15,11 @@ export class StreamSource {
     private readonly given: ReplicationStream | undefined,
   ) {}
 
+  /** The IP address that the server sees this node at, as far as it is known. */
+  get address(): string | undefined {
+    return this.stream?.address;
+  }
+
   async open(subject: string): Promise<ReplicationStream> {
     const stream = this.given ?? (await this.jetStream(subject));
     await stream.open();

@@ -6,6 +6,7 @@ import type { Connection } from '../sqlite/connection.js';
 import type { Connections } from '../sqlite/connections.js';
 import type { Position } from '../sqlite/position.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
+import type { HAMember } from '../stream/membership/member.js';
 import type { Committer } from './committer.js';
 import { PLAIN_SHAPE } from './executor.js';
 import type {
@@ -57,6 +58,8 @@ export interface DatabaseLifecycle {
   close(): Promise<void>;
   status(): HAStatus;
   lag(timeoutMs: number): Promise<HALag>;
+  /** The nodes of the cluster; called while the database is started. */
+  members(): Promise<HAMember[]>;
 }
 
 type ReadMethod = 'run' | 'get' | 'all';
@@ -209,6 +212,17 @@ export class HADatabase implements HAExecutor {
   /** Asks the stream how far this node is behind, and waits for its answer, at most `timeout` ms. Never fails. */
   lag({ timeout = 1_000 }: { timeout?: number } = {}): Promise<HALag> {
     return this.lifecycle.lag(timeout);
+  }
+
+  /**
+   * The nodes of the cluster that were heard of in the last 30 seconds, this one among them, by name. Only this one where
+   * it is standalone, or where the NATS account permits no key-value buckets.
+   *
+   * @throws HAError `HA_STREAM_CONNECT` (retryable) where NATS does not answer.
+   */
+  async members(): Promise<HAMember[]> {
+    await this.opened();
+    return this.lifecycle.members();
   }
 
   private opened(): OpenDatabase | Promise<OpenDatabase> {

@@ -1,3 +1,5 @@
+import type { HARole } from '../stream/membership/member.js';
+
 /** Sequences of the stream; 0 where there is none yet. */
 export interface HAPosition {
   /** Everything up to here is applied. */
@@ -9,8 +11,7 @@ export interface HAPosition {
 /** What a database says about itself. Cheap: nothing is asked of the stream. */
 export interface HAStatus {
   readonly state: 'stopped' | 'starting' | 'running' | 'retrying' | 'halted' | 'closed';
-  /** `standalone` without a stream; `replica` where this node may not write; else `peer`. */
-  readonly role: 'standalone' | 'peer' | 'replica';
+  readonly role: HARole;
   /** Name of this node. */
   readonly node: string;
   readonly connected: boolean;

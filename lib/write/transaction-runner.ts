@@ -9,7 +9,7 @@ import { parameters } from '../sql/params.js';
 import { splitStatements } from '../sql/split.js';
 import type { StatementInfo } from '../sql/statement-info.js';
 import type { Connection } from '../sqlite/connection.js';
-import { schemaVersion } from '../sqlite/schema.js';
+import { NAMES_ROWID, schemaVersion } from '../sqlite/schema.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
@@ -50,6 +50,8 @@ export interface RunnerSettings {
   readonly replicateDDL: boolean;
   /** False on a node that only publishes: what is rolled back here never comes back. */
   readonly followsStream: boolean;
+  /** Told of a table for which SQLite chose an id, where that does not make the insert ordered. */
+  readonly onGeneratedId?: ((table: TableInfo) => void) | undefined;
 }
 
 /**
@@ -65,6 +67,8 @@ export class TransactionRunner {
   private tables = new Set<TableInfo>();
   private ordered = false;
   private replaces = false;
+  /** A statement with REPLACE names the rowid: its victims may be rows that no key tells of. */
+  private namesRowid = false;
   private timestampNs = 0n;
   /** True once the transaction changed the schema, or tried to. */
   touchedSchema = false;
@@ -103,6 +107,7 @@ export class TransactionRunner {
     this.tables.clear();
     this.ordered = false;
     this.replaces = false;
+    this.namesRowid = false;
     this.touchedSchema = false;
     this.timestampNs = BigInt(Date.now()) * 1_000_000n;
     this.capture?.markSequences();
@@ -120,7 +125,7 @@ export class TransactionRunner {
       case 'insert':
       case 'update':
       case 'delete':
-        if (info.mentionsReplace) this.replaces = true;
+        if (info.mentionsReplace) this.noteReplace(sql);
         return this.writesVirtual(sql, info)
           ? this.callReplicated(method, sql, params, shape)
           : this.callPlain(method, sql, params, shape);
@@ -187,8 +192,8 @@ export class TransactionRunner {
 
   /**
    * With recursive triggers off, SQLite tells no trigger of the rows that REPLACE removes. Where a key identifies every
-   * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not. And a trigger
-   * that keeps an index would miss them.
+   * row, applying removes the same ones; in a table without keys, or under foreign key actions, it may not, and neither
+   * where the statement chose the rowid itself. And a trigger that keeps an index would miss them.
    */
   private isInexact(schema: SchemaInfo): boolean {
     // One path makes the schema on every node, and follows what it renames: the applier.
@@ -196,7 +201,14 @@ export class TransactionRunner {
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
     if (schema.triggers.some((trigger) => trigger.virtualPart !== undefined)) return true;
-    return (this.foreignKeys && schema.foreignKeyActions) || this.touches((table) => table.bag);
+    if (this.foreignKeys && schema.foreignKeyActions) return true;
+    const choosesRowid = this.namesRowid || schema.rowidInTriggers;
+    return this.touches((table) => table.bag || (choosesRowid && hasForgottenRowid(table)));
+  }
+
+  private noteReplace(sql: string): void {
+    this.replaces = true;
+    this.namesRowid ||= NAMES_ROWID.test(sql);
   }
 
   /**
@@ -319,7 +331,9 @@ export class TransactionRunner {
     this.pieces.push(...rows.pieces);
     this.changes += rows.rows;
     for (const table of rows.tables) this.tables.add(table);
-    if (rows.generatedIds && this.settings.orderGeneratedIds) this.ordered = true;
+    if (rows.generated.length === 0) return;
+    if (this.settings.orderGeneratedIds) this.ordered = true;
+    else rows.generated.forEach((table) => this.settings.onGeneratedId?.(table));
   }
 
   private push(change: string): void {
@@ -348,6 +362,11 @@ export class TransactionRunner {
     if (value.isWellFormed()) return value;
     return new InvalidText(this.db.prepare('SELECT CAST(? AS BLOB)').pluck().get(value) as Buffer);
   }
+}
+
+/** True where rows have a rowid by which nothing is found: neither a column, nor what tells rows apart. */
+function hasForgottenRowid({ identity, rowid, rowidAlias }: TableInfo): boolean {
+  return identity === 'key' && rowid !== undefined && rowidAlias === undefined;
 }
 
 /** True for the object of named parameters among those that better-sqlite3 takes. */

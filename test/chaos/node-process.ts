@@ -19,6 +19,8 @@ const FATAL = new Set([
   'HA_FOREIGN_DATABASE',
   'HA_DATABASE_LOCKED',
   'HA_OPTIONS_INVALID',
+  'HA_NODE_NAME_TAKEN',
+  'HA_SUBJECT_TAKEN',
 ]);
 
 class Gate {

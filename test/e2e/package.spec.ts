@@ -22,6 +22,7 @@ const NEEDED = [
   'rxjs',
   'nats',
   'fastest-levenshtein',
+  'uuid',
 ];
 const TYPES = ['@types/better-sqlite3', '@types/node', '@standard-schema/spec', 'undici-types'];
 

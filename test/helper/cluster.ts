@@ -11,6 +11,8 @@ import { subjectOf } from '../../lib/config/normalize.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
 import { HARuntime } from '../../lib/ha-runtime.js';
 import type { ConfigureConnection } from '../../lib/sqlite/connection.js';
+import type { RowIdentify } from '../../lib/sqlite/schema.js';
+import type { IdSlot } from '../../lib/sqlite/id-generator.js';
 import { EmbeddedNatsServer } from '../../lib/stream/embedded/server.js';
 import type { EmbeddedNatsSettings } from '../../lib/stream/embedded/settings.js';
 import { HADatabase } from '../../lib/write/ha-database.js';
@@ -36,6 +38,8 @@ export interface ClusterSettings {
   /** PRAGMAs and other parameters of the DSN, such as `_foreign_keys=on`. */
   query?: string;
   configure?: ConfigureConnection;
+  /** Where each node has the slot of its ids from. */
+  idSlotOf?: (index: number) => IdSlot;
   /** Put a proxy between the first node and the server. */
   proxy?: boolean;
   /** A server that the test has started. */
@@ -50,6 +54,8 @@ export interface NodeSettings {
   configure?: ConfigureConnection | undefined;
   url?: string;
   path?: string;
+  /** Milliseconds. */
+  heartbeatMs?: number;
 }
 
 /** A node as tests use it: the database, and what lies behind it. */
@@ -62,6 +68,7 @@ export interface TestNode {
 }
 
 const cleanups: (() => Promise<void> | void)[] = [];
+let rowIdentify: RowIdentify = 'pk';
 let shared: { server: EmbeddedNatsServer; dir: string } | undefined;
 
 afterEach(async () => {
@@ -73,6 +80,19 @@ afterAll(async () => {
   if (shared !== undefined) rmSync(shared.dir, { recursive: true, force: true });
   shared = undefined;
 });
+
+/** Describes what has to hold in every row identity: clusters that are started inside have it as an option. */
+export function describeInEveryIdentity(name: string, tests: (identity: RowIdentify) => void): void {
+  describe.each(['pk', 'rowid', 'full'] as const)(`with rowIdentify=%s: ${name}`, (identity) => {
+    beforeAll(() => {
+      rowIdentify = identity;
+    });
+    afterAll(() => {
+      rowIdentify = 'pk';
+    });
+    tests(identity);
+  });
+}
 
 /** A folder that is removed behind the test. */
 export function temporaryFolder(): string {
@@ -180,15 +200,19 @@ export class Cluster {
         replicationID: 'db',
         replicationStream: this.stream,
         replicationURL: node.url ?? this.url,
+        rowIdentify,
         ...node.options,
       },
       {},
     );
     const configure = node.configure ?? this.settings.configure;
+    const idSlot = this.settings.idSlotOf?.(this.count - 1);
     const runtime = new HARuntime(options, {
       logger: collect(log),
       retryAttempts: 2,
       retryDelay: 50,
+      idSlot,
+      heartbeatMs: node.heartbeatMs,
       ...(configure === undefined ? {} : { configure }),
     });
     const events: HAEvent[] = [];

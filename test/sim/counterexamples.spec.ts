@@ -58,6 +58,158 @@ describe('rows that no key identifies', () => {
     ));
 });
 
+describe('rowids that nothing is found by', () => {
+  const KEYED = 'CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, v)';
+  const ROWS = `INSERT INTO t VALUES('a', 1), ('b', 2), ('c', 3)`;
+
+  it('move with the row, and stay where another row has the new one', () =>
+    scenario([KEYED, ROWS], async (world) => {
+      world.exec(0, `UPDATE t SET rowid = 9 WHERE k = 'a'`);
+      world.exec(1, `UPDATE t SET rowid = 9, v = 20 WHERE k = 'b'`);
+      await expectRows(world, 'SELECT rowid, k, v FROM t ORDER BY k', ['9|a|1', '2|b|20', '3|c|3']);
+    }));
+
+  it.each([
+    `UPDATE OR REPLACE t SET rowid = 2 WHERE k = 'a'`,
+    `INSERT OR REPLACE INTO t(_rowid_, k) VALUES(2, 'a')`,
+    `INSERT INTO other VALUES('a')`,
+  ])('are told of where REPLACE takes a row away by them: %s', (sql) =>
+    scenario(
+      [
+        KEYED,
+        ROWS,
+        'CREATE TABLE other(k TEXT PRIMARY KEY) WITHOUT ROWID',
+        'CREATE TRIGGER g AFTER INSERT ON other BEGIN INSERT OR REPLACE INTO t(oid, k) VALUES(2, new.k); END',
+      ],
+      async (world) => {
+        world.exec(1, sql);
+        await world.settle();
+        expect(rows(world, 0, `SELECT count(*) FROM t WHERE k = 'a'`)).toEqual(['1']);
+      },
+      { recursiveTriggers: false },
+    ),
+  );
+
+  it('tell rows of a transaction apart only where a name reaches them', () =>
+    scenario(
+      [
+        BAG,
+        'CREATE TABLE t(rowid, oid, _rowid_, v)',
+        'CREATE TRIGGER g AFTER INSERT ON bag BEGIN SELECT 1; END',
+        'INSERT INTO t VALUES(1, 1, 1, 1), (2, 2, 2, 2)',
+      ],
+      async (world) => {
+        world.exec(0, 'UPDATE t SET v = v + 10');
+        await expectRows(world, 'SELECT rowid, v FROM t ORDER BY rowid', ['1|11', '2|12']);
+      },
+    ));
+});
+
+describe('defaults of columns that a writer did not know', () => {
+  it.each([
+    'random()',
+    'CURRENT_TIMESTAMP',
+    `'x' || hex(randomblob(3))`,
+    `strftime('%s')`,
+    `datetime('now', '+1 day')`,
+    'ha_id()',
+    'ha_uuid()',
+  ])('are the same on every node: %s', (expression) =>
+    scenario(['CREATE TABLE t(k INTEGER PRIMARY KEY, v)'], async (world) => {
+      world.exec(0, `ALTER TABLE t ADD COLUMN c DEFAULT (${expression})`);
+      world.exec(1, `INSERT INTO t(k, v) VALUES(1, 1), (2, 2)`);
+      await world.settle();
+      expect(rows(world, 0, 'SELECT count(*) FROM t WHERE c IS NOT NULL')).toEqual(['2']);
+    }),
+  );
+});
+
+describe('row identities', () => {
+  it('keep both rows of two nodes that chose the same rowid, where rows are found by it', () =>
+    scenario(
+      [BAG, 'CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL)'],
+      async (world) => {
+        world.exec(0, `INSERT INTO bag VALUES('x')`);
+        world.exec(1, `INSERT INTO bag VALUES('y')`);
+        world.exec(0, `INSERT INTO t VALUES('x')`);
+        world.exec(1, `INSERT INTO t VALUES('y')`);
+        await expectRows(world, 'SELECT x FROM bag UNION ALL SELECT k FROM t ORDER BY 1', ['x', 'x', 'y', 'y']);
+      },
+      { rowIdentify: 'rowid' },
+    ));
+
+  it('let the later of two rows with one rowid stand with generatedIds=overwrite', () =>
+    scenario(
+      [BAG],
+      async (world) => {
+        world.exec(0, `INSERT INTO bag VALUES('x')`);
+        world.exec(1, `INSERT INTO bag VALUES('y')`);
+        await world.settle();
+        expect(rows(world, 0, 'SELECT rowid FROM bag')).toEqual(['1']);
+      },
+      { rowIdentify: 'rowid', generatedIds: 'overwrite' },
+    ));
+
+  it('replace what stands at the rowid that a row moves to, where rows are found by it', () =>
+    scenario(
+      [BAG, `INSERT INTO bag VALUES('a'), ('b'), ('c')`],
+      async (world) => {
+        world.exec(0, `UPDATE bag SET rowid = 9 WHERE x = 'a'`);
+        world.exec(1, `UPDATE bag SET rowid = 9, x = 'B' WHERE x = 'b'`);
+        await expectRows(world, 'SELECT rowid, x FROM bag ORDER BY 1', ['3|c', '9|B']);
+      },
+      { rowIdentify: 'rowid' },
+    ));
+
+  it('put back a row that another node deleted meanwhile, at its rowid', () =>
+    scenario(
+      [BAG, `INSERT INTO bag VALUES('a'), ('b')`],
+      async (world) => {
+        world.exec(0, `DELETE FROM bag WHERE x = 'a'`);
+        world.exec(1, `UPDATE bag SET x = 'A' WHERE x = 'a'`);
+        await expectRows(world, 'SELECT rowid, x FROM bag ORDER BY 1', ['1|A', '2|b']);
+      },
+      { rowIdentify: 'rowid' },
+    ));
+
+  it('leave a row alone that another node changed, where all values have to be equal', () =>
+    scenario(
+      ['CREATE TABLE t(id INTEGER PRIMARY KEY, v)', 'INSERT INTO t VALUES(1, 1), (2, 2)'],
+      async (world) => {
+        world.exec(0, 'UPDATE t SET v = 10');
+        world.exec(1, 'DELETE FROM t WHERE id = 1', 'UPDATE t SET v = 20 WHERE id = 2');
+        await expectRows(world, 'SELECT id, v FROM t ORDER BY 1', ['1|10', '2|20']);
+      },
+      { rowIdentify: 'full' },
+    ));
+
+  it.each(['rowid', 'full'] as const)('find rows of tables without a rowid by key: %s', (rowIdentify) =>
+    scenario(
+      ['CREATE TABLE t(k TEXT PRIMARY KEY, v) WITHOUT ROWID', `INSERT INTO t VALUES('a', 1)`],
+      async (world) => {
+        world.exec(0, 'UPDATE t SET v = 10');
+        world.exec(1, `DELETE FROM t WHERE k = 'a'`);
+        await expectRows(world, 'SELECT * FROM t', []);
+      },
+      { rowIdentify },
+    ),
+  );
+
+  it('send the last image of a keyed row too, where all values have to be equal', () =>
+    scenario(
+      [
+        'CREATE TABLE t(id INTEGER PRIMARY KEY, v)',
+        `CREATE TRIGGER g BEFORE DELETE ON t BEGIN UPDATE t SET v = 'changed' WHERE id = old.id; END`,
+        'INSERT INTO t VALUES(1, 1)',
+      ],
+      async (world) => {
+        world.exec(1, 'DELETE FROM t');
+        await expectRows(world, 'SELECT * FROM t', []);
+      },
+      { rowIdentify: 'full' },
+    ));
+});
+
 describe('REPLACE and keys that move', () => {
   it('does not resurrect a row that a concurrent write moved away', () =>
     scenario(['CREATE TABLE t(k INTEGER PRIMARY KEY, v)', 'INSERT INTO t VALUES(1, 0)'], async (world) => {

@@ -1,3 +1,5 @@
+import type { RowIdentify } from '../../lib/sqlite/schema.js';
+
 /** Kinds of tables, by what identifies their rows. */
 export type TableKind = 'integer' | 'autoincrement' | 'composite' | 'nullableKey' | 'withoutRowid' | 'keyless';
 
@@ -23,28 +25,35 @@ export interface Features {
   readonly chunks?: boolean;
   /** Many transactions at once, most of them ordered, on streams that take atomic batches. */
   readonly batches?: boolean;
+  /** Which row identities there are; `pk` alone where it is left out. */
+  readonly rowIdentify?: readonly RowIdentify[];
 }
 
 const KEYED = ['integer', 'autoincrement', 'composite', 'withoutRowid'] as const;
 const ALL = [...KEYED, 'nullableKey', 'keyless'] as const;
 const HARM = { crashes: true, network: true, duplicates: true } as const;
 
+const EVERYTHING: Features = {
+  kinds: ALL,
+  unique: true,
+  nocase: true,
+  foreignKeys: true,
+  triggers: true,
+  recursiveTriggers: 'mixed',
+  sequenceEdits: true,
+  ddl: true,
+  vacuum: true,
+  serializable: true,
+  chunks: true,
+  ...HARM,
+};
+
 /** Classes of histories by name, as the command line takes them. */
 export const CLASSES: Readonly<Record<string, Features>> = {
-  all: {
-    kinds: ALL,
-    unique: true,
-    nocase: true,
-    foreignKeys: true,
-    triggers: true,
-    recursiveTriggers: 'mixed',
-    sequenceEdits: true,
-    ddl: true,
-    vacuum: true,
-    serializable: true,
-    chunks: true,
-    ...HARM,
-  },
+  all: EVERYTHING,
+  rowid: { ...EVERYTHING, ddl: false, rowIdentify: ['rowid'] },
+  full: { ...EVERYTHING, ddl: false, rowIdentify: ['full'] },
+  identities: { ...EVERYTHING, rowIdentify: ['rowid', 'full'] },
   keyed: { kinds: KEYED, unique: true, nocase: true, recursiveTriggers: 'mixed', ...HARM },
   bag: { kinds: ['keyless', 'nullableKey'], unique: true, nocase: true, recursiveTriggers: 'mixed', ...HARM },
   bagTriggers: { kinds: ['keyless', 'integer'], unique: true, triggers: true, recursiveTriggers: 'off', ...HARM },

@@ -1,3 +1,4 @@
+import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import { generateDDL } from './ddl-generator.js';
 import { CLASSES } from './features.js';
 import type { Features } from './features.js';
@@ -53,10 +54,12 @@ export interface History {
   readonly replicas: number;
   /** Most messages in an atomic batch; 1 where the stream takes none. */
   readonly batchLimit: number;
+  readonly rowIdentify: RowIdentify;
   readonly steps: readonly Step[];
 }
 
-export function generateHistory(seed: number, className: string): History {
+/** The history of a seed; with these row identities in place of those of its class. */
+export function generateHistory(seed: number, className: string, rowIdentify?: readonly RowIdentify[]): History {
   const features = CLASSES[className];
   if (features === undefined)
     throw new RangeError(`No class ${className}; there are ${Object.keys(CLASSES).join(', ')}.`);
@@ -91,6 +94,7 @@ export function generateHistory(seed: number, className: string): History {
         [2, Number.POSITIVE_INFINITY],
       ]),
     })),
+    rowIdentify: random.pick(rowIdentify ?? features.rowIdentify ?? ['pk']),
   };
 }
 

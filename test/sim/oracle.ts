@@ -4,6 +4,7 @@ import type { Database } from 'better-sqlite3';
 import { Applier } from '../../lib/apply/applier.js';
 import { decodeChangeSet } from '../../lib/changeset/codec.js';
 import type { ChangeSet } from '../../lib/changeset/changeset.js';
+import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import type { MemoryLog, StoredMessage } from '../../lib/stream/memory/memory-log.js';
 import { dump } from './dump.js';
 import { SUBJECT } from './sim-node.js';
@@ -30,12 +31,13 @@ export class Oracle {
   constructor(
     private readonly log: () => MemoryLog,
     private readonly pragmas: readonly string[],
+    private readonly rowIdentify: RowIdentify,
   ) {
     this.db = new BetterSqlite3(':memory:');
     for (const pragma of pragmas) this.db.pragma(pragma);
     this.db.pragma('foreign_keys = OFF');
     createControlTables(this.db);
-    this.applier = new Applier(this.db);
+    this.applier = new Applier(this.db, rowIdentify);
   }
 
   /** The fold up to a position, as text. */
@@ -43,7 +45,7 @@ export class Oracle {
     const known = this.dumps.get(sequence);
     if (known !== undefined) return known;
     if (sequence < this.position) {
-      const other = new Oracle(this.log, this.pragmas);
+      const other = new Oracle(this.log, this.pragmas, this.rowIdentify);
       const text = other.at(sequence);
       other.close();
       this.dumps.set(sequence, text);

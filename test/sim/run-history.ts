@@ -20,7 +20,7 @@ export interface HistoryResult {
  * @throws Divergence where a promise is broken.
  */
 export async function runHistory(history: History): Promise<HistoryResult> {
-  const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit } = history;
+  const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit, rowIdentify } = history;
   const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
     seed,
     foreignKeys: schema.foreignKeys,
@@ -30,6 +30,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
     serializable,
     replicas,
     batchLimit,
+    rowIdentify,
   });
   try {
     let marks = 0;

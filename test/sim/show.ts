@@ -2,13 +2,14 @@ import type { History, SimEvent, TransactionSpec } from './history.js';
 
 /** A history as a person reads it. */
 export function showHistory(history: History): string {
-  const { schema, seed, nodes, generatedIds, serializable, maxPayload, replicas, batchLimit } = history;
+  const { schema, seed, nodes, generatedIds, serializable, maxPayload, replicas, batchLimit, rowIdentify } = history;
   const settings = [
     `seed ${seed}`,
     `${nodes} nodes`,
     `recursive_triggers ${schema.recursiveTriggers ? 'ON' : 'OFF'}`,
     `foreign_keys ${schema.foreignKeys ? 'ON' : 'OFF'}`,
     `generatedIds ${generatedIds}`,
+    ...(rowIdentify === 'pk' ? [] : [`rowIdentify ${rowIdentify}`]),
     ...(serializable ? ['concurrency serializable'] : []),
     ...(maxPayload < 1_000_000 ? [`maxPayload ${maxPayload}`] : []),
     ...(replicas > 1 ? [`${replicas} replicas`] : []),

@@ -50,6 +50,7 @@ function* smaller(history: History): Generator<History> {
   if (history.serializable) yield { ...history, serializable: false };
   if (history.batchLimit > 1) yield { ...history, batchLimit: 1 };
   if (history.replicas > 1) yield { ...history, replicas: 1 };
+  if (history.rowIdentify !== 'pk') yield { ...history, rowIdentify: 'pk' };
   if (history.generatedIds === 'overwrite') yield { ...history, generatedIds: 'ordered' };
 }
 

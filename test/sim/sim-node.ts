@@ -5,6 +5,7 @@ import type { ResolvedHAOptions } from '../../lib/config/resolved.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
 import { HARuntime } from '../../lib/ha-runtime.js';
 import type { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
+import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
 import { HADatabase } from '../../lib/write/ha-database.js';
 import { dump } from './dump.js';
@@ -24,6 +25,7 @@ export interface NodeSettings {
   readonly replicas: number;
   /** Most messages in an atomic batch; 1 where the stream takes none. */
   readonly batchLimit: number;
+  readonly rowIdentify: RowIdentify;
 }
 
 const resolved = new Map<string, ResolvedHAOptions>();
@@ -120,8 +122,8 @@ export class SimNode {
 
   /** The options are read once: that takes longer than all else at the start of a node. */
   private get options(): ResolvedHAOptions {
-    const { foreignKeys, recursiveTriggers, generatedIds, serializable } = this.settings;
-    const key = JSON.stringify([foreignKeys, recursiveTriggers, generatedIds, serializable]);
+    const { foreignKeys, recursiveTriggers, generatedIds, serializable, rowIdentify } = this.settings;
+    const key = JSON.stringify([foreignKeys, recursiveTriggers, generatedIds, serializable, rowIdentify]);
     const known = resolved.get(key);
     if (known !== undefined) return known;
     const dsn = [
@@ -137,6 +139,7 @@ export class SimNode {
         publisherTimeout: '300ms',
         transactionTimeout: '60s',
         generatedIds,
+        rowIdentify,
         concurrency: serializable ? 'serializable' : 'lww',
       },
       {},
@@ -152,7 +155,13 @@ export class SimNode {
       new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, manual: true, maxPayload, replicas, batchLimit }),
     );
     const options = { ...this.options, filename: path, name: `n${this.index}` };
-    const runtime = new HARuntime(options, { logger, retryAttempts: 0, retryDelay: 1, stream });
+    const runtime = new HARuntime(options, {
+      logger,
+      retryAttempts: 0,
+      retryDelay: 1,
+      stream,
+      idSlot: { slot: () => this.index },
+    });
     runtime.events.subscribe((event) => {
       if (event.type === 'halted') this.halted = event.error;
       if (event.type === 'skipped') this.skipped.push(event);

@@ -1,3 +1,4 @@
+import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import type { History } from './history.js';
 import { generateHistory } from './history.js';
 import { runHistory } from './run-history.js';
@@ -22,6 +23,7 @@ export async function simulate(
   count: number,
   className: string,
   maxFailures = 1,
+  rowIdentify?: readonly RowIdentify[],
 ): Promise<SimulationSummary> {
   const started = Date.now();
   const failures: { seed: number; reason: string }[] = [];
@@ -29,7 +31,7 @@ export async function simulate(
   let histories = 0;
   while (histories < count && failures.length < maxFailures) {
     const current = seed + histories++;
-    const result = await attempt(generateHistory(current, className));
+    const result = await attempt(generateHistory(current, className, rowIdentify));
     if (typeof result === 'string') failures.push({ seed: current, reason: result });
     else for (const key of Object.keys(sum) as (keyof HistoryResult)[]) sum[key] += result[key];
   }
@@ -37,8 +39,8 @@ export async function simulate(
 }
 
 /** Shrinks the failing history of a seed and describes it. */
-export async function explain(seed: number, className: string): Promise<string> {
-  const history = generateHistory(seed, className);
+export async function explain(seed: number, className: string, rowIdentify?: readonly RowIdentify[]): Promise<string> {
+  const history = generateHistory(seed, className, rowIdentify);
   const reason = await attempt(history);
   if (typeof reason !== 'string') return `seed ${seed} of class ${className} does not fail again`;
   const kind = kindOf(reason);

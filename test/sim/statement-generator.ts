@@ -5,6 +5,7 @@ import type { TableSpec } from './schema-generator.js';
 /** Few values, so that rows collide often; with storage classes and cases that look alike. */
 const VALUES: Readonly<Record<string, readonly string[]>> = {
   id: ['NULL', '1', '2', '3', '4'],
+  rowid: ['NULL', '1', '2', '3', '9'],
   a: [`'a'`, `'A'`, `'b'`, `'B'`, `'c'`],
   b: [`'x'`, `'y'`],
   u: ['1', '2', '3', `'a'`, `'A'`, 'NULL', '2.0', `'b'`, `x'61'`],
@@ -23,7 +24,8 @@ function value(random: SimRandom, table: TableSpec, column: string): string {
 }
 
 export function insertSql(random: SimRandom, table: TableSpec, verb: string, rows = 1): string {
-  const columns = insertColumns(table);
+  const namesRowid = hasHiddenRowid(table) && random.chance(0.1);
+  const columns = [...(namesRowid ? ['rowid'] : []), ...insertColumns(table)];
   const tuple = (): string => `(${columns.map((column) => value(random, table, column)).join(', ')})`;
   return `${verb} INTO ${table.name}(${columns.join(', ')}) VALUES${Array.from({ length: rows }, tuple).join(', ')}`;
 }
@@ -79,9 +81,14 @@ function keyCondition(random: SimRandom, table: TableSpec): string {
 }
 
 function keyAssignment(random: SimRandom, table: TableSpec): string {
-  if (table.kind === 'keyless') return `rowid = ${random.pick(['rowid + 2', `${random.between(1, 5)}`])}`;
+  if (table.kind === 'keyless' || (hasHiddenRowid(table) && random.chance(0.3)))
+    return `rowid = ${random.pick(['rowid + 2', `${random.between(1, 5)}`])}`;
   const [column = 'a'] = keyColumns(table.kind);
   return column === 'id' ? `id = ${random.between(1, 5)}` : `${column} = ${value(random, table, column)}`;
+}
+
+function hasHiddenRowid({ kind }: TableSpec): boolean {
+  return kind === 'keyless' || kind === 'composite' || kind === 'nullableKey';
 }
 
 function upsert(random: SimRandom, table: TableSpec): string {

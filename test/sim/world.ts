@@ -21,6 +21,7 @@ const DEFAULTS: NodeSettings = {
   serializable: false,
   replicas: 1,
   batchLimit: 1_000,
+  rowIdentify: 'pk',
 };
 
 /** A file system in memory, where there is one: nothing here has to survive. */
@@ -71,7 +72,7 @@ export class World {
     const time = 1_700_000_000_000;
     this.broker = new MemoryBroker({ now: () => time, defer: this.scheduler.defer });
     const pragma = `recursive_triggers = ${settings.recursiveTriggers ? 1 : 0}`;
-    this.oracle = new Oracle(() => this.log, [pragma]);
+    this.oracle = new Oracle(() => this.log, [pragma], settings.rowIdentify);
   }
 
   /** Starts nodes with a schema that every node has applied. Call {@link close} at the end, whatever happens. */

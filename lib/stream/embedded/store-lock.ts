@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { readlinkSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isAlive, machineId } from '../../common/machine.js';
 import { natsServerError, reasonOf } from './errors.js';
 import { LOCK_BEAT_MS, STOP_GRACE_MS } from './guardian.js';
 
@@ -131,16 +130,6 @@ function isKept({ holder, touchedAt }: Seen, me: Holder): boolean {
   return holder.pid !== me.pid && isAlive(holder.pid);
 }
 
-/** Whether a process of this machine runs. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
 // Renaming first makes sure that of two processes which both saw a stale lock none deletes the other's fresh one.
 async function remove(path: string, token: string | undefined): Promise<void> {
   const aside = `${path}.${randomUUID()}`;
@@ -158,15 +147,6 @@ async function remove(path: string, token: string | undefined): Promise<void> {
 async function touch(path: string): Promise<void> {
   const now = new Date();
   await utimes(path, now, now).catch(() => undefined);
-}
-
-/** The host name and, on Linux, the namespace of process ids: what a process id means something within. */
-function machineId(): string {
-  try {
-    return `${hostname()} ${readlinkSync('/proc/self/ns/pid')}`;
-  } catch {
-    return hostname();
-  }
 }
 
 function locked(storeDir: string, path: string, holder: Holder | undefined): Error {

@@ -15,10 +15,13 @@ import type {
   StreamStatus,
   StreamSubscription,
 } from '../replication-stream.js';
+import type { KeyValueBucket, KeyValueSettings } from '../key-value.js';
 import { AckChannel, BatchIgnored, BatchTooLarge } from './ack-channel.js';
-import { takesBatches } from './server-version.js';
+import { connectError } from './connect-error.js';
 import { connectOptions, describeServers } from './connect-options.js';
 import type { NatsAccess } from './connect-options.js';
+import { JetStreamKeyValue } from './key-value.js';
+import { takesBatches } from './server-version.js';
 
 /** What the stream is, and how to make it where it is missing. */
 export interface JetStreamSettings {
@@ -87,6 +90,10 @@ export class JetStreamStream implements ReplicationStream {
 
   get isConnected(): boolean {
     return this.connected;
+  }
+
+  get address(): string | undefined {
+    return this.session?.nc.info?.client_ip;
   }
 
   get ordering(): OrderedForm {
@@ -206,6 +213,18 @@ export class JetStreamStream implements ReplicationStream {
         await delivery;
       },
     };
+  }
+
+  /** A bucket with as many replicas as the stream has. */
+  async keyValue(bucket: string, { ttlMs }: KeyValueSettings): Promise<KeyValueBucket> {
+    const servers = describeServers(this.settings.access.servers);
+    const client = (): JetStreamClient => {
+      if (this.connected && this.session !== undefined) return this.session.js;
+      throw connectError(new StreamUnavailable('not connected'), servers);
+    };
+    const made = new JetStreamKeyValue(client, { bucket, ttlMs, replicas: this.replicas, servers });
+    await made.open();
+    return made;
   }
 
   async close(): Promise<void> {
@@ -474,13 +493,4 @@ function covers(pattern: string, subject: string): boolean {
 
 function describeAge(ms: number): string {
   return ms === 0 ? 'ever' : `${ms / 1000} s`;
-}
-
-function connectError(error: unknown, servers: string): HAError {
-  const reason = error instanceof Error ? error.message : String(error);
-  return new HAError(
-    'HA_STREAM_CONNECT',
-    `NATS at ${servers} cannot be reached: ${reason}. Check replicationURL, credentials and that the server runs with JetStream (-js).`,
-    { cause: error, retryable: true, details: { servers } },
-  );
 }

@@ -1,3 +1,4 @@
+import { MemoryBucket } from './memory-bucket.js';
 import { MemoryLog } from './memory-log.js';
 import type { NewMessage } from './memory-log.js';
 
@@ -19,6 +20,7 @@ export class MemoryBroker {
   readonly defer: (task: () => void) => void;
   private readonly now: () => number;
   private readonly logs = new Map<string, MemoryLog>();
+  private readonly buckets = new Map<string, MemoryBucket>();
   private readonly listeners = new Set<() => void>();
   private made = 0;
 
@@ -35,6 +37,15 @@ export class MemoryBroker {
   /** The stream of a name, undefined where there is none. */
   log(stream: string): MemoryLog | undefined {
     return this.logs.get(stream);
+  }
+
+  /** The key-value bucket of a name; made where it is missing. */
+  bucket(name: string, ttlMs: number | undefined): MemoryBucket {
+    const known = this.buckets.get(name);
+    if (known !== undefined) return known;
+    const bucket = new MemoryBucket(ttlMs, this.now);
+    this.buckets.set(name, bucket);
+    return bucket;
   }
 
   /** Calls the listener whenever there may be something to deliver. Returns the function that ends it. */

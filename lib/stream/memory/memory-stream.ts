@@ -13,7 +13,9 @@ import type {
   StreamStatus,
   StreamSubscription,
 } from '../replication-stream.js';
+import type { KeyValueBucket, KeyValueSettings } from '../key-value.js';
 import type { MemoryBroker } from './memory-broker.js';
+import type { MemoryBucket } from './memory-bucket.js';
 import type { MemoryLog, StoredMessage } from './memory-log.js';
 import { MemorySubscription } from './memory-subscription.js';
 
@@ -75,11 +77,7 @@ export class MemoryStream implements ReplicationStream {
 
   async open(): Promise<StreamState> {
     const { stream, subject } = this.settings;
-    if (!this.reachable) {
-      throw new HAError('HA_STREAM_CONNECT', `${this.description} cannot be reached. Call connect() first.`, {
-        retryable: true,
-      });
-    }
+    if (!this.reachable) throw notConnected(this.description);
     if (subject !== stream && !subject.startsWith(`${stream}.`)) {
       throw new HAError(
         'HA_STREAM_CONFIG',
@@ -138,6 +136,22 @@ export class MemoryStream implements ReplicationStream {
         this.subscriptions.delete(subscription);
         return subscription.stop();
       },
+    };
+  }
+
+  async keyValue(bucket: string, { ttlMs }: KeyValueSettings): Promise<KeyValueBucket> {
+    const ask = async <T>(request: (values: MemoryBucket) => T): Promise<T> => {
+      if (!this.isConnected) throw notConnected(this.description);
+      const answer = request(this.broker.bucket(bucket, ttlMs));
+      await new Promise<void>((resolve) => this.broker.defer(resolve));
+      return answer;
+    };
+    return {
+      get: (key) => ask((values) => values.get(key)),
+      create: (key, value) => ask((values) => values.put(key, value, 0)),
+      update: (key, value, revision) => ask((values) => values.put(key, value, revision)),
+      delete: (key, revision) => ask((values) => values.delete(key, revision)),
+      entries: (prefix) => ask((values) => values.entries(prefix)),
     };
   }
 
@@ -285,6 +299,12 @@ export class MemoryStream implements ReplicationStream {
     for (const { reject } of this.pending) reject(new StreamTimeout(reason));
     this.pending.clear();
   }
+}
+
+function notConnected(description: string): HAError {
+  return new HAError('HA_STREAM_CONNECT', `${description} cannot be reached. Call connect() first.`, {
+    retryable: true,
+  });
 }
 
 function incoming(message: StoredMessage): IncomingMessage {

@@ -1,6 +1,6 @@
-import { failureOf, startCluster } from '../../helper/cluster.js';
+import { describeInEveryIdentity, failureOf, startCluster } from '../../helper/cluster.js';
 
-describe('statements that fail', () => {
+describeInEveryIdentity('statements that fail', () => {
   it('captures nothing of an INSERT that aborts at its third row', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE); INSERT INTO t VALUES(9, 'c')`);

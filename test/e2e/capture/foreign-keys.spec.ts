@@ -1,8 +1,8 @@
-import { failureOf, startCluster } from '../../helper/cluster.js';
+import { describeInEveryIdentity, failureOf, startCluster } from '../../helper/cluster.js';
 
 const query = '_foreign_keys=on';
 
-describe('foreign keys', () => {
+describeInEveryIdentity('foreign keys', () => {
   it.each([
     ['CASCADE', [{ id: 10, p: 5 }], []],
     [

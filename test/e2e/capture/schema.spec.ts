@@ -1,6 +1,6 @@
-import { failureOf, startCluster } from '../../helper/cluster.js';
+import { describeInEveryIdentity, failureOf, startCluster } from '../../helper/cluster.js';
 
-describe('changes of the schema', () => {
+describeInEveryIdentity('changes of the schema', () => {
   it('ADD, RENAME and DROP COLUMN between writes of one transaction', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'a')`);

@@ -1,6 +1,6 @@
-import { failureOf, startCluster } from '../../helper/cluster.js';
+import { describeInEveryIdentity, failureOf, startCluster } from '../../helper/cluster.js';
 
-describe('kinds of tables', () => {
+describeInEveryIdentity('kinds of tables', () => {
   it('WITHOUT ROWID with its key in reversed column order', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(`
@@ -241,7 +241,7 @@ describe('kinds of tables', () => {
   });
 });
 
-describe('the widest table', () => {
+describeInEveryIdentity('the widest table', () => {
   it('has 2,000 columns, with and without a key', async () => {
     const cluster = await startCluster();
     const columns = Array.from({ length: 2_000 }, (_value, index) => `c${index}`);

@@ -1,6 +1,6 @@
-import { failureOf, startCluster } from '../../helper/cluster.js';
+import { describeInEveryIdentity, failureOf, startCluster } from '../../helper/cluster.js';
 
-describe('user triggers', () => {
+describeInEveryIdentity('user triggers', () => {
   it('run once: an audit trigger leaves one row for each change', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(`

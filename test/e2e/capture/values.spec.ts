@@ -1,4 +1,4 @@
-import { startCluster } from '../../helper/cluster.js';
+import { describeInEveryIdentity, startCluster } from '../../helper/cluster.js';
 
 const INTEGERS = [0n, -1n, 2n ** 53n + 1n, -(2n ** 53n) - 1n, 2n ** 63n - 1n, -(2n ** 63n)];
 const REALS = [
@@ -37,7 +37,7 @@ const BLOBS = [
   Buffer.from([0xff, 0xfe, 0x80]),
 ];
 
-describe('values', () => {
+describeInEveryIdentity('values', () => {
   it.each([
     ['untyped', 'v, w'],
     ['BLOB', 'v BLOB, w BLOB'],

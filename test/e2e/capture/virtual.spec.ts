@@ -1,6 +1,6 @@
-import { failureOf, startCluster } from '../../helper/cluster.js';
+import { describeInEveryIdentity, failureOf, startCluster } from '../../helper/cluster.js';
 
-describe('virtual tables', () => {
+describeInEveryIdentity('virtual tables', () => {
   it('FTS5 with its own content', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(`CREATE VIRTUAL TABLE f USING fts5(title, body)`);

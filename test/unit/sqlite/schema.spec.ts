@@ -175,3 +175,43 @@ it('lists triggers of main, and follows the version of the schema', () => {
   db.exec('ALTER TABLE t ADD COLUMN b');
   expect(schemaVersion(db)).toBeGreaterThan(before.version);
 });
+
+describe('row identity', () => {
+  const schema = `
+    CREATE TABLE alias(id INTEGER PRIMARY KEY, v);
+    CREATE TABLE keyed(k TEXT PRIMARY KEY NOT NULL, v);
+    CREATE TABLE nullable(k TEXT PRIMARY KEY, v);
+    CREATE TABLE keyless(v);
+    CREATE TABLE hidden(rowid TEXT PRIMARY KEY NOT NULL, oid, _rowid_);
+    CREATE TABLE wr(k TEXT PRIMARY KEY, v) WITHOUT ROWID;`;
+
+  it.each([
+    ['pk', 'alias:key:id keyed:key nullable:key:bag keyless:key:bag hidden:key wr:key'],
+    ['rowid', 'alias:rowid:id keyed:rowid:rowid nullable:rowid:rowid keyless:rowid:rowid hidden:key wr:key'],
+    ['full', 'alias:values:bag:id keyed:values:bag nullable:values:bag keyless:values:bag hidden:key wr:key'],
+  ] as const)('with %s', (rowIdentify, expected) => {
+    const db = new BetterSqlite3(':memory:');
+    db.exec(schema);
+    const found = [...readSchema(db, rowIdentify).tables.values()]
+      .map(({ name, identity, bag, generatedId }) =>
+        [name, identity, ...(bag ? ['bag'] : []), ...(generatedId === undefined ? [] : [generatedId])].join(':'),
+      )
+      .sort();
+    expect(found).toEqual(expected.split(' ').sort());
+  });
+
+  it('marks defaults that every node would make anew, and triggers that name a rowid', () => {
+    const db = new BetterSqlite3(':memory:');
+    db.exec(
+      `CREATE TABLE t(a DEFAULT 1, b DEFAULT (random()), c DEFAULT CURRENT_TIME, d DEFAULT (date(5)), e DEFAULT (date()))`,
+    );
+    expect(
+      readSchema(db)
+        .tables.get('t')
+        ?.columns.map(({ volatileDefault }) => volatileDefault),
+    ).toEqual([undefined, 'random()', 'CURRENT_TIME', undefined, 'date()']);
+    expect(readSchema(db).rowidInTriggers).toBe(false);
+    db.exec('CREATE TRIGGER g AFTER INSERT ON t BEGIN UPDATE t SET a = 2 WHERE _ROWID_ = new.b; END');
+    expect(readSchema(db).rowidInTriggers).toBe(true);
+  });
+});
