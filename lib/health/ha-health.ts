@@ -8,6 +8,7 @@ import type { Duration } from '../config/stream-options.js';
 import { HARegistry } from '../ha-registry.js';
 import type { HARuntime } from '../ha-runtime.js';
 import { HASharedModule } from '../ha-shared.module.js';
+import { isBusy } from '../sqlite/connections.js';
 import type { HALag, HAStatus } from '../write/status.js';
 import { toJson } from './to-json.js';
 
@@ -86,7 +87,8 @@ export class HAHealthIndicator {
 export class HAHealthModule {}
 
 function stateVerdict({ state, lastError }: HAStatus): Verdict {
-  if (state === 'running') return undefined;
+  // Somebody else holds the file for a moment: whether it is too long, the lag tells.
+  if (state === 'running' || (state === 'retrying' && isBusy(lastError))) return undefined;
   return lastError === undefined ? `the database is ${state}` : `the database is ${state}: ${lastError.message}`;
 }
 

@@ -112,11 +112,26 @@ it('is down while messages wait for longer than the lag that is allowed', async 
   second.runtime.open?.connections.writer.exec('BEGIN IMMEDIATE');
   await first.db.run('INSERT INTO t VALUES(1)');
   await until(async () => (await second.ask({ maxLag: 1 })).code === 503);
+  expect((await second.ask({ maxLag: 1 })).body.details.database['message']).toMatch(
+    /^the database is behind since .* s/,
+  );
+  expect((await second.ask({ maxLag: '1h' })).code).toBe(200);
   expect(await second.db.lag()).toMatchObject({ messages: 1, answered: true });
   second.runtime.open?.connections.writer.exec('ROLLBACK');
   await second.db.waitFor(2n, { timeout: 10_000 });
   expect((await second.ask({ maxLag: 1 })).code).toBe(200);
   expect(await second.db.lag()).toEqual({ messages: 0, seconds: 0, answered: true });
+});
+
+it('is down while applying fails for another reason than a file that is busy', async () => {
+  const { ask, runtime } = await start(new HATestingBroker());
+  runtime.subscriber.state = 'retrying';
+  const full = Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+  (runtime.subscriber as unknown as { lastError: Error }).lastError = full;
+  expect((await ask()).body.details.database).toMatchObject({
+    status: 'down',
+    message: 'the database is retrying: database or disk is full',
+  });
 });
 
 it('is down where replication has halted, and says why', async () => {

@@ -1,4 +1,4 @@
-import { Position } from '../../../lib/sqlite/position.js';
+import type { Position } from '../../../lib/sqlite/position.js';
 import { LagMeter } from '../../../lib/subscribe/lag.js';
 import type { ReplicationStream } from '../../../lib/stream/replication-stream.js';
 
