@@ -134,7 +134,7 @@ export class Applier {
       else this.db.prepare(sql).run(...bindings(sql, args));
       return undefined;
     } catch (error) {
-      if (isSqliteError(error) && /^SQLITE_(ERROR|CONSTRAINT|MISMATCH|RANGE)/.test(error.code)) return error.message;
+      if (isSharedFailure(error)) return error.message;
       throw error;
     } finally {
       this.loadSchema();
@@ -153,6 +153,15 @@ export class Applier {
     this.schema = schema;
     this.rows.useSchema(schema);
   }
+}
+
+/** What only this node lacks: the statement ran where it came from, so others have it. */
+const LOCAL_LACK = /no such (function|module|tokenizer|collation sequence)/i;
+
+/** True where a statement fails on every node alike, for what the stream made of the schema and the rows. */
+function isSharedFailure(error: unknown): error is Error {
+  if (!isSqliteError(error) || !/^SQLITE_(ERROR|CONSTRAINT|MISMATCH|RANGE)/.test(error.code)) return false;
+  return !LOCAL_LACK.test(error.message);
 }
 
 /** better-sqlite3 binds named and numbered parameters from an object only, and all others in order. */

@@ -35,6 +35,7 @@ export class IdGenerator {
   private time = 0;
   private count = COUNTS_PER_MS;
   private slot = -1;
+  private floor = 0;
 
   constructor(
     private readonly lease: IdSlot,
@@ -45,7 +46,10 @@ export class IdGenerator {
   next(): bigint {
     const slot = this.lease.slot();
     if (!Number.isInteger(slot) || slot < 0 || slot >= ID_SLOTS) throw new RangeError(`No slot for ids: ${slot}`);
-    if (slot !== this.slot) this.beginAfter(this.lease.floor ?? 0);
+    const { floor = 0 } = this.lease;
+    // Also where the number is the same again: another node may have had it in between.
+    if (floor !== this.floor) this.beginAfter(floor);
+    this.floor = floor;
     const present = Math.floor(this.now()) - ID_EPOCH_MS;
     // Another slot may be a smaller one: only a later time keeps the order.
     if (present > this.time || slot !== this.slot || this.count >= COUNTS_PER_MS) {

@@ -287,7 +287,7 @@ export class ReplicationSubscriber {
 
   /** What the environment did (disk full, locked) is tried again; what a message holds would fail again. */
   private failed(error: unknown): void {
-    const reason = error instanceof Error ? error : new Error(String(error));
+    const reason = error instanceof Error || isSqliteError(error) ? error : new Error(String(error));
     if (this.state === 'stopped') return;
     this.lastError = reason;
     if (isSqliteError(error) && !/^SQLITE_(ERROR|CORRUPT|NOTADB|MISUSE|RANGE)/.test(error.code)) {

@@ -84,6 +84,8 @@ export class Committer {
   private readonly habits = new Habits();
   private running: Promise<void> | undefined;
   private closed: HAError | undefined;
+  /** When another connection was first found to hold the write lock that is still held; a time of `performance.now()`. */
+  private busySince: number | undefined;
   private readonly control: TransactionControl;
 
   constructor(
@@ -169,18 +171,25 @@ export class Committer {
     await finish?.();
   }
 
-  /** Waits for other processes without blocking the loop: https://www.sqlite.org/rescode.html#busy */
+  /**
+   * Waits for other processes without blocking the loop: https://www.sqlite.org/rescode.html#busy
+   *
+   * The time counts for all writes that wait together: they must not fail one after the other.
+   */
   private async begin(): Promise<void> {
-    const deadline = performance.now() + this.settings.busyTimeout;
+    const enqueuedAt = this.queue[0]?.member.enqueuedAt ?? 0;
     for (;;) {
       try {
         this.control.begin();
         break;
       } catch (error) {
-        if (!isBusy(error) || performance.now() >= deadline) throw error;
+        if (!isBusy(error)) throw error;
+        this.busySince ??= performance.now();
+        if (performance.now() >= Math.max(this.busySince, enqueuedAt) + this.settings.busyTimeout) throw error;
         await sleep(5);
       }
     }
+    this.busySince = undefined;
     this.ports?.capture.ensureInstalled();
   }
 

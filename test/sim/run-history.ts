@@ -87,7 +87,7 @@ function applyEvent(world: World, event: SimEvent, nextMark: () => string): void
       if (world.node(event.node).isOpen) world.node(event.node).stream.disconnect();
       return;
     case 'connect':
-      world.node(event.node).stream.connect();
+      void world.node(event.node).stream.connect();
       return;
     case 'check':
       world.check(event.node);

@@ -125,10 +125,12 @@ export class World {
       orphaned: false,
       done: call(target).then(
         (result) => {
+          if (write.orphaned) return;
           write.state = 'resolved';
           write.sequence = (result as { txseq?: bigint } | undefined)?.txseq;
         },
         (error: Error) => {
+          if (write.orphaned) return;
           write.state = 'rejected';
           write.error = error;
         },
@@ -229,7 +231,7 @@ export class World {
     const last = this.log.lastOn(SUBJECT);
     return (
       this.writes.every(({ state, orphaned }) => state !== 'pending' || orphaned) &&
-      this.nodes.every((node) => node.isOpen && Number(node.db.position().received) === last)
+      this.nodes.every((node) => node.isOpen && Number(node.db.position().received) >= last)
     );
   }
 

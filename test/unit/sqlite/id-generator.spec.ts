@@ -72,6 +72,9 @@ describe('IdGenerator', () => {
     expect(parts(ids.next())).toEqual({ ms: 5_002, slot: 1, counter: 0 });
     Object.assign(lease, { at: 2, floor: ID_EPOCH_MS + 7_000 });
     expect(parts(ids.next())).toEqual({ ms: 7_001, slot: 2, counter: 0 });
+    // Lost to another node, which ran ahead, and had back.
+    lease.floor = ID_EPOCH_MS + 9_000;
+    expect(parts(ids.next())).toEqual({ ms: 9_001, slot: 2, counter: 0 });
   });
 
   it('makes a million ids that are unique, increasing and below 2^53', () => {
