@@ -21,8 +21,8 @@ export class HATestingBroker {
   }
 
   /** Restores what {@link disconnect} cut. */
-  connect(node?: string): void {
-    for (const stream of this.streamsOf(node)) stream.connect();
+  async connect(node?: string): Promise<void> {
+    await Promise.all(this.streamsOf(node).map((stream) => stream.connect()));
   }
 
   /** A name for a node that no other node of the same database has at this broker. @internal */

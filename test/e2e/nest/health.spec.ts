@@ -98,7 +98,7 @@ it('is down without the stream where that is required, and after the lag that is
   expect((await ask({ maxLag: 1 })).body.details.database['message']).toMatch(
     /^the stream does not answer since .* s, 0.001 s are/,
   );
-  broker.connect();
+  await broker.connect();
   expect((await ask({ maxLag: 1, requireConnected: true })).code).toBe(200);
 });
 

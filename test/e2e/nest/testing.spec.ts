@@ -109,7 +109,7 @@ it('fails writes while the broker is away, and reads on', async () => {
     retryable: true,
   });
   expect(await app.get(UsersService).list()).toEqual([]);
-  broker.connect();
+  await broker.connect();
   await app.get(UsersService).create('Ada');
   expect(await app.get(UsersService).list()).toHaveLength(1);
 });
