@@ -1,11 +1,11 @@
 import { InvalidText, isRowChange } from './changeset.js';
 import type { Change, ChangeSet, SqlValue } from './changeset.js';
 
-/** A value of a row: INTEGER is a number where that is exact, else a bigint; REAL a number; BLOB a Buffer. */
-export type HAValue = null | number | bigint | string | Buffer;
+/** A value of a row, as reads return it: INTEGER is a number where that is exact, else a bigint; REAL a number; BLOB a Buffer. */
+export type HAChangeValue = null | number | bigint | string | Buffer;
 
 /** A row by the names of its columns, generated columns left out. */
-export type HARow = Readonly<Record<string, HAValue>>;
+export type HAChangeRow = Readonly<Record<string, HAChangeValue>>;
 
 /** What happened to a row, as `@OnHAChange` names it. */
 export type HAChangeOperation = 'insert' | 'update' | 'delete';
@@ -15,9 +15,9 @@ export interface HAChange {
   readonly table: string;
   readonly operation: HAChangeOperation;
   /** The row before; null for an insert. */
-  readonly before: HARow | null;
+  readonly before: HAChangeRow | null;
   /** The row after; null for a delete. */
-  readonly after: HARow | null;
+  readonly after: HAChangeRow | null;
   /** Stream sequence of the transaction. */
   readonly sequence: bigint;
   /** Name of the node that wrote it. */
@@ -44,12 +44,12 @@ export function rowChanges(changeSet: ChangeSet, sequence: number, takes: (chang
   });
 }
 
-function row(columns: readonly string[], values: readonly SqlValue[] | undefined): HARow | null {
+function row(columns: readonly string[], values: readonly SqlValue[] | undefined): HAChangeRow | null {
   if (values === undefined) return null;
   return Object.fromEntries(columns.map((column, index) => [column, plain(values[index] ?? null)]));
 }
 
-function plain(value: SqlValue): HAValue {
+function plain(value: SqlValue): HAChangeValue {
   if (value instanceof InvalidText) return value.bytes.toString('utf8');
   if (typeof value !== 'bigint') return value;
   const number = Number(value);

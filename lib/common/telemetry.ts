@@ -8,7 +8,9 @@ export interface TelemetrySink {
   /** A group of transactions was answered by the stream, so many ms after its first message was sent. */
   published(transactions: number, milliseconds: number): void;
   /** Ordered transactions that somebody came before, and that have to run again or fail. */
-  conflicts(transactions: number): void;
+  refused(transactions: number): void;
+  /** A conflict was told: see `HAConflict`. */
+  conflict(): void;
   /** A transaction of the stream was applied, so many ms after its writer ran it, by the clocks of both. */
   applied(milliseconds: number): void;
   /** A change was left out. */

@@ -27,8 +27,12 @@ export class DatabaseMeter implements TelemetrySink {
     this.instruments.publishTime.record(milliseconds / 1_000, this.attributes);
   }
 
-  conflicts(transactions: number): void {
-    this.instruments.conflicts.add(transactions, this.attributes);
+  refused(transactions: number): void {
+    this.instruments.refused.add(transactions, this.attributes);
+  }
+
+  conflict(): void {
+    this.instruments.conflicts.add(1, this.attributes);
   }
 
   applied(milliseconds: number): void {

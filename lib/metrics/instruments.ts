@@ -46,9 +46,13 @@ export class Instruments {
     unit: '{transaction}',
     description: 'Transactions of this node that were committed.',
   });
-  readonly conflicts: Counter = this.meter.createCounter('nestjs_ha.conflicts', {
+  readonly refused: Counter = this.meter.createCounter('nestjs_ha.refused', {
     unit: '{transaction}',
     description: 'Ordered transactions that somebody came before.',
+  });
+  readonly conflicts: Counter = this.meter.createCounter('nestjs_ha.conflicts', {
+    unit: '{row}',
+    description: 'Rows that the last writer took from another; counted while somebody subscribes to events.',
   });
   readonly applied: Counter = this.meter.createCounter('nestjs_ha.applied', {
     unit: '{transaction}',

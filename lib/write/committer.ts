@@ -11,9 +11,8 @@ import type { CursorWriter } from '../sqlite/control-tables.js';
 import type { Position } from '../sqlite/position.js';
 import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
-import type { OutgoingMessage } from '../stream/replication-stream.js';
 import { CommitGroup } from './commit-group.js';
-import type { PublishedMember } from './commit-group.js';
+import type { CommittedTransaction, PublishedMember } from './commit-group.js';
 import { Habits } from './habits.js';
 import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
 import type { HoldGate } from './hold-gate.js';
@@ -31,7 +30,7 @@ export interface ReplicationPorts {
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
   /** Called for each transaction of this node that was committed at its place, without coming back from the stream. */
-  readonly applied: (sequence: number, changes: number, messages: readonly OutgoingMessage[]) => void;
+  readonly applied: (transaction: CommittedTransaction) => void;
   /** Called where the stream gives out sequences that this node has seen used: it is not the same stream any more. */
   readonly lostStream: (sequence: number) => HAError;
 }
@@ -357,7 +356,7 @@ export class Committer {
     const again: QueuedMember[] = [];
     for (const queued of members) {
       const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports.position));
-      if (stored === undefined) this.settings.telemetry?.sink?.conflicts(1);
+      if (stored === undefined) this.settings.telemetry?.sink?.refused(1);
       else this.settings.telemetry?.sink?.committed(1);
       if (stored !== undefined) queued.member.resolve(stored.value, this.deliveredAt(stored.ids, ports.position));
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));

@@ -20,6 +20,8 @@ export interface HAStatus {
   readonly backlog: number;
   /** Transactions that wait for their turn. */
   readonly waitingWrites: number;
+  /** Conflict events so far. They are looked for only while somebody subscribes to `events`. */
+  readonly conflicts: number;
   readonly lastError: Error | undefined;
 }
 

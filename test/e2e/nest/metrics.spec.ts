@@ -11,7 +11,7 @@ import type { TestingModule } from '@nestjs/testing';
 import { HAMetricsModule } from '../../../lib/metrics/ha-metrics.module.js';
 import { HATestingBroker, HATestingModule } from '../../../lib/testing/ha-testing.module.js';
 import { HADatabase } from '../../../lib/write/ha-database.js';
-import { onCleanup } from '../../helper/cluster.js';
+import { onCleanup, until } from '../../helper/cluster.js';
 
 const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
 const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 });
@@ -86,7 +86,15 @@ it('measures commits, publishing, applying, conflicts and lag of each node', asy
   const both = [await measured('m1'), await measured('m2')];
   const commits = both.map((values) => Number(values['nestjs_ha.commits']));
   expect(commits[0]! + commits[1]!).toBe(42);
-  expect(both.reduce((sum, values) => sum + Number(values['nestjs_ha.conflicts'] ?? 0), 0)).toBeGreaterThan(0);
+  expect(both.reduce((sum, values) => sum + Number(values['nestjs_ha.refused'] ?? 0), 0)).toBeGreaterThan(0);
+
+  for (const db of [a, b]) db.events.subscribe();
+  await until(async () => {
+    const round = String(performance.now());
+    await Promise.all([a, b].map((db) => db.run('UPDATE t SET v = ? WHERE id = 1', [`${round} ${db.status().node}`])));
+    return a.status().conflicts > 0;
+  });
+  expect(await measured('m1')).toMatchObject({ 'nestjs_ha.conflicts': a.status().conflicts });
 
   broker.disconnect('m2');
   expect(await measured('m2')).toMatchObject({ 'nestjs_ha.connected': 0 });
