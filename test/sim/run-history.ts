@@ -12,6 +12,8 @@ export interface HistoryResult {
   readonly messages: number;
   readonly checks: number;
   readonly leftOut: number;
+  /** Conflicts in the stream, which nodes were compared with. */
+  readonly conflicts: number;
 }
 
 /**
@@ -47,6 +49,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
       messages: world.log.state().lastSequence,
       checks: world.checks,
       leftOut: world.oracle.leftOut.length,
+      conflicts: world.nodes.some(({ isUnbroken }) => isUnbroken) ? world.oracle.conflicts.length : 0,
     };
   } finally {
     world.close();

@@ -1,6 +1,6 @@
 import { copyFileSync, existsSync } from 'node:fs';
 import type { Logger } from '@nestjs/common';
-import type { HAEvent } from '../../lib/common/events.js';
+import type { HAConflict, HAEvent } from '../../lib/common/events.js';
 import type { ResolvedHAOptions } from '../../lib/config/resolved.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
 import { HARuntime } from '../../lib/ha-runtime.js';
@@ -39,9 +39,12 @@ const logger = { log: quiet, warn: quiet, error: quiet, debug: quiet, verbose: q
 /** One node of a world: the real database and runtime on a file of its own, and the ways to harm it. */
 export class SimNode {
   readonly skipped: HAEvent[] = [];
+  readonly conflicts: HAConflict[] = [];
   halted: Error | undefined;
   /** Told of every step that reaches file or stream; it may kill the node there and then. */
   onStep: StepListener = () => undefined;
+  /** It was there from the start, without a restart in between. */
+  isUnbroken = true;
   private life: { stream: NodeStream; runtime: HARuntime; db: HADatabase; ready: Promise<unknown> };
   private readonly dead: HARuntime[] = [];
   private restarting: Promise<void> | undefined;
@@ -94,6 +97,7 @@ export class SimNode {
   /** The process dies at this instant, with whatever it was doing, and starts again on the file as it is. */
   kill(): void {
     if (!this.isOpen) return;
+    this.isUnbroken = false;
     const { runtime, stream } = this.life;
     const from = runtime.open?.connections.path ?? '';
     const to = `${this.path}.${++this.generation}`;
@@ -107,6 +111,7 @@ export class SimNode {
   /** The process ends in an orderly way, and starts again. */
   restart(): void {
     if (!this.isOpen) return;
+    this.isUnbroken = false;
     const { runtime, db } = this.life;
     const path = runtime.open?.connections.path ?? '';
     this.restarting = db.close().then(async () => {
@@ -185,6 +190,7 @@ export class SimNode {
       if (stream.isKilled) return;
       if (event.type === 'halted') this.halted = event.error;
       if (event.type === 'skipped') this.skipped.push(event);
+      if (event.type === 'conflict') this.conflicts.push(event);
     });
     const db = new HADatabase(runtime);
     return { stream, runtime, db, ready: db.start() };
