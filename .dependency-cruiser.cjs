@@ -54,6 +54,18 @@ module.exports = {
       from: { path: '^lib' },
       to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['npm-peer'], pathNot: 'node_modules/@types/' },
     },
+    {
+      name: 'optional-packages-only-behind-their-entry-point',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: '^lib/(ha-config[.]ts|health/|metrics/)' },
+      to: { path: ['node_modules/@nestjs/(config|terminus)/', 'node_modules/@opentelemetry/'] },
+    },
+    {
+      name: 'nothing-imports-the-entry-points',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: '^lib/(health|metrics|testing)/' },
+      to: { path: '^lib/(ha-config[.]ts|(health|metrics|testing)/)' },
+    },
     { name: 'no-barrels', severity: 'error', from: { path: '^lib/' }, to: { path: '^lib/.+/index\\.ts$' } },
     { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
   ],

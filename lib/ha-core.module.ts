@@ -2,15 +2,17 @@ import { Logger, Module } from '@nestjs/common';
 import type { DynamicModule, Provider } from '@nestjs/common';
 import { DEFAULT_CONNECTION, getHAToken, partToken } from './common/tokens.js';
 import { HAError } from './common/ha-error.js';
-import { resolveOptions } from './config/resolve.js';
 import type {
   HAFactoryOptions,
   HAModuleAsyncOptions,
   HAModuleOptionsWithDsn,
   HAOptionsFactory,
 } from './ha-module-options.js';
-import { HARegistry, HARegistryModule } from './ha-registry.js';
+import { HARegistry } from './ha-registry.js';
 import { HARuntime } from './ha-runtime.js';
+import { HASharedModule } from './ha-shared.module.js';
+import { HA_WIRING } from './ha-wiring.js';
+import type { HAWiring } from './ha-wiring.js';
 import { HALifecycle } from './ha.lifecycle.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
@@ -22,9 +24,10 @@ const DEFAULT_RETRY_DELAY_MS = 3_000;
 /** The wiring behind {@link HAModule}: one dynamic module for each database. */
 @Module({})
 export class HACoreModule {
-  static forRoot(options: HAModuleOptionsWithDsn): DynamicModule {
+  /** @param wiring Instead of the application's: see {@link HAWiring}. */
+  static forRoot(options: HAModuleOptionsWithDsn, wiring?: HAWiring): DynamicModule {
     const { connection = DEFAULT_CONNECTION, isGlobal = true, ...rest } = options;
-    return build(connection, isGlobal, { provide: partToken('options', connection), useValue: rest });
+    return build(connection, isGlobal, { provide: partToken('options', connection), useValue: rest }, wiring);
   }
 
   static forRootAsync(options: HAModuleAsyncOptions): DynamicModule {
@@ -39,13 +42,14 @@ export class HACoreModule {
   }
 }
 
-function build(connection: string, global: boolean, options: Provider): DynamicModule {
+function build(connection: string, global: boolean, options: Provider, own?: HAWiring): DynamicModule {
   const providers: Provider[] = [
     options,
     {
       provide: partToken('runtime', connection),
-      inject: [partToken('options', connection), HARegistry],
-      useFactory: (given: HAFactoryOptions, registry: HARegistry) => createRuntime(connection, given, registry),
+      inject: [partToken('options', connection), HARegistry, HA_WIRING],
+      useFactory: (given: HAFactoryOptions, registry: HARegistry, wiring: HAWiring) =>
+        registry.add(connection, () => createRuntime(connection, given, own ?? wiring)),
     },
     {
       provide: partToken('lifecycle', connection),
@@ -61,7 +65,7 @@ function build(connection: string, global: boolean, options: Provider): DynamicM
   return {
     module: HACoreModule,
     global,
-    imports: [HARegistryModule],
+    imports: [HASharedModule],
     providers,
     exports: providers.map(tokenOf).filter((token) => typeof token !== 'string' || !hidden.has(token)),
   };
@@ -88,20 +92,17 @@ function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) 
   return (typeof provider === 'function' ? provider : provider.provide) as string;
 }
 
-function createRuntime(connection: string, given: HAFactoryOptions | undefined, registry: HARegistry): HARuntime {
-  registry.claim(connection);
-  if (typeof given?.dsn !== 'string') {
-    throw new HAError(
-      'HA_OPTIONS_INVALID',
-      `The database '${connection}' has no DSN: pass 'file:my.db?…' to HAModule.forRoot, or return { dsn } from the factory.`,
-    );
-  }
-  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS, ...options } = given;
-  return new HARuntime(resolveOptions(options), {
+function createRuntime(connection: string, given: HAFactoryOptions | undefined, wiring: HAWiring): HARuntime {
+  // Without types a factory may give just the DSN, or nothing.
+  const all = typeof given === 'object' ? given : { dsn: given as unknown as string };
+  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
+  const options = wiring.resolve({ ...all, connection } as HAModuleOptionsWithDsn, connection);
+  return new HARuntime(options, {
     logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),
     configure,
     retryAttempts,
     retryDelay,
+    stream: wiring.stream(options),
   });
 }
 

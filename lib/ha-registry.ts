@@ -1,27 +1,45 @@
-import { Injectable, Module } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { HAError } from './common/ha-error.js';
+import type { HARuntime } from './ha-runtime.js';
 
-/** The names of an application's databases. One for each Nest container, never static: applications share nothing. */
+/** An application's databases by name. One for each Nest container, never static: applications share nothing. */
 @Injectable()
 export class HARegistry {
-  private readonly names = new Set<string>();
+  private readonly runtimes = new Map<string, HARuntime | undefined>();
+  private readonly listeners: ((connection: string, runtime: HARuntime) => void)[] = [];
+
+  /** Names of the databases, in the order in which they were made. */
+  get connections(): string[] {
+    return [...this.runtimes.keys()];
+  }
+
+  get(connection: string): HARuntime | undefined {
+    return this.runtimes.get(connection);
+  }
 
   /**
-   * Takes a name.
+   * Makes a database under a name.
    *
    * @throws HAError `HA_DUPLICATE_CONNECTION` where another database has it.
    */
-  claim(name: string): void {
-    if (this.names.has(name)) {
+  add(connection: string, make: () => HARuntime): HARuntime {
+    if (this.runtimes.has(connection)) {
       throw new HAError(
         'HA_DUPLICATE_CONNECTION',
-        `Two databases are named '${name}'. Give each HAModule.forRoot a connection of its own: { connection: 'orders' }.`,
-        { details: { connection: name } },
+        `Two databases are named '${connection}'. Give each HAModule.forRoot a connection of its own: { connection: 'orders' }.`,
+        { details: { connection } },
       );
     }
-    this.names.add(name);
+    this.runtimes.set(connection, undefined);
+    const runtime = make();
+    this.runtimes.set(connection, runtime);
+    for (const listener of this.listeners) listener(connection, runtime);
+    return runtime;
+  }
+
+  /** Calls the listener for every database, those that are made later too; always before they start. */
+  each(listener: (connection: string, runtime: HARuntime) => void): void {
+    this.listeners.push(listener);
+    for (const [connection, runtime] of this.runtimes) if (runtime !== undefined) listener(connection, runtime);
   }
 }
-
-@Module({ providers: [HARegistry], exports: [HARegistry] })
-export class HARegistryModule {}

@@ -6,6 +6,7 @@ import { ConflictDetector } from './apply/conflict-detector.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
+import { Telemetry } from './common/telemetry.js';
 import { sleep } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
@@ -44,7 +45,9 @@ import { Membership } from './stream/membership/membership.js';
 import type { IncomingMessage, ReplicationStream, StartPoint } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
 import { closedError, notFollowing, relaunchError, skipInvalid, stoppedError } from './runtime-errors.js';
+import { ChangeFeed } from './subscribe/change-feed.js';
 import { establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
+import { LagMeter } from './subscribe/lag.js';
 import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import type { CommittedTransaction } from './write/commit-group.js';
@@ -55,7 +58,7 @@ import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
 import { OutcomeFinder } from './write/outcome.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
-import type { HAStatus } from './write/status.js';
+import type { HALag, HAStatus } from './write/status.js';
 import { TransactionRunner } from './write/transaction-runner.js';
 
 /** What the runtime needs besides the options. */
@@ -110,6 +113,10 @@ const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
 export class HARuntime implements DatabaseLifecycle {
   readonly events = new Subject<HAEvent>();
+  readonly telemetry = new Telemetry();
+  private readonly lagMeter = new LagMeter();
+  private readonly changeFeed = new ChangeFeed();
+  readonly changes = this.changeFeed.changes.asObservable();
   readonly publisher = new ReplicationPublisher();
   readonly subscriber = new ReplicationSubscriber();
   /** Makes the values of `ha_id()`; kept when the database is stopped and started, so that they never repeat. */
@@ -231,6 +238,7 @@ export class HARuntime implements DatabaseLifecycle {
     this.closed = true;
     await this.stop();
     this.events.complete();
+    this.changeFeed.changes.complete();
   }
 
   status(): HAStatus {
@@ -277,6 +285,13 @@ export class HARuntime implements DatabaseLifecycle {
       address: this.source.address,
       host: hostname(),
     };
+  }
+
+  /** How far this node is behind the stream; nothing without one. */
+  async lag(timeoutMs: number): Promise<HALag> {
+    const { replication } = this;
+    if (replication === undefined || this.options.disableSubscriber) return { messages: 0, seconds: 0, answered: true };
+    return this.lagMeter.measure(replication.stream, replication.position, this.subscriber, timeoutMs);
   }
 
   private stateName(): HAStatus['state'] {
@@ -370,6 +385,7 @@ export class HARuntime implements DatabaseLifecycle {
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
       busyTimeout: busyTimeout(options),
+      telemetry: this.telemetry,
     });
     await this.catchUp();
     this.refuseExpelled();
@@ -438,6 +454,10 @@ export class HARuntime implements DatabaseLifecycle {
         skips,
         emit: (event) => this.emit(event),
         observe: (node, commands) => hold.observe(node, commands),
+        applied: (sequence, changeSet, skipped) => {
+          this.telemetry.sink?.applied(Math.max(0, Date.now() - Number(changeSet.timestampNs / 1_000_000n)));
+          this.changeFeed.applied(sequence, changeSet, skipped);
+        },
       });
     }
     return {
@@ -454,7 +474,8 @@ export class HARuntime implements DatabaseLifecycle {
       feed: options.disableSubscriber ? undefined : this.subscriber,
       hold,
       applied: (transaction) => {
-        const { sequence, changes } = transaction;
+        const { sequence, changes, messages } = transaction;
+        this.changeFeed.committed(sequence, messages);
         conflicts.remember(() => recentOf(transaction, options.name), sequence);
         if (!this.events.observed) return;
         this.events.next({ type: 'applied', sequence: BigInt(sequence), node: options.name, changes });
@@ -533,7 +554,11 @@ export class HARuntime implements DatabaseLifecycle {
 
   private async connect(subject: string): Promise<ReplicationStream> {
     const stream = await this.source.open(subject);
-    stream.onStatus = (status) => this.emit(status);
+    stream.onStatus = (status) => {
+      if (status.type !== 'error') this.lagMeter.connection(status.type === 'connected');
+      this.emit(status);
+    };
+    this.lagMeter.connection(true);
     return stream;
   }
 
@@ -549,6 +574,7 @@ export class HARuntime implements DatabaseLifecycle {
     await this.finishWrites(stoppedError());
     this.opened = undefined;
     await this.tearDown();
+    await this.changeFeed.drained();
     this.events.next({ type: 'stopped' });
   }
 
@@ -587,12 +613,15 @@ export class HARuntime implements DatabaseLifecycle {
       logger.warn(`Built anew from the stream; the old file is at ${event.path ?? 'none'}.`);
     else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
+      this.telemetry.sink?.skipped();
       logger.warn(
         `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
       );
     } else if (event.type === 'warning') logger.warn(event.message);
-    else if (event.type === 'conflict') this.conflicts++;
-    else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
+    else if (event.type === 'conflict') {
+      this.conflicts++;
+      this.telemetry.sink?.conflict();
+    } else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
     else if (event.type === 'connected') logger.log('Connected to NATS again.');
     this.events.next(event);
   }

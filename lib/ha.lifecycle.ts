@@ -24,7 +24,8 @@ export class HALifecycle implements OnModuleInit, OnApplicationShutdown {
   ) {}
 
   async onModuleInit(): Promise<void> {
-    if (this.runtime.autoStart && this.database instanceof HADatabase) await this.runtime.start();
+    const { runtime, database } = this;
+    if (runtime.autoStart && database instanceof HADatabase && database.isOpenedBy(runtime)) await runtime.start();
   }
 
   async onApplicationShutdown(): Promise<void> {

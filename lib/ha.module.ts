@@ -18,11 +18,16 @@ export class HAModule {
   static forRoot(dsn: string | HAModuleOptionsWithDsn, options: HAModuleOptions = {}): DynamicModule {
     // Without types a DSN may be missing, where an environment variable is: the options say so, with what to do.
     const all = typeof dsn === 'object' ? dsn : { ...options, dsn };
-    return { module: HAModule, imports: [HACoreModule.forRoot(all)] };
+    return facade(HACoreModule.forRoot(all));
   }
 
   /** Registers a database whose options other providers make. */
   static forRootAsync(options: HAModuleAsyncOptions): DynamicModule {
-    return { module: HAModule, imports: [HACoreModule.forRootAsync(options)] };
+    return facade(HACoreModule.forRootAsync(options));
   }
+}
+
+/** Where it is not global, importers of the facade get what the core exports. */
+function facade(core: DynamicModule): DynamicModule {
+  return { module: HAModule, imports: [core], exports: [core] };
 }

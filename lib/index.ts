@@ -16,11 +16,13 @@ export type {
   HATransactionOptions,
 } from './write/executor.js';
 export type { HAOutcome } from './write/outcome.js';
-export type { HAPosition, HAStatus } from './write/status.js';
+export type { HALag, HAPosition, HAStatus } from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 export { InjectHA } from './common/inject-ha.js';
+export { OnHAChange } from './common/on-change.js';
+export type { HAChange, HAChangeOperation, HAChangeRow, HAChangeValue } from './changeset/row-changes.js';
 export { getHAToken } from './common/tokens.js';
 export { HAError } from './common/ha-error.js';
 export type { HAErrorCode } from './common/ha-error.js';

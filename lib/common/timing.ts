@@ -23,3 +23,16 @@ export async function retry<T>(
 export function immediate(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+/** What a promise gives, or `undefined` where it takes longer than so many milliseconds. */
+export async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

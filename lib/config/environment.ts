@@ -1,6 +1,7 @@
 import { Problems } from './problems.js';
 import type { OptionName } from './resolved.js';
 import { OPTION_SPECS, type AnyOptionSpec } from './spec.js';
+import { refusal } from './value-types.js';
 
 /** The environment to read options from: `process.env` or a copy of it. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -25,6 +26,32 @@ export function collectEnvironment(env: Environment, problems: Problems): RawOpt
     }
   }
   return raw;
+}
+
+/** One variable that is wrong. */
+export interface EnvironmentProblem {
+  readonly variable: string;
+  /** What is wrong, and what is allowed. */
+  readonly message: string;
+}
+
+/** Everything that is wrong with the variables of the options, each looked at by itself. */
+export function checkEnvironment(env: Environment): EnvironmentProblem[] {
+  return OPTION_SPECS.flatMap((spec) => {
+    const variables = variablesSet(spec, env);
+    const wrong = variables.flatMap((variable) => {
+      try {
+        spec.type.parse(env[variable]);
+        return [];
+      } catch (error) {
+        return [{ variable, message: refusal(spec.type, error as Error, spec.secret === true) }];
+      }
+    });
+    const differs = new Set(variables.map((variable) => env[variable])).size > 1;
+    const variable = variables[0] ?? '';
+    const message = `it and ${variables.slice(1).join(', ')} have different values; keep one`;
+    return differs ? [...wrong, { variable, message }] : wrong;
+  });
 }
 
 /**

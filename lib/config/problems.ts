@@ -20,9 +20,9 @@ export class Problems {
   }
 
   /** Throws one `HA_OPTIONS_INVALID` with all problems (also in `details.problems`), if there are any. */
-  throwIfAny(): void {
+  throwIfAny(what = 'The options'): void {
     if (this.list.length === 0) return;
-    const title = this.list.length === 1 ? 'The options are invalid' : `The options have ${this.list.length} problems`;
+    const title = this.list.length === 1 ? `${what} are invalid` : `${what} have ${this.list.length} problems`;
     throw new HAError('HA_OPTIONS_INVALID', `${title}:\n${this.list.map((text) => `- ${text}`).join('\n')}`, {
       details: { problems: [...this.list] },
     });

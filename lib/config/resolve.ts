@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { posix, win32 } from 'node:path';
+import { DEFAULT_CONNECTION } from '../common/tokens.js';
 import { contradictions, modeOf } from './cross-checks.js';
 import { collectDsn, type ParsedDsn } from './dsn.js';
 import { collectEnvironment, variablesSet, type Environment } from './environment.js';
@@ -10,7 +11,8 @@ import { Problems } from './problems.js';
 import type { OptionName, OptionValues, ResolvedHAOptions } from './resolved.js';
 import { OPTION_SPECS, SPEC_BY_NAME, type AnyOptionSpec } from './spec.js';
 import { nodeName } from './stream-types.js';
-import { describe } from './value-types.js';
+import { describe, integer, refusal } from './value-types.js';
+import type { ValueType } from './value-types.js';
 
 /** The options object with the DSN inside. */
 export type HAOptionsWithDsn = HAOptions & { dsn: string };
@@ -34,6 +36,12 @@ const MODULE_KEYS = new Set([
   'retryDelay',
 ]);
 
+/** Those of them that have a form. */
+const MODULE_VALUES: Readonly<Record<string, ValueType<unknown>>> = {
+  retryAttempts: integer(0, 1_000_000),
+  retryDelay: integer(0, 2_147_483_647),
+};
+
 function checkKeys(options: object, problems: Problems): void {
   for (const key of Object.keys(options)) {
     if (SPEC_BY_NAME.has(key) || MODULE_KEYS.has(key)) continue;
@@ -41,22 +49,44 @@ function checkKeys(options: object, problems: Problems): void {
   }
 }
 
-/** Which source decides an option: the options object, else the DSN, else the environment. */
-function given(spec: AnyOptionSpec, options: HAOptions, dsn: ParsedDsn, env: Environment): Given | undefined {
-  const fromObject: unknown = options[spec.name];
-  if (fromObject !== undefined) return { value: fromObject, from: `option ${spec.name}` };
-  const fromDsn = dsn.options[spec.name];
-  if (fromDsn !== undefined) return { value: fromDsn, from: `DSN parameter ${spec.name}` };
+/** What sets an option: the options object before the DSN before the environment. */
+function given(spec: AnyOptionSpec, options: HAOptions, dsn: ParsedDsn, env: Environment): Given[] {
   const [variable] = variablesSet(spec, env);
-  return variable === undefined ? undefined : { value: env[variable], from: `environment variable ${variable}` };
+  return [
+    { value: options[spec.name] as unknown, from: `option ${spec.name}` },
+    { value: dsn.options[spec.name], from: `DSN parameter ${spec.name}` },
+    { value: variable === undefined ? undefined : env[variable], from: `environment variable ${variable}` },
+  ].filter(({ value }) => value !== undefined);
 }
 
-function parse(spec: AnyOptionSpec, { value, from }: Given, problems: Problems): unknown {
+/**
+ * Checks values that do not count because another source goes first: a mistake in them would come up on the day that source
+ * is taken away.
+ */
+function checkOverridden(spec: AnyOptionSpec, [first, ...others]: readonly Given[], problems: Problems): void {
+  for (const { value, from } of others) {
+    if (String(value) === String(first?.value)) continue;
+    parse(spec, { value, from: `${from} (overridden by ${first?.from})` }, problems);
+  }
+}
+
+/** Checks what only the module reads. */
+function checkModuleOptions(options: object, problems: Problems): void {
+  for (const [name, type] of Object.entries(MODULE_VALUES)) {
+    const value = (options as Record<string, unknown>)[name];
+    if (value !== undefined) readValue(type, { value, from: `option ${name}` }, false, problems);
+  }
+}
+
+function parse(spec: AnyOptionSpec, source: Given, problems: Problems): unknown {
+  return readValue(spec.type, source, spec.secret === true, problems);
+}
+
+function readValue(type: ValueType<unknown>, { value, from }: Given, secret: boolean, problems: Problems): unknown {
   try {
-    return spec.type.parse(value);
+    return type.parse(value);
   } catch (error) {
-    const why = spec.secret === true ? 'the value is not allowed' : (error as Error).message;
-    problems.add(`${from}: ${why}; allowed: ${spec.type.allowed}`);
+    problems.add(`${from}: ${refusal(type, error as Error, secret)}`);
     return undefined;
   }
 }
@@ -107,9 +137,18 @@ function joinOptions(first: string | HAOptionsWithDsn, second: HAOptions): { dsn
   return { dsn: first.dsn, options: { ...first, ...second } };
 }
 
+/** Names the database, where an application has several. */
+function titleOf(options: object): string {
+  const connection = 'connection' in options ? options.connection : undefined;
+  return connection === undefined || connection === DEFAULT_CONNECTION
+    ? 'The options'
+    : `The options of database ${describe(connection)}`;
+}
+
 function readDsn(dsn: unknown, problems: Problems): ParsedDsn {
   if (typeof dsn === 'string') return collectDsn(dsn, problems);
-  problems.add(`option dsn: ${describe(dsn)} is not allowed; allowed: file:my.db?option=value, a path, or :memory:`);
+  const what = dsn === undefined ? 'it is missing' : `${describe(dsn)} is not allowed`;
+  problems.add(`option dsn: ${what}; allowed: file:my.db?option=value, a path, or :memory:`);
   return { filename: '', memory: false, mustExist: false, options: {}, pragmas: [] };
 }
 
@@ -129,19 +168,21 @@ export function resolveOptions(
   const problems = new Problems();
   const joined = joinOptions(dsnOrOptions, options);
   checkKeys(joined.options, problems);
+  checkModuleOptions(joined.options, problems);
   const dsn = readDsn(joined.dsn, problems);
   collectEnvironment(env, problems);
   const sources = new Map<OptionName, Given>();
   for (const spec of OPTION_SPECS) {
-    const source = given(spec, joined.options, dsn, env);
-    if (source !== undefined) sources.set(spec.name, source);
+    const all = given(spec, joined.options, dsn, env);
+    if (all[0] !== undefined) sources.set(spec.name, all[0]);
+    checkOverridden(spec, all, problems);
   }
   const values = readValues(sources, problems);
   const set = new Map([...sources].map(([name, source]) => [name, source.from]));
   const mode = modeOf(set, (problem) => problems.add(problem));
   for (const problem of contradictions(values, set)) problems.add(problem);
   const complete = { ...values, ...computed(values, dsn, problems) } as OptionValues;
-  problems.throwIfAny();
+  problems.throwIfAny(titleOf(joined.options));
   const { options: _options, ...file } = dsn;
   return Object.freeze({ ...complete, ...file, mode });
 }

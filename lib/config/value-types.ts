@@ -20,6 +20,11 @@ export function refuse(value: unknown, why = 'is not allowed'): never {
   throw new Error(`${describe(value)} ${why}`);
 }
 
+/** What is wrong with a value, and what is allowed; a secret is not repeated. */
+export function refusal(type: ValueType<unknown>, error: Error, secret: boolean): string {
+  return `${secret ? 'the value is not allowed' : error.message}; allowed: ${type.allowed}`;
+}
+
 // NUL ends a C string, and no other control character has a meaning in a path, name or password here.
 // oxlint-disable-next-line no-control-regex
 const CONTROL = /[\u0000-\u001f\u007f]/;

@@ -35,6 +35,9 @@ export interface SubscriberPorts {
   readonly emit: EventSink;
   /** Sees the node and the CUSTOM commands of every message, in stream order. */
   readonly observe: (node: string, commands: readonly string[]) => void;
+  /** Sees every changeset behind its commit, and which of its changes were left out. */
+  readonly applied?:
+    ((sequence: number, changeSet: ChangeSet, skipped: ReadonlySet<Change> | undefined) => void) | undefined;
 }
 
 /** A batch is cut after this time, ms: the event loop must breathe while a long backlog is applied. */
@@ -85,6 +88,16 @@ export class ReplicationSubscriber {
   /** Messages that are delivered, but not applied. */
   get backlog(): number {
     return this.queue.length;
+  }
+
+  /** When the server stored the oldest message that waits here, ms since 1970; undefined where none waits. */
+  get waitingSince(): number | undefined {
+    const received = this.attached?.position.received ?? 0;
+    for (let index = 0; ; index++) {
+      const message = this.queue.peek(index);
+      if (message === undefined) return undefined;
+      if (message.sequence > received) return Number(message.time);
+    }
   }
 
   private get ports(): SubscriberPorts {
@@ -292,14 +305,16 @@ export class ReplicationSubscriber {
   private *applyOne(decoded: Decoded, notices: (() => void)[]): Generator<void, void> {
     const { message, changeSet } = decoded;
     if (changeSet === undefined) return;
-    const { applier, conflicts, emit, observe } = this.ports;
+    const { applier, applied, conflicts, emit, observe } = this.ports;
     const { node } = changeSet;
     const sequence = BigInt(message.sequence);
     const watched = conflicts.isActive ? watchedOf(decoded, changeSet) : undefined;
     const witness = watched && conflicts.open(watched);
     const place = { sequence: message.sequence, foreign: message.version === undefined, witness };
+    let skipped: Set<Change> | undefined;
     yield* applier.apply(changeSet, place, (index, change, reason) => {
       if (watched !== undefined) (watched.refused ??= new Set()).add(index);
+      (skipped ??= new Set()).add(change);
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });
@@ -310,6 +325,7 @@ export class ReplicationSubscriber {
     notices.push(() => {
       observe(node, commands);
       emit({ type: 'applied', sequence, node, changes: changeSet.changes.length });
+      applied?.(message.sequence, changeSet, skipped);
     });
   }
 

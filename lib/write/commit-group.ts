@@ -61,6 +61,8 @@ export interface PublishedMember {
 export class CommitGroup {
   readonly published: PublishedMember[] = [];
   bytes = 0;
+  /** When its first message was sent, by `performance.now()`. */
+  publishedAt = 0;
   /** True when no further member may join. */
   closed = false;
   /** Whether the last member that ran at once was admitted. */
@@ -338,6 +340,7 @@ export class CommitGroup {
     if (known >= 0) throw publishFailed(duplicateId(messages[known]?.id ?? ''));
     this.control.release();
     const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
+    if (this.publishing === undefined) this.publishedAt = performance.now();
     this.publishing ??= publisher.group(expected);
     const member: PublishedMember = {
       queued,

@@ -1,5 +1,6 @@
 import { immediate, retry, sleep } from '../common/timing.js';
 import { HAError } from '../common/ha-error.js';
+import type { Telemetry } from '../common/telemetry.js';
 import type { Capture } from '../capture/capture.js';
 import type { MessageId } from '../changeset/message-id.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
@@ -56,6 +57,7 @@ export interface CommitterSettings {
   /** Milliseconds. */
   readonly publisherTimeout: number;
   readonly busyTimeout: number;
+  readonly telemetry?: Telemetry | undefined;
 }
 
 /** Most transactions in one group. */
@@ -270,11 +272,13 @@ export class Committer {
     }
     const deadline = this.publishDeadline(group, ports);
     await group.settle(deadline);
+    this.settings.telemetry?.sink?.published(group.published.length, performance.now() - group.publishedAt);
     if (ports.feed !== undefined && (group.firstStoredSequence ?? Infinity) <= ports.position.received) {
       throw ports.lostStream(group.firstStoredSequence ?? 0);
     }
     if (group.isStored && (await group.standsAtItsPlace(deadline)) && this.tryCommit(group, ports)) {
       if (ports.feed !== undefined) group.announce(ports.applied);
+      this.settings.telemetry?.sink?.committed(group.published.length);
       group.resolveAll();
       return undefined;
     }
@@ -291,6 +295,7 @@ export class Committer {
     }
     try {
       this.commitNow();
+      if (this.ports === undefined) this.settings.telemetry?.sink?.committed(1);
       group.resolveAll();
     } catch (error) {
       this.rollback();
@@ -364,12 +369,15 @@ export class Committer {
     const { queued, value } = member;
     const result = member.result();
     if (result.kind === 'stored') {
-      if (this.counts(member, result.again, ports)) queued.member.resolve(value, result.sequence);
-      else queued.member.reject(leftOut(member.messages[0]?.id ?? ''));
+      if (this.counts(member, result.again, ports)) {
+        this.settings.telemetry?.sink?.committed(1);
+        queued.member.resolve(value, result.sequence);
+      } else queued.member.reject(leftOut(member.messages[0]?.id ?? ''));
     } else if (result.kind === 'refused') {
       queued.maybeStored = result.maybeStored;
       return true;
     } else if (result.kind === 'unknown' && this.wasDelivered(member.ids, ports)) {
+      this.settings.telemetry?.sink?.committed(1);
       queued.member.resolve(value, this.deliveredAt(member.ids, ports.position));
     } else {
       const surely = result.kind === 'failed' || member.followedByStored;
@@ -409,6 +417,8 @@ export class Committer {
     const again: QueuedMember[] = [];
     for (const queued of members) {
       const stored = queued.tried.find(({ ids }) => this.wasDelivered(ids, ports));
+      if (stored === undefined) this.settings.telemetry?.sink?.refused(1);
+      else this.settings.telemetry?.sink?.committed(1);
       if (stored !== undefined) queued.member.resolve(stored.value, this.deliveredAt(stored.ids, ports.position));
       else if (!queued.member.retry || queued.attempt >= MAX_ATTEMPTS) queued.member.reject(conflict(queued.attempt));
       else again.push(queued);

@@ -1,4 +1,5 @@
 import type { Observable } from 'rxjs';
+import type { HAChange } from '../changeset/row-changes.js';
 import type { HAEvent } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import type { Connection } from '../sqlite/connection.js';
@@ -26,7 +27,7 @@ import type { Reads } from './reads.js';
 import { runsAlone, scriptParts } from './script.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
-import type { HAPosition, HAStatus } from './status.js';
+import type { HALag, HAPosition, HAStatus } from './status.js';
 import { refuseNested, runInContext } from './transaction-context.js';
 import type { TransactionRunner } from './transaction-runner.js';
 import { refuseVacuum } from './vacuum.js';
@@ -53,6 +54,7 @@ export interface DatabaseLifecycle {
   readonly autoStart: boolean;
   readonly transactionTimeout: number;
   readonly events: Observable<HAEvent>;
+  readonly changes: Observable<HAChange>;
   /** The database, while it is started. */
   readonly open: OpenDatabase | undefined;
   start(): Promise<OpenDatabase>;
@@ -62,6 +64,7 @@ export interface DatabaseLifecycle {
   skip(sequence: bigint): Promise<void>;
   acknowledgeForeignWrite(): Promise<void>;
   resync(): Promise<void>;
+  lag(timeoutMs: number): Promise<HALag>;
   /** The nodes of the cluster; called while the database is started. */
   members(): Promise<HAMember[]>;
 }
@@ -78,9 +81,20 @@ type ReadMethod = 'run' | 'get' | 'all';
 export class HADatabase implements HAExecutor {
   /** What happens to the database; never fails. */
   readonly events: Observable<HAEvent>;
+  /**
+   * Every row that the stream changes on this node, in its order, own writes included; never fails. From the moment of the
+   * subscription, at most once: what it does must not matter beyond this process. Nothing comes without a stream.
+   */
+  readonly changes: Observable<HAChange>;
 
   constructor(private readonly lifecycle: DatabaseLifecycle) {
     this.events = lifecycle.events;
+    this.changes = lifecycle.changes;
+  }
+
+  /** Whether this is the database that a lifecycle opens. @internal */
+  isOpenedBy(lifecycle: DatabaseLifecycle): boolean {
+    return this.lifecycle === lifecycle;
   }
 
   /**
@@ -251,6 +265,11 @@ export class HADatabase implements HAExecutor {
 
   status(): HAStatus {
     return this.lifecycle.status();
+  }
+
+  /** Asks the stream how far this node is behind, and waits for its answer, at most `timeout` ms. Never fails. */
+  lag({ timeout = 1_000 }: { timeout?: number } = {}): Promise<HALag> {
+    return this.lifecycle.lag(timeout);
   }
 
   /**

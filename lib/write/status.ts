@@ -31,3 +31,16 @@ export interface HAStatus {
   /** Sequences of the messages that this node leaves out, by `db.skip()`. */
   readonly skipped: readonly bigint[];
 }
+
+/** How far a node is behind the stream. */
+export interface HALag {
+  /**
+   * Messages that the stream holds and that are not applied here. Where several databases share a stream, messages of the
+   * others in between are counted too. While the stream does not answer: those that were delivered before.
+   */
+  readonly messages: number;
+  /** For how long at least something has been missing here; while the stream does not answer, for how long it has not. */
+  readonly seconds: number;
+  /** Whether the stream could be asked, and answered. */
+  readonly answered: boolean;
+}

@@ -5,8 +5,6 @@ import { access } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 
-const MAIN = 'build/sample/01-basic/main.js';
-
 /** An instance of the sample application in a process of its own. */
 export class SampleApp {
   private constructor(
@@ -14,12 +12,18 @@ export class SampleApp {
     readonly url: string,
   ) {}
 
-  /** Starts the compiled sample on a free port, and resolves once it listens. */
-  static async start(dsn: string): Promise<SampleApp> {
-    await access(MAIN).catch(() => {
-      throw new Error(`${MAIN} is missing: run npm run build && npm run build:sample first.`);
+  /** Starts a compiled sample on a free port, and resolves once it listens. */
+  static async start(
+    dsn: string | undefined,
+    sample = '01-basic',
+    variables: Record<string, string> = {},
+  ): Promise<SampleApp> {
+    const main = `build/sample/${sample}/main.js`;
+    await access(main).catch(() => {
+      throw new Error(`${main} is missing: run npm run build && npm run build:sample first.`);
     });
-    const child = fork(MAIN, { env: { ...process.env, NO_COLOR: '1', PORT: '0', HA_DSN: dsn }, silent: true });
+    const env = { ...process.env, NO_COLOR: '1', PORT: '0', HA_DSN: dsn, ...variables };
+    const child = fork(main, { env, silent: true });
     return new SampleApp(child, await listening(child));
   }
 

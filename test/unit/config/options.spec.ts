@@ -1,13 +1,21 @@
 import { readFileSync } from 'node:fs';
+import { ConfigModule, ConfigService } from '@nestjs/config';
+import { Test } from '@nestjs/testing';
 import { renderOptionTable } from '../../../lib/config/docs.js';
+import type { HAOptions } from '../../../lib/config/options.js';
 import { resolveOptions } from '../../../lib/config/resolve.js';
-import { OPTION_SPECS } from '../../../lib/config/spec.js';
+import { OPTION_SPECS, SPEC_BY_NAME } from '../../../lib/config/spec.js';
+import { haConfig, haSchema } from '../../../lib/ha-config.js';
+import { problemsOf } from './helper.js';
 import { SAMPLES } from './samples.js';
 
 const encode = (values: Readonly<Record<string, string>>): string =>
   Object.entries(values)
     .map(([name, value]) => `&${name}=${encodeURIComponent(value)}`)
     .join('');
+
+const environmentOf = (values: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [SPEC_BY_NAME.get(name)?.env[0] ?? name, value]));
 
 describe.each(OPTION_SPECS.map((spec) => [spec.name, spec] as const))('option %s', (name, spec) => {
   const sample = SAMPLES[name];
@@ -36,11 +44,39 @@ describe.each(OPTION_SPECS.map((spec) => [spec.name, spec] as const))('option %s
 
   it('object before DSN before environment before default', () => {
     const text = encodeURIComponent(sample.text);
-    const bad = { [spec.env[0] ?? '']: '\u0001' };
-    check(resolveOptions(`my.db?${name}=${text}${encode(needed)}`, {}, bad));
-    check(resolveOptions(`my.db?${name}=%01${encode(needed)}`, { [name]: sample.text }, bad));
+    const other = sample.other ?? spec.default ?? 'other';
+    const env = { [spec.env[0] ?? '']: other };
+    check(resolveOptions(`my.db?${name}=${text}${encode(needed)}`, {}, env));
+    check(resolveOptions(`my.db?${name}=${encodeURIComponent(other)}${encode(needed)}`, { [name]: sample.text }, env));
     const empty = { [spec.env[0] ?? '']: '' };
     expect(resolveOptions('my.db', { [name]: undefined }, empty)).toEqual(fallback);
+  });
+
+  it('is checked where another source goes first, too', () => {
+    const wrong = { [spec.env[0] ?? '']: '\u0001' };
+    const problems = problemsOf(() =>
+      resolveOptions(`my.db?${name}=%02${encode(needed)}`, { [name]: sample.text }, wrong),
+    );
+    expect(problems).toHaveLength(2);
+    expect(problems[0]).toMatch(new RegExp(`^DSN parameter ${name} \\(overridden by option ${name}\\): .*; allowed: `));
+    expect(problems[1]).toContain(`environment variable ${spec.env[0]} (overridden by option ${name}): `);
+  });
+
+  it.each(spec.env)('by @nestjs/config, from %s', async (variable) => {
+    const values = { [variable]: sample.text, ...environmentOf(needed) };
+    const before = { ...process.env };
+    Object.assign(process.env, values);
+    try {
+      const app = await Test.createTestingModule({
+        imports: [ConfigModule.forRoot({ ignoreEnvFile: true, load: [haConfig], validationSchema: haSchema })],
+      }).compile();
+      const given = app.get(ConfigService).get<HAOptions>('ha');
+      await app.close();
+      check(resolveOptions({ dsn: 'my.db', ...given }, undefined, {}));
+    } finally {
+      for (const variable of Object.keys(values)) delete process.env[variable];
+      Object.assign(process.env, before);
+    }
   });
 
   it('is documented in JSDoc with meaning, DSN, environment and default', () => {

@@ -181,7 +181,44 @@ it('lists the problems of all sources in one error', () => {
 it('ignores what the module reads itself, and refuses a DSN that is no text', () => {
   const options = { dsn: 'my.db', connection: 'orders', isGlobal: false, retryAttempts: 3 } as HAOptionsWithDsn;
   expect(resolveOptions(options, undefined, {}).filename).toBe('my.db');
-  expect(problemsOf(() => resolveOptions({} as HAOptionsWithDsn, undefined, {}))[0]).toContain('option dsn: undefined');
+  expect(problemsOf(() => resolveOptions({} as HAOptionsWithDsn, undefined, {}))[0]).toContain(
+    'option dsn: it is missing',
+  );
+  expect(problemsOf(() => resolveOptions({ dsn: 5 } as never, undefined, {}))[0]).toContain('option dsn: 5 is not');
+});
+
+it('checks what the module reads itself, and names the database', () => {
+  const options = { dsn: 'my.db', connection: 'orders', retryAttempts: -1, retryDelay: 'soon' };
+  expect(problemsOf(() => resolveOptions(options as never, undefined, {}))).toEqual([
+    expect.stringContaining('option retryAttempts: -1 is out of range; allowed: an integer from 0'),
+    expect.stringContaining('option retryDelay: "soon" is not an integer'),
+  ]);
+  expect(() => resolveOptions(options as never, undefined, {})).toThrow(`The options of database "orders" have 2`);
+});
+
+it.each([
+  ...['1', 't', 'T', 'TRUE', 'true', 'True'].map((text) => [text, true] as const),
+  ...['0', 'f', 'F', 'FALSE', 'false', 'False'].map((text) => [text, false] as const),
+])('the boolean %s is %s in the DSN and in the environment', (text, value) => {
+  const opposite = { HA_DISABLE_PUBLISHER: String(!value) };
+  expect(resolve(`my.db?disablePublisher=${text}`, {}, opposite).disablePublisher).toBe(value);
+  expect(resolve('my.db', {}, { HA_AUTO_START: text }).autoStart).toBe(value);
+});
+
+it.each([
+  ['1h30m', 5_400_000],
+  ['1.5s', 1_500],
+  ['100ms', 100],
+  ['2m0.5s', 120_500],
+])('the duration %s is %s ms in the DSN and in the environment', (text, value) => {
+  expect(resolve(`my.db?publisherTimeout=${text}`).publisherTimeout).toBe(value);
+  expect(resolve('my.db', {}, { HA_SNAPSHOT_INTERVAL: text }).snapshotInterval).toBe(value);
+});
+
+it('does not report one mistake twice where two sources agree on it', () => {
+  expect(problemsOf(() => resolve('my.db?natsPort=x', { natsPort: 'x' as never }, { HA_NATS_PORT: 'x' }))).toHaveLength(
+    1,
+  );
 });
 
 it('refuses a file whose name leaves nothing for a subject', () => {

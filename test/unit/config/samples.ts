@@ -6,6 +6,8 @@ export interface Sample {
   object?: unknown;
   resolved: unknown;
   with?: Readonly<Record<string, string>>;
+  /** Another valid value, where neither the default nor any text is one. */
+  other?: string;
 }
 
 const same = (text: string): Sample => ({ text, resolved: text });
@@ -26,19 +28,20 @@ export const SAMPLES: Record<OptionName, Sample> = {
   disableDDLSync: yes,
   disablePublisher: yes,
   disableSubscriber: yes,
-  generatedIds: same('overwrite'),
+  generatedIds: { ...same('overwrite'), other: 'ordered' },
   grpcInsecure: yes,
-  grpcPort: number(5001),
+  grpcPort: { ...number(5001), other: '1' },
   grpcTimeout: { text: '250ms', object: 250, resolved: 250 },
   grpcToken: same('s3cret &=+%#?'),
   leaderProvider: {
     text: 'dynamic:http://localhost:8080',
     resolved: { kind: 'dynamic', targets: ['http://localhost:8080'] },
+    other: 'static:h',
   },
   name: same('node-1.example.com'),
   natsConfigFile: same('/etc/nats.conf'),
   natsHost: same('0.0.0.0'),
-  natsMaxPayload: { text: '8MB', object: 8_388_608, resolved: 8_388_608 },
+  natsMaxPayload: { text: '8MB', object: 8_388_608, resolved: 8_388_608, other: '1MB' },
   natsName: same('nats1'),
   natsPass: { ...same('p@ss'), with: { natsUser: 'u' } },
   natsPort: number(0),
@@ -62,6 +65,6 @@ export const SAMPLES: Record<OptionName, Sample> = {
   },
   rowIdentify: same('full'),
   snapshotInterval: { text: '1h', object: '1h', resolved: 3_600_000 },
-  streamMaxAge: { text: '24h', object: 86_400_000, resolved: 86_400_000 },
+  streamMaxAge: { text: '24h', object: 86_400_000, resolved: 86_400_000, other: '1h' },
   transactionTimeout: { text: '2s', object: 2_000, resolved: 2_000 },
 };

@@ -1,0 +1,13 @@
+import { Module } from '@nestjs/common';
+import { DiscoveryModule } from '@nestjs/core';
+import { HARegistry } from './ha-registry.js';
+import { DEFAULT_WIRING, HA_WIRING } from './ha-wiring.js';
+import { ChangeExplorer } from './listeners/change-explorer.js';
+
+/** What all databases of an application have in common. */
+@Module({
+  imports: [DiscoveryModule],
+  providers: [HARegistry, ChangeExplorer, { provide: HA_WIRING, useValue: DEFAULT_WIRING }],
+  exports: [HARegistry, HA_WIRING],
+})
+export class HASharedModule {}
