@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { Logger } from '@nestjs/common';
 import { Subject } from 'rxjs';
 import { Applier } from './apply/applier.js';
+import { ConflictDetector } from './apply/conflict-detector.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
@@ -9,6 +10,8 @@ import { sleep } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { refuseUnsupported } from './config/unsupported.js';
+import type { RecentMessage } from './apply/recent-messages.js';
+import { decodeChangeSet } from './changeset/codec.js';
 import type { MessageOrigin } from './changeset/codec.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
@@ -44,6 +47,7 @@ import { closedError, notFollowing, relaunchError, skipInvalid, stoppedError } f
 import { establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
 import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+import type { CommittedTransaction } from './write/commit-group.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
 import { HoldGate } from './write/hold-gate.js';
@@ -126,6 +130,7 @@ export class HARuntime implements DatabaseLifecycle {
   private haltedStart: SkipRequest | undefined;
   /** Ends with the last of the calls that start the database anew: they wait for each other. */
   private maintenance: Promise<unknown> = Promise.resolve();
+  private conflicts = 0;
   private closed = false;
   private stopped = false;
 
@@ -244,6 +249,7 @@ export class HARuntime implements DatabaseLifecycle {
       },
       backlog: subscriber.backlog,
       waitingWrites: opened?.committer.waiting ?? 0,
+      conflicts: this.conflicts,
       lastError: this.expelled ?? subscriber.error,
       foreignWrite,
       skipped: [...(replication?.skips ?? [])].map(BigInt),
@@ -409,13 +415,22 @@ export class HARuntime implements DatabaseLifecycle {
     alarm.start(connections.applier, foreign);
     const hold = new HoldGate(options.name);
     this.refuseExpelled();
+    const applier = new Applier(connections.applier, options.rowIdentify);
+    const conflicts = new ConflictDetector({
+      db: connections.applier,
+      applier,
+      received: cursor.received,
+      isObserved: () => this.events.observed,
+      wasApplied: (origin, n) => position.seen.has(origin, n),
+    });
     if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
     this.publisher.attach(stream, new MessageEncoder(origin, this.messageOrigin()));
     if (!options.disableSubscriber) {
       await this.subscriber.start({
         stream,
         db: connections.applier,
-        applier: new Applier(connections.applier, options.rowIdentify),
+        applier,
+        conflicts,
         turn,
         foreign,
         position,
@@ -438,7 +453,9 @@ export class HARuntime implements DatabaseLifecycle {
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
       hold,
-      applied: (sequence, changes) => {
+      applied: (transaction) => {
+        const { sequence, changes } = transaction;
+        conflicts.remember(() => recentOf(transaction, options.name), sequence);
         if (!this.events.observed) return;
         this.events.next({ type: 'applied', sequence: BigInt(sequence), node: options.name, changes });
       },
@@ -574,6 +591,7 @@ export class HARuntime implements DatabaseLifecycle {
         `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
       );
     } else if (event.type === 'warning') logger.warn(event.message);
+    else if (event.type === 'conflict') this.conflicts++;
     else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
     else if (event.type === 'connected') logger.log('Connected to NATS again.');
     this.events.next(event);
@@ -583,6 +601,22 @@ export class HARuntime implements DatabaseLifecycle {
 /** When this process began, nanoseconds since 1970. */
 function processId(): bigint {
   return BigInt(Math.round(performance.timeOrigin * 1e3)) * 1_000n;
+}
+
+/** A transaction of this node as others see it: conflicts with it have to name it. */
+function recentOf({ sequence, messages, ids }: CommittedTransaction, node: string): RecentMessage {
+  return {
+    sequence,
+    origin: ids[0]?.origin ?? node,
+    node,
+    ids: { first: ids[0]?.n ?? 0, last: ids.at(-1)?.n ?? 0 },
+    bytes: messages.reduce((sum, { data }) => sum + data.length, 0),
+    foreign: false,
+    read: () => {
+      const parts = messages.map(({ data }) => decodeChangeSet(data.toString('utf8')));
+      return { changes: parts.flatMap(({ changes }) => changes), epoch: parts[0]?.epoch ?? 0n };
+    },
+  };
 }
 
 function busyTimeout(options: ResolvedHAOptions): number {

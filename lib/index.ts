@@ -24,6 +24,6 @@ export { InjectHA } from './common/inject-ha.js';
 export { getHAToken } from './common/tokens.js';
 export { HAError } from './common/ha-error.js';
 export type { HAErrorCode } from './common/ha-error.js';
-export type { HAEvent, HAWarningCode } from './common/events.js';
+export type { HAConflict, HAEvent, HARow, HAValue, HAWarningCode } from './common/events.js';
 export type { HAOptions } from './config/options.js';
 export type { ConfigureConnection, ConnectionRole } from './sqlite/connection.js';

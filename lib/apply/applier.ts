@@ -1,5 +1,5 @@
 import { isRowChange } from '../changeset/changeset.js';
-import type { Change, ChangeSet, SqlChange } from '../changeset/changeset.js';
+import type { Change, ChangeSet, RowChange, SqlChange } from '../changeset/changeset.js';
 import { InvalidText } from '../changeset/changeset.js';
 import { classify } from '../sql/classify.js';
 import { idempotentDDL } from '../sql/ddl.js';
@@ -13,12 +13,31 @@ import { raiseSequence, setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { HiddenTriggers } from './hidden-triggers.js';
 import { RowApplier } from './row-applier.js';
+import type { PlannedChange } from './row-applier.js';
 import { RenameTrace, renamed } from './renames.js';
 import type { Rename } from './renames.js';
 import type { Bound } from './row-plan.js';
 
 /** Reports a change that no node can apply. */
 export type SkipReport = (index: number, change: Change, reason: string) => void;
+
+/** Looks at changes of rows on their way. */
+export interface RowWitness {
+  /**
+   * Called before a change is applied, with its place in the changeset; what it returns is called behind it, unless the
+   * change was refused.
+   */
+  before(planned: PlannedChange, index: number): (() => void) | undefined;
+}
+
+/** A changeset's place in the stream. */
+export interface ApplyPlace {
+  readonly sequence: number;
+  /** It is go-ha's. */
+  readonly foreign: boolean;
+  /** Sees every change of a row. */
+  readonly witness?: RowWitness | undefined;
+}
 
 /** Changes between two looks at the clock. */
 const CHANGES_PER_STEP = 64;
@@ -63,11 +82,8 @@ export class Applier {
   }
 
   /** Applies one changeset; yields now and then so that the caller can let others run. */
-  *apply(
-    changeSet: ChangeSet,
-    { sequence, foreign }: { readonly sequence: number; readonly foreign: boolean },
-    report: SkipReport,
-  ): Generator<void, void> {
+  *apply(changeSet: ChangeSet, place: ApplyPlace, report: SkipReport): Generator<void, void> {
+    const { sequence, foreign } = place;
     let index = 0;
     // Names in messages of go-ha are taken as they are: it does not say what its writer had seen.
     const epoch = foreign ? Infinity : Number(changeSet.epoch);
@@ -77,7 +93,7 @@ export class Applier {
       if (index > 0 && index % CHANGES_PER_STEP === 0) yield;
       // Behind a change of the schema in the same message, names are those that it made.
       this.rows.place = { sequence, index, time };
-      const reason = this.applyChange(change, foreign, this.trace === undefined ? epoch : Infinity);
+      const reason = this.applyChange(change, index, place, this.trace === undefined ? epoch : Infinity);
       if (reason !== undefined) report(index, change, reason);
       index++;
     }
@@ -89,17 +105,39 @@ export class Applier {
     }
   }
 
-  private applyChange(change: Change, foreign: boolean, epoch: number): string | undefined {
+  /**
+   * How a change that was applied before would be applied now; undefined where there is no such table any more.
+   * `epoch` is the place in the stream whose names it has.
+   */
+  planned(change: RowChange, epoch: number, foreign: boolean): PlannedChange | undefined {
+    if (isInternalTable(change.table)) return undefined;
+    const planned = this.rows.planned(this.named(change, epoch), foreign);
+    return 'reason' in planned ? undefined : planned;
+  }
+
+  /** Moves with every change of the schema that is read here. */
+  get schemaAsKnown(): unknown {
+    return this.schema;
+  }
+
+  private applyChange(change: Change, index: number, place: ApplyPlace, epoch: number): string | undefined {
     if (change.operation === 'CUSTOM') return undefined;
     if (!isRowChange(change)) return this.applySql(change);
     if (isInternalTable(change.table)) return undefined;
+    const planned = this.rows.planned(this.named(change, epoch), place.foreign);
+    if ('reason' in planned) return planned.reason;
+    const behind = place.witness?.before(planned, index);
+    const refusal = this.rows.apply(planned);
+    if (refusal === undefined) behind?.();
+    return refusal?.reason;
+  }
+
+  /** The change with names as they are now. */
+  private named(change: RowChange, epoch: number): RowChange {
     const renames = this.knownRenames();
-    if (renames.length === 0) return this.rows.apply(change, foreign)?.reason;
+    if (renames.length === 0) return change;
     const { table, columns } = renamed(renames, epoch, change.table, change.columns);
-    return this.rows.apply(
-      table === change.table && columns === change.columns ? change : { ...change, table, columns },
-      foreign,
-    )?.reason;
+    return table === change.table && columns === change.columns ? change : { ...change, table, columns };
   }
 
   private knownRenames(): Rename[] {
@@ -134,7 +172,7 @@ export class Applier {
       else this.db.prepare(sql).run(...bindings(sql, args));
       return undefined;
     } catch (error) {
-      if (isSqliteError(error) && /^SQLITE_(ERROR|CONSTRAINT|MISMATCH|RANGE)/.test(error.code)) return error.message;
+      if (isSharedFailure(error)) return error.message;
       throw error;
     } finally {
       this.loadSchema();
@@ -153,6 +191,15 @@ export class Applier {
     this.schema = schema;
     this.rows.useSchema(schema);
   }
+}
+
+/** What only this node lacks: the statement ran where it came from, so others have it. */
+const LOCAL_LACK = /no such (function|module|tokenizer|collation sequence)/i;
+
+/** True where a statement fails on every node alike, for what the stream made of the schema and the rows. */
+function isSharedFailure(error: unknown): error is Error {
+  if (!isSqliteError(error) || !/^SQLITE_(ERROR|CONSTRAINT|MISMATCH|RANGE)/.test(error.code)) return false;
+  return !LOCAL_LACK.test(error.message);
 }
 
 /** better-sqlite3 binds named and numbered parameters from an object only, and all others in order. */

@@ -14,6 +14,12 @@ export interface Refusal {
   readonly reason: string;
 }
 
+/** A change with the plan by which it is applied. */
+export interface PlannedChange {
+  readonly plan: RowPlan;
+  readonly change: RowChange;
+}
+
 type SqlOf = (plan: RowPlan) => string;
 
 /**
@@ -48,15 +54,20 @@ export class RowApplier {
     this.plans = new Map();
   }
 
-  /** Applies a change; returns why not where every node refuses it. Any other failure is thrown. */
-  apply(change: RowChange, foreign: boolean): Refusal | undefined {
+  /** How a change is to be applied to the schema as it is, or why no node can. */
+  planned(change: RowChange, foreign: boolean): PlannedChange | Refusal {
     const table = this.schema?.tables.get(change.table) ?? this.findTable(change.table);
     if (table === undefined) return { reason: `there is no table '${change.table}'` };
     const adapted = foreign ? adaptForeign(change, table) : change;
     const plan = this.plan(table, adapted);
     if (plan.unusable) return { reason: `the change does not name the key of '${change.table}'` };
+    return { plan, change: adapted };
+  }
+
+  /** Applies a change; returns why not where every node refuses it. Any other failure is thrown. */
+  apply({ plan, change }: PlannedChange): Refusal | undefined {
     try {
-      this.run(plan, adapted);
+      this.run(plan, change);
       return undefined;
     } catch (error) {
       if (isSqliteError(error) && /^SQLITE_(CONSTRAINT|MISMATCH)/.test(error.code)) return { reason: error.message };

@@ -74,6 +74,11 @@ export class RowPlan {
     return this.keySources.every((source) => image[source] !== null && image[source] !== undefined);
   }
 
+  /** True where two images have the same key, storage classes included. */
+  hasSameKey(a: readonly SqlValue[], b: readonly SqlValue[]): boolean {
+    return this.keySources.every((source) => a[source] === b[source]);
+  }
+
   /** Texts without marks for odd values are made once. */
   private text(name: string, values: readonly SqlValue[], make: () => string): string {
     if (values.some((value) => value instanceof InvalidText)) return make();
@@ -100,7 +105,9 @@ export class RowPlan {
 
   /** The stored row. Its rowid is asked for apart: SQLite returns 2,000 columns at most, and a table may have as many. */
   selectByKey(key: readonly SqlValue[]): string {
-    return `SELECT ${this.allNames()} FROM ${this.target} WHERE ${this.keyMatch(key)}`;
+    return this.text('selectByKey', key, () => {
+      return `SELECT ${this.allNames()} FROM ${this.target} WHERE ${this.keyMatch(key)}`;
+    });
   }
 
   rowidByKey(key: readonly SqlValue[]): string {
@@ -147,8 +154,21 @@ export class RowPlan {
     });
   }
 
+  /** Whether there is a row that equals an image, for tables whose columns shadow every name of the rowid. */
+  existsExact(values: readonly SqlValue[]): string {
+    return `SELECT 1 FROM ${this.target} WHERE ${this.exactMatch(values)} LIMIT 1`;
+  }
+
+  /** The rows that meet a condition: rowids where rows have them, else all values. */
+  selectWhere(condition: string): string {
+    const what = this.table.rowid === undefined ? this.allNames() : this.rowidName;
+    return `SELECT ${what} FROM ${this.target} WHERE ${condition}`;
+  }
+
   selectByRowid(): string {
-    return `SELECT ${this.allNames()} FROM ${this.target} WHERE ${this.rowidName} = ?`;
+    return this.text('selectByRowid', [], () => {
+      return `SELECT ${this.allNames()} FROM ${this.target} WHERE ${this.rowidName} = ?`;
+    });
   }
 
   updateByRowid(values: readonly SqlValue[]): string {
@@ -220,7 +240,7 @@ function bind(value: SqlValue): Bound {
 }
 
 /** TEXT that is not UTF-8 cannot be a JavaScript string: its bytes are bound and called TEXT by SQLite. */
-function mark(value: SqlValue | undefined): string {
+export function mark(value: SqlValue | undefined): string {
   return value instanceof InvalidText ? 'CAST(? AS TEXT)' : '?';
 }
 

@@ -7,8 +7,53 @@ import type { HAError } from './ha-error.js';
  */
 export type HAWarningCode = 'HA_GENERATED_IDS';
 
+/**
+ * A value of SQLite by storage class: INTEGER is always a `bigint`, REAL always a `number`, a BLOB is a `Buffer`, TEXT a
+ * `string`, NULL is `null`.
+ */
+export type HAValue = null | bigint | number | string | Buffer;
+
+/** Values by column name; generated columns are left out. */
+export type HARow = Readonly<Record<string, HAValue>>;
+
+/**
+ * A transaction overwrote or deleted a row that somebody else had changed meanwhile, and which its writer had not seen: the
+ * last writer in the stream wins. Every node tells the same conflicts, those that lost and won too. One event a row, in
+ * front of the `applied` of that transaction. Names of tables and columns are those of now.
+ *
+ * Nothing is told where nothing was lost: the values are equal, or the row was last changed by the winner's own earlier
+ * transactions. Conflicts are looked for only while somebody subscribes to `events`.
+ */
+export interface HAConflict {
+  readonly type: 'conflict';
+  /** Stream sequence of the winner: where it happened. */
+  readonly sequence: bigint;
+  readonly table: string;
+  /**
+   * Which row was lost: the columns of its primary key; its rowid where it has none, or NULL in it; undefined where columns
+   * shadow every name of the rowid too.
+   */
+  readonly key: HARow | bigint | undefined;
+  /**
+   * What the winner did. INSERT and UPDATE may have removed a row with another key: one that stood in the way of a unique
+   * index.
+   */
+  readonly operation: 'INSERT' | 'UPDATE' | 'DELETE';
+  /** The row as it was stored. Undefined where it was deleted, and an UPDATE brought it back. */
+  readonly lost: HARow | undefined;
+  readonly winner: {
+    readonly node: string;
+    readonly sequence: bigint;
+    /** The row that it wrote; undefined for a DELETE. */
+    readonly values: HARow | undefined;
+  };
+  /** Who wrote or deleted what is lost; undefined where that is no longer known. */
+  readonly loser: { readonly node: string; readonly sequence: bigint } | undefined;
+}
+
 /** What a database tells about itself, as it happens: `HADatabase.events`. Sequences are stream sequences. */
 export type HAEvent =
+  | HAConflict
   | {
       /** A transaction of the stream was applied here. */
       readonly type: 'applied';

@@ -25,6 +25,15 @@ export class ReplicationPublisher {
     return this.channel?.stream.isConnected ?? false;
   }
 
+  /**
+   * True where a stored ordered message certainly follows the one that it expected. Servers below 2.11 may store two that
+   * expect the same on a stream of several replicas (https://github.com/nats-io/nats-server/pull/6194): there nothing is
+   * taken on trust.
+   */
+  get ordersSurely(): boolean {
+    return this.current().stream.ordering === 'chained';
+  }
+
   attach(stream: ReplicationStream, encoder: MessageEncoder): void {
     this.channel = { stream, encoder };
   }

@@ -1,11 +1,13 @@
 import { immediate, sleep } from '../common/timing.js';
 import type { Applier } from '../apply/applier.js';
+import type { ConflictDetector, WatchedMessage } from '../apply/conflict-detector.js';
 import type { Change, ChangeSet } from '../changeset/changeset.js';
 import { decodeChangeSet } from '../changeset/codec.js';
 import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../changeset/message-id.js';
 import { VOID_COMMAND } from '../publish/message-encoder.js';
+import type { MessageId } from '../changeset/message-id.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy, isSqliteError } from '../sqlite/connections.js';
 import type { ForeignWrites } from '../sqlite/foreign-writes.js';
@@ -23,6 +25,7 @@ export interface SubscriberPorts {
   readonly stream: ReplicationStream;
   readonly db: Connection;
   readonly applier: Applier;
+  readonly conflicts: ConflictDetector;
   readonly turn: WriteTurn;
   readonly foreign: ForeignWrites;
   readonly position: Position;
@@ -41,8 +44,11 @@ const RETRY_MAX_MS = 5_000;
 
 interface Decoded {
   readonly message: IncomingMessage;
+  readonly id: MessageId | undefined;
   /** Undefined where the message was applied before, or is a part of a transaction that is not complete yet. */
   readonly changeSet: ChangeSet | undefined;
+  /** Bytes of all its messages. */
+  readonly bytes: number;
 }
 
 /**
@@ -155,11 +161,12 @@ export class ReplicationSubscriber {
   }
 
   private async applyBatch(): Promise<void> {
-    const { db, applier, position, cursorWriter, foreign } = this.ports;
+    const { db, applier, position, cursorWriter, foreign, conflicts } = this.ports;
     this.queue.dropUpTo(position.received);
     if (this.queue.length === 0) return;
     this.current = undefined;
     db.exec('BEGIN IMMEDIATE');
+    conflicts.begin();
     try {
       foreign.begun(db);
       applier.prepare();
@@ -167,12 +174,14 @@ export class ReplicationSubscriber {
       cursorWriter.write(cursor, position.seen);
       db.exec('COMMIT');
       foreign.committed(db);
+      conflicts.commit(cursor.received);
       this.queue.drop(taken);
       position.advance(cursor);
       for (const notice of notices) notice();
     } catch (error) {
       if (db.inTransaction) db.exec('ROLLBACK');
       else foreign.interrupted(db);
+      conflicts.rollback();
       applier.reset();
       position.seen = readSeen(db);
       throw error;
@@ -229,58 +238,71 @@ export class ReplicationSubscriber {
     if (transaction !== '') cursorWriter.endTransaction(transaction, 'skipped', message.sequence);
     const sequence = BigInt(message.sequence);
     notices.push(() => emit({ type: 'skipped', sequence, node: '', target, reason: 'an operator had it left out' }));
-    return { message, changeSet: undefined };
+    return { message, id, changeSet: undefined, bytes: 0 };
   }
 
   private decode(message: IncomingMessage): Decoded {
     const { seen } = this.ports.position;
     const id = message.id === undefined ? undefined : parseMessageId(message.id);
-    if (id !== undefined && seen.has(id.origin, id.n)) return { message, changeSet: undefined };
-    const text = Buffer.from(message.data.buffer, message.data.byteOffset, message.data.length).toString('utf8');
-    const changeSet = message.chunk === undefined ? decodeChangeSet(text) : this.decodeChunk(message, text);
+    if (id !== undefined && seen.has(id.origin, id.n)) return { message, id, changeSet: undefined, bytes: 0 };
+    const text = textOf(message);
+    const decoded =
+      message.chunk === undefined
+        ? { message, id, changeSet: decodeChangeSet(text), bytes: message.data.length }
+        : this.decodeChunk(message, id, text);
     if (id !== undefined) {
       seen.add(id.origin, id.n);
       this.ports.position.noteOwn(id, message.sequence);
     }
-    if (changeSet !== undefined && isVoid(changeSet)) {
+    if (decoded.changeSet !== undefined && isVoid(decoded.changeSet)) {
       this.ports.cursorWriter.endTransaction(message.id ?? '', 'void', message.sequence);
     }
-    return { message, changeSet };
+    return decoded;
   }
 
   /** Keeps the parts of a transaction until its last one comes: it takes effect as a whole, at that place. */
-  private decodeChunk(message: IncomingMessage, text: string): ChangeSet | undefined {
+  private decodeChunk(message: IncomingMessage, id: MessageId | undefined, text: string): Decoded {
     const { cursorWriter } = this.ports;
+    const incomplete = { message, id, changeSet: undefined, bytes: 0 };
     const [transactionId = '', place = ''] = (message.chunk ?? '').split(';');
     if (place === 'abort') {
       cursorWriter.endTransaction(transactionId, 'aborted', message.sequence);
-      return undefined;
+      return incomplete;
     }
     const [part = 0, parts = 0] = place.split('/').map(Number);
     if (!(part >= 1 && part <= parts)) throw new SyntaxError(`malformed chunk header '${message.chunk}'`);
-    if (cursorWriter.hasEnded(transactionId)) return undefined;
+    if (cursorWriter.hasEnded(transactionId)) return incomplete;
     const last = decodeChangeSet(text);
     if (part < parts) {
       cursorWriter.addChunk(transactionId, part, message.sequence, text);
-      return undefined;
+      return incomplete;
     }
     const stored = cursorWriter.readChunks(transactionId);
     const complete = stored.length === parts - 1;
     cursorWriter.endTransaction(transactionId, complete ? 'committed' : 'aborted', message.sequence);
-    if (!complete) return { ...last, changes: [], sequences: [] };
-    return { ...last, changes: [...stored.flatMap(({ data }) => decodeChangeSet(data).changes), ...last.changes] };
+    const bytes = stored.reduce((sum, { data }) => sum + Buffer.byteLength(data), message.data.length);
+    if (!complete) return { message, id, changeSet: { ...last, changes: [], sequences: [] }, bytes };
+    const changes = [...stored.flatMap(({ data }) => decodeChangeSet(data).changes), ...last.changes];
+    return { message, id, changeSet: { ...last, changes }, bytes };
   }
 
-  private *applyOne({ message, changeSet }: Decoded, notices: (() => void)[]): Generator<void, void> {
+  private *applyOne(decoded: Decoded, notices: (() => void)[]): Generator<void, void> {
+    const { message, changeSet } = decoded;
     if (changeSet === undefined) return;
-    const { applier, emit, observe } = this.ports;
+    const { applier, conflicts, emit, observe } = this.ports;
     const { node } = changeSet;
     const sequence = BigInt(message.sequence);
-    const place = { sequence: message.sequence, foreign: message.version === undefined };
+    const watched = conflicts.isActive ? watchedOf(decoded, changeSet) : undefined;
+    const witness = watched && conflicts.open(watched);
+    const place = { sequence: message.sequence, foreign: message.version === undefined, witness };
     yield* applier.apply(changeSet, place, (index, change, reason) => {
+      if (watched !== undefined) (watched.refused ??= new Set()).add(index);
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });
+    if (watched !== undefined) {
+      for (const conflict of conflicts.close(watched, witness)) notices.push(() => emit(conflict));
+    }
     const commands = changeSet.changes.flatMap((change) => (change.operation === 'CUSTOM' ? [change.command] : []));
     notices.push(() => {
       observe(node, commands);
@@ -310,7 +332,7 @@ export class ReplicationSubscriber {
 
   /** What the environment did (disk full, locked) is tried again; what a message holds would fail again. */
   private failed(error: unknown): void {
-    const reason = error instanceof Error ? error : new Error(String(error));
+    const reason = error instanceof Error || isSqliteError(error) ? error : new Error(String(error));
     if (!this.isActive()) return;
     this.lastError = reason;
     if (isSqliteError(error) && !/^SQLITE_(ERROR|CORRUPT|NOTADB|MISUSE|RANGE)/.test(error.code)) {
@@ -361,6 +383,36 @@ function follow(cursor: StreamCursor, message: IncomingMessage): StreamCursor {
 
 function isVoid({ changes }: ChangeSet): boolean {
   return changes.some((change) => change.operation === 'CUSTOM' && change.command === VOID_COMMAND);
+}
+
+/** The message as the search for conflicts has to know it. */
+function watchedOf({ message, id, bytes }: Decoded, changeSet: ChangeSet): WatchedMessage {
+  const { sequence, version, chunk } = message;
+  const first = chunk === undefined ? id : parseMessageId(chunk.slice(0, chunk.indexOf(';')));
+  return {
+    sequence,
+    origin: id?.origin ?? changeSet.node,
+    node: changeSet.node,
+    ids: id && first && { first: first.n, last: id.n },
+    bytes,
+    foreign: version === undefined,
+    epoch: Number(changeSet.epoch),
+    // The parts of a large transaction lie in several messages.
+    read: chunk === undefined ? readLater(message) : readAlready(changeSet),
+  };
+}
+
+/** Functions of their own: what one scope holds, all closures in it keep in memory. */
+function readLater(message: IncomingMessage): () => ChangeSet {
+  return () => decodeChangeSet(textOf(message));
+}
+
+function readAlready(changeSet: ChangeSet): () => ChangeSet {
+  return () => changeSet;
+}
+
+function textOf({ data }: IncomingMessage): string {
+  return Buffer.from(data.buffer, data.byteOffset, data.length).toString('utf8');
 }
 
 function describeValue(_key: string, value: unknown): unknown {

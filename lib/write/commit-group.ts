@@ -24,6 +24,16 @@ export type MemberResult =
   | { readonly kind: 'refused'; readonly maybeStored: boolean }
   | { readonly kind: 'failed' | 'unknown'; readonly error: Error };
 
+/** A transaction of this node that stands at its place in the stream. */
+export interface CommittedTransaction {
+  readonly sequence: number;
+  /** How many changes it has. */
+  readonly changes: number;
+  readonly messages: readonly OutgoingMessage[];
+  /** Ids of the messages. */
+  readonly ids: readonly MessageId[];
+}
+
 /** A member whose changes were sent. */
 export interface PublishedMember {
   readonly queued: QueuedMember;
@@ -130,11 +140,11 @@ export class CommitGroup {
 
   /** True where nobody's message came between this node's position and the end of the group. */
   async standsAtItsPlace(deadline: number): Promise<boolean> {
-    const { feed, position } = this.ports as ReplicationPorts;
+    const { feed, position, publisher } = this.ports as ReplicationPorts;
     if (feed === undefined) return true;
     const sequences = this.sequences;
     const last = sequences.at(-1) ?? 0;
-    if (this.ordered) return true;
+    if (this.ordered && publisher.ordersSurely) return true;
     if (sequences.every((sequence, index) => sequence === position.received + index + 1)) return true;
     // Other subjects share the stream, or somebody came between: the delivery tells.
     await feed.whenDelivered(last, sequences.length, Math.max(0, deadline - performance.now()));
@@ -189,10 +199,11 @@ export class CommitGroup {
   }
 
   /** Tells of every transaction that this commit put into its place. */
-  announce(applied: (sequence: number, changes: number) => void): void {
+  announce(applied: (transaction: CommittedTransaction) => void): void {
     for (const member of this.published) {
+      const { changes, messages, ids } = member;
       const outcome = member.result();
-      if (outcome.kind === 'stored') applied(outcome.sequence, member.changes);
+      if (outcome.kind === 'stored') applied({ sequence: outcome.sequence, changes, messages, ids });
     }
   }
 

@@ -13,7 +13,7 @@ import type { Position } from '../sqlite/position.js';
 import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
 import { CommitGroup } from './commit-group.js';
-import type { PublishedMember } from './commit-group.js';
+import type { CommittedTransaction, PublishedMember } from './commit-group.js';
 import { Habits } from './habits.js';
 import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
 import type { HoldGate } from './hold-gate.js';
@@ -33,7 +33,7 @@ export interface ReplicationPorts {
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
   /** Called for each transaction of this node that was committed at its place, without coming back from the stream. */
-  readonly applied: (sequence: number, changes: number) => void;
+  readonly applied: (transaction: CommittedTransaction) => void;
   /** Called where the stream gives out sequences that this node has seen used: it is not the same stream any more. */
   readonly lostStream: (sequence: number) => HAError;
 }
@@ -87,6 +87,8 @@ export class Committer {
   private running: Promise<void> | undefined;
   private closed: HAError | undefined;
   private halted: HAError | undefined;
+  /** When another connection was first found to hold the write lock that is still held; a time of `performance.now()`. */
+  private busySince: number | undefined;
   private readonly control: TransactionControl;
   /** The group that is on its way: its callers are not all answered yet. */
   private group: CommitGroup | undefined;
@@ -192,14 +194,23 @@ export class Committer {
     }
   }
 
-  /** Waits for other processes without blocking the loop: https://www.sqlite.org/rescode.html#busy */
+  /**
+   * Waits for other processes without blocking the loop: https://www.sqlite.org/rescode.html#busy
+   *
+   * The time counts for all writes that wait together: they must not fail one after the other.
+   */
   private async begin(): Promise<void> {
-    const deadline = performance.now() + this.settings.busyTimeout;
+    const enqueuedAt = this.queue[0]?.member.enqueuedAt ?? 0;
+    const isInTime = (): boolean => {
+      this.busySince ??= performance.now();
+      return performance.now() < Math.max(this.busySince, enqueuedAt) + this.settings.busyTimeout;
+    };
     await retry(
       async () => this.beginOnce(),
-      (error) => isBusy(error) && performance.now() < deadline,
+      (error) => isBusy(error) && isInTime(),
       BUSY_PAUSE_MS,
     );
+    this.busySince = undefined;
     this.ports?.capture.ensureInstalled();
   }
 

@@ -23,6 +23,8 @@ export interface HAStatus {
   readonly backlog: number;
   /** Transactions that wait for their turn. */
   readonly waitingWrites: number;
+  /** Conflict events so far. They are looked for only while somebody subscribes to `events`. */
+  readonly conflicts: number;
   readonly lastError: Error | undefined;
   /** Set where something else wrote to the file (`HA_FOREIGN_WRITE`), until somebody acts. */
   readonly foreignWrite: HAError | undefined;

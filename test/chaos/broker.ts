@@ -16,6 +16,8 @@ export interface BrokerSettings {
   readonly routePort: number;
   /** Route ports of all brokers; one alone makes no cluster. */
   readonly routes: readonly number[];
+  /** True for servers below 2.10, which do not know `sync_interval`. */
+  readonly isOld?: boolean;
 }
 
 /** A nats-server that can be killed and started again on the same store and port. */
@@ -71,8 +73,13 @@ export class Broker {
   }
 
   private config(): string {
-    const { folder, name, port, routePort, routes } = this.settings;
-    const base = renderConfig({ port, name, storeDir: join(folder, 'store'), syncInterval: '1s' });
+    const { folder, name, port, routePort, routes, isOld } = this.settings;
+    const base = renderConfig({
+      port,
+      name,
+      storeDir: join(folder, 'store'),
+      ...(isOld === true ? {} : { syncInterval: '1s' }),
+    });
     if (routes.length < 2) return base;
     const others = routes.map((route) => `"nats://127.0.0.1:${route}"`).join(', ');
     return `${base}cluster {\n  name: chaos\n  host: "127.0.0.1"\n  port: ${routePort}\n  no_advertise: true\n  routes: [${others}]\n}\n`;

@@ -1,6 +1,7 @@
 import { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
 import { JetStreamStream } from '../../lib/stream/jetstream/jetstream-stream.js';
+import { takesBatches } from '../../lib/stream/jetstream/server-version.js';
 import { StreamRefusal, StreamRepetition, StreamUnavailable } from '../../lib/stream/replication-stream.js';
 import type { OutgoingMessage, PublishReceipt, ReplicationStream } from '../../lib/stream/replication-stream.js';
 import { PublishGroup } from '../../lib/publish/publish-group.js';
@@ -13,6 +14,8 @@ interface BatchBackend {
   start(): Promise<void>;
   end(): Promise<void>;
   make(stream: string, subject: string): ReplicationStream;
+  /** False on a server that is too old. */
+  takesBatches(): boolean;
 }
 
 function memory(replicas: number): BatchBackend {
@@ -23,6 +26,7 @@ function memory(replicas: number): BatchBackend {
     start: async () => undefined,
     end: async () => undefined,
     make: (stream, subject) => new MemoryStream({ broker, stream, subject, replicas }),
+    takesBatches: () => true,
   };
 }
 
@@ -43,6 +47,7 @@ const BACKENDS: readonly BatchBackend[] = [
     start: () => one.start(),
     end: () => one.end(),
     make: (stream, subject) => jetstream([one.url], stream, subject, 1),
+    takesBatches: () => takesBatches(one.connection.info?.version),
   },
   {
     name: 'JetStreamStream, 3 replicas',
@@ -50,6 +55,7 @@ const BACKENDS: readonly BatchBackend[] = [
     start: async () => void (cluster = await NatsCluster.start()),
     end: () => cluster.close(),
     make: (stream, subject) => jetstream(cluster.urls, stream, subject, 3),
+    takesBatches: () => takesBatches(cluster.connection.info?.version),
   },
 ];
 
@@ -100,11 +106,19 @@ describe.each(BACKENDS)('batches on $name', (backend) => {
   }
 
   it('tells how ordered groups travel', () => {
-    expect(stream.ordering).toBe(backend.replicas === 1 ? 'chained' : 'batch');
-    expect(stream.batchLimit).toBe(1_000);
+    const others = backend.takesBatches() ? 'batch' : 'single';
+    expect(stream.ordering).toBe(backend.replicas === 1 ? 'chained' : others);
+    expect(stream.batchLimit).toBe(backend.takesBatches() ? 1_000 : 1);
   });
 
-  it('stores a batch at consecutive sequences, in order', async () => {
+  /** A test that has nothing to test on a server that is too old. */
+  function itWithBatches(what: string, run: () => Promise<void>): void {
+    it(what, async () => {
+      if (backend.takesBatches()) await run();
+    });
+  }
+
+  itWithBatches('stores a batch at consecutive sequences, in order', async () => {
     const first = idsOf('x', 3);
     const large = idsOf('y', 1_000);
     expect(await store(first, 0)).toEqual([1, 2, 3].map((sequence) => ({ sequence, duplicate: false })));
@@ -114,7 +128,7 @@ describe.each(BACKENDS)('batches on $name', (backend) => {
     await expectStored([...first, ...large, 'alone']);
   });
 
-  it('refuses a batch as a whole, again and again, and takes all that comes behind', async () => {
+  itWithBatches('refuses a batch as a whole, again and again, and takes all that comes behind', async () => {
     await store(['1', '2'], 0);
     for (let round = 0; round < 20; round++) {
       const error: unknown = await store([`a${round}`, `b${round}`, `c${round}`], 1).catch((reason: unknown) => reason);
@@ -130,7 +144,7 @@ describe.each(BACKENDS)('batches on $name', (backend) => {
     await expectStored(['1', '2', 'a0', 'b0', 'plain']);
   });
 
-  it('stores no id twice, and nothing beside a known one', async () => {
+  itWithBatches('stores no id twice, and nothing beside a known one', async () => {
     await store(['1', '2'], 0);
     await expect(store(['1', '2'], 0)).rejects.toBeInstanceOf(StreamRepetition);
     await expect(store(['1', '2'], 2)).rejects.toBeInstanceOf(StreamRepetition);
@@ -144,7 +158,7 @@ describe.each(BACKENDS)('batches on $name', (backend) => {
     await expectStored(['1', '2', 'plain', '3', '4', '5']);
   });
 
-  it('is not disturbed by other subjects', async () => {
+  itWithBatches('is not disturbed by other subjects', async () => {
     const other = await open('b');
     let last = 0;
     const all: string[] = [];
@@ -161,7 +175,7 @@ describe.each(BACKENDS)('batches on $name', (backend) => {
     await expectStored(all);
   });
 
-  it('lets one of several win, whole', async () => {
+  itWithBatches('lets one of several win, whole', async () => {
     const streams = [stream, await open('a'), await open('a')];
     const won: string[] = [];
     for (let round = 0; round < 20; round++) {
@@ -182,7 +196,7 @@ describe.each(BACKENDS)('batches on $name', (backend) => {
     await expectStored(won);
   });
 
-  it('stores nothing of a batch that is too large', async () => {
+  itWithBatches('stores nothing of a batch that is too large', async () => {
     await expect(store(idsOf('x', 1_001), 0)).rejects.toBeInstanceOf(StreamUnavailable);
     expect(await lastSequence()).toBe(0);
     expect(await store(idsOf('x', 2), 0)).toHaveLength(2);
@@ -203,8 +217,10 @@ describe('batches on a real server', () => {
     await stream.open();
     try {
       expect([stream.ordering, stream.batchLimit]).toEqual(['single', 1]);
-      await expect(stream.publishBatch(batch(['1', '2'], 0), 5_000)).rejects.toBeInstanceOf(StreamUnavailable);
-      expect(await stream.lastSubjectSequence()).toBe(0);
+      if (takesBatches(cluster.connection.info?.version)) {
+        await expect(stream.publishBatch(batch(['1', '2'], 0), 5_000)).rejects.toBeInstanceOf(StreamUnavailable);
+        expect(await stream.lastSubjectSequence()).toBe(0);
+      }
       expect((await manager.streams.info('old')).config).toEqual(before);
     } finally {
       await stream.close();
@@ -212,6 +228,7 @@ describe('batches on a real server', () => {
   });
 
   it('go on one by one where somebody turns them off', async () => {
+    if (!takesBatches(cluster.connection.info?.version)) return;
     const stream = jetstream(cluster.urls, 'off', 'off.a', 3);
     await stream.open();
     try {
@@ -230,6 +247,7 @@ describe('batches on a real server', () => {
   });
 
   it('are whole or absent, and once, although the leaders die', async () => {
+    if (!takesBatches(cluster.connection.info?.version)) return;
     const stream = jetstream(cluster.urls, 'dying', 'dying.a', 3);
     await stream.open();
     let last = 0;

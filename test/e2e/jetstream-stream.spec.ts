@@ -10,6 +10,7 @@ import { findNatsServer } from '../../lib/stream/embedded/binary.js';
 import { EmbeddedNatsServer } from '../../lib/stream/embedded/server.js';
 import { JetStreamStream } from '../../lib/stream/jetstream/jetstream-stream.js';
 import type { JetStreamSettings } from '../../lib/stream/jetstream/jetstream-stream.js';
+import { takesBatches } from '../../lib/stream/jetstream/server-version.js';
 import { JetStreamBackend, until } from './stream-backends.js';
 
 // What only a real server shows: streams that others made, failing connections, credentials.
@@ -62,9 +63,10 @@ describe('a stream that exists', () => {
       num_replicas: 1,
       max_age: nanos(60_000),
       duplicate_window: nanos(60_000),
-      // What go-ha does not know of; a server without atomic batches leaves it out.
-      allow_atomic: true,
     });
+    // What go-ha does not know of.
+    const isAtomic = (config as { allow_atomic?: boolean }).allow_atomic ?? false;
+    expect(isAtomic).toBe(takesBatches(backend.connection.info?.version));
     expect(warnings).toEqual([]);
   });
 

@@ -46,7 +46,7 @@ export function memoryBackend(): Backend {
     cut: async (streams) => {
       for (const stream of streams as readonly MemoryStream[]) stream.disconnect();
       return async () => {
-        for (const stream of streams as readonly MemoryStream[]) stream.connect();
+        for (const stream of streams as readonly MemoryStream[]) void stream.connect();
       };
     },
   };

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from 'nats';
 import type { JetStreamManager, NatsConnection } from 'nats';
 import { findNatsServer } from '../../lib/stream/embedded/binary.js';
+import { isOlder } from '../../lib/stream/embedded/binary-check.js';
 import { Broker } from '../chaos/broker.js';
 import { freePorts } from '../chaos/ports.js';
 
@@ -20,13 +21,15 @@ export class NatsCluster {
   ) {}
 
   static async start(): Promise<NatsCluster> {
-    const { path: binary } = await findNatsServer({ log: () => undefined });
+    const { path: binary, version } = await findNatsServer({ log: () => undefined });
     const folder = await mkdtemp(join(tmpdir(), 'ha-nats-cluster-'));
     const ports = await freePorts(2 * SERVERS);
     const routes = ports.slice(SERVERS);
+    const isOld = isOlder(version, '2.10.0');
     const servers = routes.map((routePort, index) => {
       const name = `server${index}`;
-      return new Broker({ binary, folder: join(folder, name), name, port: ports[index] ?? 0, routePort, routes });
+      const port = ports[index] ?? 0;
+      return new Broker({ binary, folder: join(folder, name), name, port, routePort, routes, isOld });
     });
     await Promise.all(servers.map((server) => server.start()));
     const connection = await connect({
@@ -53,11 +56,16 @@ export class NatsCluster {
     return this.connection.jetstreamManager({ checkAPI: false, timeout: 2_000 });
   }
 
-  /** Kills the server that leads a stream. Returns the function that starts it again and waits until all have all. */
+  /** Kills the server that leads a stream; see {@link kill}. */
   async killLeader(stream: string): Promise<() => Promise<void>> {
     const leader = (await (await this.manager()).streams.info(stream)).cluster?.leader;
-    const server = this.servers.find(({ settings }) => settings.name === leader);
-    if (server === undefined) throw new Error(`Nobody leads the stream '${stream}'.`);
+    return this.kill(leader ?? '', stream);
+  }
+
+  /** Kills a server. Returns the function that starts it again and waits until all have all of a stream. */
+  async kill(name: string, stream: string): Promise<() => Promise<void>> {
+    const server = this.servers.find(({ settings }) => settings.name === name);
+    if (server === undefined) throw new Error(`There is no server '${name}'.`);
     await server.kill();
     return async () => {
       await server.start();

@@ -1,7 +1,9 @@
 import { decodeChangeSet } from '../../lib/changeset/codec.js';
+import type { HAConflict } from '../../lib/common/events.js';
 import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
 import { SUBJECT } from './sim-node.js';
 import { Divergence } from './world.js';
+import type { SimNode } from './sim-node.js';
 import type { Write, World } from './world.js';
 
 /** Errors after which nobody can know whether the transaction is stored. */
@@ -17,12 +19,13 @@ export function markSql(mark: string): string {
 /**
  * Checks a world that has come to rest.
  *
- * @throws Divergence where a node is not the fold of the stream, where a write that was answered is not in the stream
+ * @throws Divergence where a node is not the fold of the stream, where it tells other conflicts than the stream holds, where a write that was answered is not in the stream
  * exactly once, and where one that failed for certain is in it.
  */
 export function checkWorld(world: World): void {
   for (const node of world.nodes) world.check(node.index);
   world.oracle.at(world.log.state().lastSequence);
+  for (const node of world.nodes) if (node.isUnbroken) checkConflicts(world, node);
   const hasMarks = world.oracle.column(`SELECT 1 FROM sqlite_schema WHERE name = 'marks'`).length > 0;
   const effective = new Set(hasMarks ? world.oracle.column('SELECT mark FROM marks') : []);
   const stored = messagesByMark(world.log);
@@ -45,6 +48,25 @@ function checkSequences(world: World): void {
       );
     }
   }
+}
+
+/** A node that saw everything has to tell the conflicts that the stream holds, each once. */
+function checkConflicts(world: World, { index, conflicts }: SimNode): void {
+  const told = conflicts.map(describeConflict).sort();
+  const expected = world.oracle.conflicts.map(describeConflict).sort();
+  if (told.join('\n') === expected.join('\n')) return;
+  const extra = told.filter((line) => !expected.includes(line)).map((line) => `  node tells   ${line}`);
+  const missing = expected.filter((line) => !told.includes(line)).map((line) => `  stream holds ${line}`);
+  throw new Divergence(
+    `n${index} tells other conflicts (${told.length}, not ${expected.length}):\n${[...extra, ...missing].join('\n')}`,
+  );
+}
+
+function describeConflict(conflict: HAConflict): string {
+  return JSON.stringify(conflict, (_name, value: unknown) => {
+    if (typeof value === 'bigint') return `${value}n`;
+    return typeof value === 'number' ? `${value}r` : value;
+  });
 }
 
 function checkWrite(write: Write, messages: number, effective: ReadonlySet<unknown>): void {

@@ -5,7 +5,7 @@ import type { Write, World } from './world.js';
 describe('messages that come twice, late, or not at all', () => {
   const T = ['CREATE TABLE t(k INTEGER PRIMARY KEY, v)', 'INSERT INTO t VALUES(1, 0)'];
 
-  it('does not revert a write by a late duplicate of the one before', () =>
+  it('dedupe by id: does not revert a write by a late duplicate of the one before', () =>
     scenario(T, async (world) => {
       world.exec(0, 'UPDATE t SET v = 1 WHERE k = 1');
       await world.settle();
@@ -84,7 +84,7 @@ describe('ordered transactions', () => {
       await expectRows(world, 'SELECT count(*), max(id) FROM t', ['6|6']);
     }));
 
-  it('stores no tail without its middle where a chain is refused', () =>
+  it('never chained by predicted sequence: stores no tail without its middle where a chain is refused', () =>
     scenario([T], async (world) => {
       const serial = (id: number): Write =>
         world.write(
@@ -112,7 +112,7 @@ describe('ordered transactions', () => {
       expect(states(world.writes)).toEqual(world.writes.map(() => 'resolved'));
     }));
 
-  it('recognises a retry that is refused although it is stored', () =>
+  it('catches up before it runs again: recognises a retry that is refused although it is stored', () =>
     scenario([T], async (world) => {
       world.node(1).stream.loseAcks(1);
       const write = marked(world, 1, 'mark-1-', `INSERT INTO t(v) VALUES('once')`);
@@ -174,7 +174,7 @@ describe('ordered transactions', () => {
     ),
   );
 
-  it('applies a unique index in front of a row that was under way', () =>
+  it('undo before DDL, all tables: applies a unique index in front of a row that was under way', () =>
     scenario([T, `INSERT INTO t VALUES(1, 'same')`], async (world) => {
       world.exec(0, 'CREATE UNIQUE INDEX i ON t(v)');
       world.exec(1, `INSERT INTO t VALUES(2, 'same')`);
@@ -219,7 +219,7 @@ describe('renames', () => {
 });
 
 describe('VACUUM', () => {
-  it('is refused where it would renumber rows of one node only', () =>
+  it('renumbers nothing: is refused where it would, for it does so on one node only', () =>
     scenario([BAG, 'INSERT INTO bag(rowid, x) VALUES(5, 5)'], async (world) => {
       const write = world.write(1, ({ db }) => db.run('VACUUM'));
       await world.settle();

@@ -1,7 +1,7 @@
 import { BAG, expectRows, marked, rows, scenario, states } from './scenario.js';
 
 describe('rows that no key identifies', () => {
-  it('keeps one row of each of two concurrent inserts', () =>
+  it('keyless needs undo, re-applying is not enough: keeps one row of each of two concurrent inserts', () =>
     scenario([BAG], async (world) => {
       world.exec(0, `INSERT INTO bag VALUES('x')`);
       world.exec(1, `INSERT INTO bag VALUES('y')`);
@@ -11,7 +11,7 @@ describe('rows that no key identifies', () => {
       await expectRows(world, 'SELECT x FROM bag ORDER BY x', ['x', 'y']);
     }));
 
-  it('does not double a row whose node dies before its own message comes', () =>
+  it('undo survives a restart: does not double a row whose node dies before its own message comes', () =>
     scenario([BAG], async (world) => {
       world.exec(1, `INSERT INTO bag VALUES('before')`);
       await world.calm();
@@ -24,7 +24,7 @@ describe('rows that no key identifies', () => {
       );
     }));
 
-  it('deletes one of two rows whose key is NULL', () =>
+  it('NULL in the key makes a bag: deletes one of two rows whose key is NULL', () =>
     scenario(
       ['CREATE TABLE t(a TEXT, b TEXT, PRIMARY KEY(a, b))', `INSERT INTO t VALUES(NULL, 'x'), (NULL, 'x')`],
       async (world) => {
@@ -33,7 +33,7 @@ describe('rows that no key identifies', () => {
       },
     ));
 
-  it(`tells 'A' from 'a' and 2 from 2.0 where collation and comparison do not`, () =>
+  it(`exact match, not IS: tells 'A' from 'a' and 2 from 2.0 where collation and comparison do not`, () =>
     scenario(
       ['CREATE TABLE t(x COLLATE NOCASE)', `INSERT INTO t(rowid, x) VALUES(1, 'a'), (2, 'A'), (3, 2), (4, 2.0)`],
       async (world) => {
@@ -44,7 +44,7 @@ describe('rows that no key identifies', () => {
       },
     ));
 
-  it('sends the last image of a row that a BEFORE DELETE trigger changes', () =>
+  it('chain rule: sends the last image of a row that a BEFORE DELETE trigger changes', () =>
     scenario(
       [
         BAG,
@@ -211,14 +211,14 @@ describe('row identities', () => {
 });
 
 describe('REPLACE and keys that move', () => {
-  it('does not resurrect a row that a concurrent write moved away', () =>
+  it('the last of two concurrent updates of one row in the stream wins', () =>
     scenario(['CREATE TABLE t(k INTEGER PRIMARY KEY, v)', 'INSERT INTO t VALUES(1, 0)'], async (world) => {
       world.exec(0, 'UPDATE t SET v = 1 WHERE k = 1');
       world.exec(1, 'UPDATE t SET v = 2 WHERE k = 1');
       await expectRows(world, 'SELECT k, v FROM t', ['1|2']);
     }));
 
-  it('lets an INSERT OR REPLACE take the unique value of a concurrent update', () =>
+  it('undo is the effects of the last redo: lets an INSERT OR REPLACE take the unique value of a concurrent update', () =>
     scenario(['CREATE TABLE t(k INTEGER PRIMARY KEY, u UNIQUE)', 'INSERT INTO t VALUES(1, 1)'], async (world) => {
       world.exec(0, 'UPDATE t SET u = 2 WHERE k = 1');
       await world.calm();
@@ -229,7 +229,7 @@ describe('REPLACE and keys that move', () => {
       await expectRows(world, 'SELECT k, u FROM t', ['2|1', '5|5']);
     }));
 
-  it('tells of the victims of UPDATE OR REPLACE that no trigger sees', () =>
+  it('canonicalise uncaptured REPLACE victims: UPDATE OR REPLACE kills a row that no trigger sees', () =>
     scenario(
       [BAG, 'INSERT INTO bag(rowid, x) VALUES(1, 1), (4, 4)'],
       async (world) => {
@@ -240,7 +240,7 @@ describe('REPLACE and keys that move', () => {
       { recursiveTriggers: false },
     ));
 
-  it('does the same under a self reference with CASCADE', () =>
+  it('canonicalise with foreign keys: UPDATE OR REPLACE under a self reference with CASCADE', () =>
     scenario(
       [
         'CREATE TABLE t(id INTEGER PRIMARY KEY, p REFERENCES t(id) ON DELETE CASCADE ON UPDATE CASCADE)',
@@ -253,7 +253,7 @@ describe('REPLACE and keys that move', () => {
       { foreignKeys: true, recursiveTriggers: false },
     ));
 
-  it('brings the row back that an own INSERT OR REPLACE killed, unless that is stored', () =>
+  it('undo behind canonicalising: brings the row back that an own INSERT OR REPLACE killed, unless that is stored', () =>
     scenario(
       ['CREATE TABLE t(w UNIQUE, v)', `INSERT INTO t VALUES(1, 'old')`],
       async (world) => {
@@ -267,7 +267,7 @@ describe('REPLACE and keys that move', () => {
       { recursiveTriggers: false },
     ));
 
-  it('applies a key change that recursive triggers would refuse', () =>
+  it(`never UPDATE OR REPLACE in apply, and keep the user's recursive_triggers: a key change that they would refuse`, () =>
     scenario(
       [
         'CREATE TABLE t(k TEXT PRIMARY KEY NOT NULL, w UNIQUE)',
@@ -288,7 +288,7 @@ describe('AUTOINCREMENT counters', () => {
   const AUTO = 'CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, v NOT NULL)';
   const counter = `SELECT seq FROM sqlite_sequence WHERE name = 't'`;
 
-  it('raises the counter of a row that INSERT OR FAIL kept', () =>
+  it('sequence floor: raises the counter of a row that INSERT OR FAIL kept', () =>
     scenario([AUTO], async (world) => {
       const callback = world.transaction(1, async (tx) => {
         await tx.run('INSERT OR FAIL INTO t VALUES(NULL, 1), (NULL, NULL)').catch(() => undefined);
@@ -298,7 +298,7 @@ describe('AUTOINCREMENT counters', () => {
       await expectRows(world, counter, ['1']);
     }));
 
-  it('keeps a counter that the user lowered', () =>
+  it('undo must not raise sequences: keeps a counter that the user lowered', () =>
     scenario([AUTO, 'INSERT INTO t VALUES(3, 3)'], async (world) => {
       world.exec(1, `UPDATE sqlite_sequence SET seq = 0 WHERE name = 't'`, 'DELETE FROM t WHERE id = 3');
       await expectRows(world, counter, ['0']);

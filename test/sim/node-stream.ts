@@ -11,14 +11,26 @@ import type {
   StreamSubscription,
 } from '../../lib/stream/replication-stream.js';
 import type { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
+import type { Fault } from './history.js';
+import { aroundStep } from './steps.js';
+import type { StepListener } from './steps.js';
 
 const never = new Promise<never>(() => undefined);
 
 /** The stream of a node that can be killed: from then on it hears nothing, and nobody hears it. */
 export class NodeStream implements ReplicationStream {
+  /** What happens to the next publishes, one by one; behind them all go well. */
+  plan: (Fault | 'ok')[] = [];
   private killed = false;
 
-  constructor(readonly inner: MemoryStream) {}
+  constructor(
+    readonly inner: MemoryStream,
+    private readonly onStep: StepListener = () => undefined,
+  ) {}
+
+  get isKilled(): boolean {
+    return this.killed;
+  }
 
   get maxPayload(): number {
     return this.inner.maxPayload;
@@ -81,11 +93,11 @@ export class NodeStream implements ReplicationStream {
   }
 
   publish(message: OutgoingMessage): Promise<PublishReceipt> {
-    return this.alive(() => this.inner.publish(message));
+    return this.planned(() => this.inner.publish(message));
   }
 
   publishBatch(messages: readonly OutgoingMessage[]): Promise<readonly PublishReceipt[]> {
-    return this.alive(() => this.inner.publishBatch(messages));
+    return this.planned(() => this.inner.publishBatch(messages));
   }
 
   consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
@@ -94,6 +106,16 @@ export class NodeStream implements ReplicationStream {
 
   async close(): Promise<void> {
     await this.inner.close();
+  }
+
+  private planned<T>(publish: () => Promise<T>): Promise<T> {
+    const fault = this.plan.shift() ?? 'ok';
+    return aroundStep('a publish', this.onStep, () =>
+      this.alive(() => {
+        if (fault !== 'ok') this.inner[fault](1);
+        return publish();
+      }),
+    );
   }
 
   private async alive<T>(work: () => Promise<T>): Promise<T> {

@@ -6,6 +6,8 @@ import { decodeChangeSet } from '../../lib/changeset/codec.js';
 import type { ChangeSet } from '../../lib/changeset/changeset.js';
 import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import type { MemoryLog, StoredMessage } from '../../lib/stream/memory/memory-log.js';
+import type { HAConflict } from '../../lib/common/events.js';
+import { ConflictOracle, placed } from './conflict-oracle.js';
 import { dump } from './dump.js';
 import { SUBJECT } from './sim-node.js';
 
@@ -23,6 +25,7 @@ export class Oracle {
   readonly leftOut: LeftOut[] = [];
   private readonly db: Database;
   private readonly applier: Applier;
+  private readonly conflictOracle: ConflictOracle;
   private readonly seen = new Set<string>();
   private readonly chunks = new Map<string, ChangeSet[]>();
   private readonly dumps = new Map<number, string>();
@@ -38,6 +41,7 @@ export class Oracle {
     this.db.pragma('foreign_keys = OFF');
     createControlTables(this.db);
     this.applier = new Applier(this.db, rowIdentify);
+    this.conflictOracle = new ConflictOracle(this.db);
   }
 
   /** The fold up to a position, as text. */
@@ -55,6 +59,11 @@ export class Oracle {
     const text = dump(this.db);
     this.dumps.set(sequence, text);
     return text;
+  }
+
+  /** The conflicts up to the position that was asked for last. */
+  get conflicts(): readonly HAConflict[] {
+    return this.conflictOracle.found;
   }
 
   /** Values of a single-column query on the fold. */
@@ -81,7 +90,8 @@ export class Oracle {
     if (whole === undefined) return;
     this.db.exec('BEGIN');
     this.applier.prepare();
-    const place = { sequence: message.sequence, foreign: message.version === undefined };
+    const witness = this.conflictOracle.witness(placed(message, whole));
+    const place = { sequence: message.sequence, foreign: message.version === undefined, witness };
     const steps = this.applier.apply(whole, place, (_index, _change, reason) =>
       this.leftOut.push({ sequence: message.sequence, reason }),
     );

@@ -12,6 +12,8 @@ export interface HistoryResult {
   readonly messages: number;
   readonly checks: number;
   readonly leftOut: number;
+  /** Conflicts in the stream, which nodes were compared with. */
+  readonly conflicts: number;
 }
 
 /**
@@ -49,6 +51,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
       messages: world.log.state().lastSequence,
       checks: world.checks,
       leftOut: world.oracle.leftOut.length,
+      conflicts: world.nodes.some(({ isUnbroken }) => isUnbroken) ? world.oracle.conflicts.length : 0,
     };
   } finally {
     world.close();
@@ -89,7 +92,7 @@ function applyEvent(world: World, event: SimEvent, nextMark: () => string): void
       if (world.node(event.node).isOpen) world.node(event.node).stream.disconnect();
       return;
     case 'connect':
-      world.node(event.node).stream.connect();
+      void world.node(event.node).stream.connect();
       return;
     case 'check':
       world.check(event.node);

@@ -1,15 +1,18 @@
 import { copyFileSync, existsSync } from 'node:fs';
 import type { Logger } from '@nestjs/common';
-import type { HAEvent } from '../../lib/common/events.js';
+import type { HAConflict, HAEvent } from '../../lib/common/events.js';
 import type { ResolvedHAOptions } from '../../lib/config/resolved.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
 import { HARuntime } from '../../lib/ha-runtime.js';
 import type { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
+import type { ConfigureConnection } from '../../lib/sqlite/connection.js';
 import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
 import { HADatabase } from '../../lib/write/ha-database.js';
 import { dump } from './dump.js';
 import { NodeStream } from './node-stream.js';
+import { watchTransactions } from './steps.js';
+import type { StepListener } from './steps.js';
 
 export const STREAM = 'sim';
 export const SUBJECT = 'sim.db';
@@ -36,7 +39,12 @@ const logger = { log: quiet, warn: quiet, error: quiet, debug: quiet, verbose: q
 /** One node of a world: the real database and runtime on a file of its own, and the ways to harm it. */
 export class SimNode {
   readonly skipped: HAEvent[] = [];
+  readonly conflicts: HAConflict[] = [];
   halted: Error | undefined;
+  /** Told of every step that reaches file or stream; it may kill the node there and then. */
+  onStep: StepListener = () => undefined;
+  /** It was there from the start, without a restart in between. */
+  isUnbroken = true;
   private life: { stream: NodeStream; runtime: HARuntime; db: HADatabase; ready: Promise<unknown> };
   private readonly dead: HARuntime[] = [];
   private restarting: Promise<void> | undefined;
@@ -58,6 +66,11 @@ export class SimNode {
   /** The stream as this node sees it: faults, connection, delivery. */
   get stream(): MemoryStream {
     return this.life.stream.inner;
+  }
+
+  /** Says what happens to the next publishes of this node, one by one. */
+  planPublishes(plan: NodeStream['plan']): void {
+    this.life.stream.plan = plan;
   }
 
   get isOpen(): boolean {
@@ -84,6 +97,7 @@ export class SimNode {
   /** The process dies at this instant, with whatever it was doing, and starts again on the file as it is. */
   kill(): void {
     if (!this.isOpen) return;
+    this.isUnbroken = false;
     const { runtime, stream } = this.life;
     const from = runtime.open?.connections.path ?? '';
     const to = `${this.path}.${++this.generation}`;
@@ -97,6 +111,7 @@ export class SimNode {
   /** The process ends in an orderly way, and starts again. */
   restart(): void {
     if (!this.isOpen) return;
+    this.isUnbroken = false;
     const { runtime, db } = this.life;
     const path = runtime.open?.connections.path ?? '';
     this.restarting = db.close().then(async () => {
@@ -109,11 +124,12 @@ export class SimNode {
   /** Ends all harm, so that the node can catch up. */
   heal(): void {
     const { stream } = this;
+    this.planPublishes([]);
     stream.loseAcks(0);
     stream.dropNext(0);
     stream.refuseNext(0);
     stream.breakBatches(0);
-    stream.connect();
+    void stream.connect();
   }
 
   closeFiles(): void {
@@ -151,20 +167,30 @@ export class SimNode {
   private live(path: string): SimNode['life'] {
     const { settings, broker } = this;
     const { maxPayload, replicas, batchLimit } = settings;
+    const onStep: StepListener = (step) => {
+      if (!stream.isKilled) this.onStep(step);
+    };
     const stream = new NodeStream(
       new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, manual: true, maxPayload, replicas, batchLimit }),
+      onStep,
     );
     const options = { ...this.options, filename: path, name: `n${this.index}` };
+    const configure: ConfigureConnection = (db, role) => {
+      if (role !== 'reader') watchTransactions(db, role, onStep);
+    };
     const runtime = new HARuntime(options, {
       logger,
       retryAttempts: 0,
       retryDelay: 1,
       stream,
+      configure,
       idSlot: { slot: () => this.index },
     });
     runtime.events.subscribe((event) => {
+      if (stream.isKilled) return;
       if (event.type === 'halted') this.halted = event.error;
       if (event.type === 'skipped') this.skipped.push(event);
+      if (event.type === 'conflict') this.conflicts.push(event);
     });
     const db = new HADatabase(runtime);
     return { stream, runtime, db, ready: db.start() };

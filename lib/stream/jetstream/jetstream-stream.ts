@@ -21,7 +21,7 @@ import { connectError } from './connect-error.js';
 import { connectOptions, describeServers } from './connect-options.js';
 import type { NatsAccess } from './connect-options.js';
 import { JetStreamKeyValue } from './key-value.js';
-import { takesBatches } from './server-version.js';
+import { mayBreakExpectations, takesBatches } from './server-version.js';
 
 /** What the stream is, and how to make it where it is missing. */
 export interface JetStreamSettings {
@@ -38,6 +38,8 @@ export interface JetStreamSettings {
 const RECONNECT_PAUSE_MS = 20;
 /** Pause between two attempts to find out whether this is still the same stream, ms. */
 const VERIFY_PAUSE_MS = 250;
+/** A delivery that misses so many heartbeats, of which there is one a second, goes on from a new consumer. */
+const SILENT_BEATS = 4;
 /** Messages asked for ahead of their use. */
 const PREFETCH = 128;
 /** The server's default limit. */
@@ -308,6 +310,8 @@ export class JetStreamStream implements ReplicationStream {
         // Made anew under the same name, a stream takes the consumer without a word.
         void this.isVerified(this.session);
       }
+      // On a server that is gone the consumer is missed for as long as that is away: the client asks for it, and only for it.
+      if (status.type === ConsumerEvents.HeartbeatsMissed && Number(status.data) >= SILENT_BEATS) messages.stop();
       if (status.type === ConsumerEvents.StreamNotFound) {
         this.onStatus({
           type: 'error',
@@ -379,6 +383,12 @@ export class JetStreamStream implements ReplicationStream {
     if (config.num_replicas !== settings.replicas) {
       settings.warn(
         `The stream '${settings.stream}' has ${config.num_replicas} replicas, the option replicas says ${settings.replicas}. The stream is left as it is.`,
+      );
+    }
+    const version = this.session?.nc.info?.version;
+    if (config.num_replicas > 1 && mayBreakExpectations(version)) {
+      settings.warn(
+        `nats-server ${version} may store two ordered transactions of different nodes that both expected to be the next, where a stream has several replicas: serializable transactions and generated ids can overwrite each other. Upgrade the servers to 2.12 or later.`,
       );
     }
     if (age !== wanted) {

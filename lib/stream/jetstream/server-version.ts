@@ -15,3 +15,12 @@ export function takesBatches(version: string | undefined): boolean {
   if (major !== 2) return major > 2;
   return minor >= ALL_SINCE_MINOR || patch >= (FIRST_PATCHES.get(minor) ?? Infinity);
 }
+
+/**
+ * True where two messages that expect the same last sequence may both be stored on a stream of several replicas. Seen on
+ * 2.9.10; mended in 2.11: https://github.com/nats-io/nats-server/pull/6194
+ */
+export function mayBreakExpectations(version: string | undefined): boolean {
+  const [major = 0, minor = 0] = (version ?? '').split('.').map(Number);
+  return major < 2 || (major === 2 && minor < 11);
+}

@@ -54,6 +54,8 @@ export class MemoryStream implements ReplicationStream {
   private readonly subscriptions = new Set<MemorySubscription>();
   private readonly faults = { refuse: 0, drop: 0, loseAck: 0, breakBatch: 0 };
   private reachable = true;
+  /** False behind a disconnect, until it is sure that the stream is still the one that was followed. */
+  private verified = true;
   private opened = false;
   private replicas: number;
   private unlisten: () => void = () => undefined;
@@ -67,7 +69,7 @@ export class MemoryStream implements ReplicationStream {
   }
 
   get isConnected(): boolean {
-    return this.opened && this.reachable;
+    return this.opened && this.reachable && this.verified;
   }
 
   get ordering(): OrderedForm {
@@ -89,6 +91,7 @@ export class MemoryStream implements ReplicationStream {
     this.unlisten();
     this.unlisten = this.broker.onChange(() => this.wake());
     this.opened = true;
+    this.verified = true;
     return state;
   }
 
@@ -158,8 +161,7 @@ export class MemoryStream implements ReplicationStream {
   async close(): Promise<void> {
     this.opened = false;
     this.unlisten();
-    for (const subscription of this.subscriptions) void subscription.stop();
-    this.subscriptions.clear();
+    this.endSubscriptions();
     this.failPending('the connection was closed');
   }
 
@@ -168,17 +170,16 @@ export class MemoryStream implements ReplicationStream {
     if (!this.reachable) return;
     this.reachable = false;
     if (!this.opened) return;
+    this.verified = false;
     this.failPending('the connection was lost');
     this.onStatus({ type: 'disconnected' });
   }
 
-  /** Restores the connection: deliveries go on where they stopped. */
-  connect(): void {
+  /** Restores the connection: deliveries go on where they stopped, once {@link verify} has let them. */
+  async connect(): Promise<void> {
     if (this.reachable) return;
     this.reachable = true;
-    if (!this.opened) return;
-    this.onStatus({ type: 'connected' });
-    this.wake();
+    if (this.opened) await this.resume();
   }
 
   /** The next `count` publishes reach the stream, but their answers are lost: they end with `StreamTimeout`. */
@@ -225,6 +226,24 @@ export class MemoryStream implements ReplicationStream {
         else resolve(answer);
       });
     });
+  }
+
+  private async resume(): Promise<void> {
+    try {
+      await this.verify();
+    } catch (error) {
+      if (error instanceof HAError && !error.retryable) this.endSubscriptions();
+      return;
+    }
+    if (this.verified || !this.opened || !this.reachable) return;
+    this.verified = true;
+    this.onStatus({ type: 'connected' });
+    this.wake();
+  }
+
+  private endSubscriptions(): void {
+    for (const subscription of this.subscriptions) void subscription.stop();
+    this.subscriptions.clear();
   }
 
   private attempt(message: OutgoingMessage): PublishReceipt | Error {
@@ -287,7 +306,7 @@ export class MemoryStream implements ReplicationStream {
 
   private log(): MemoryLog {
     const log = this.broker.log(this.settings.stream);
-    if (!this.isConnected || log === undefined) throw this.unavailable();
+    if (!this.opened || !this.reachable || log === undefined) throw this.unavailable();
     return log;
   }
 

@@ -1,3 +1,4 @@
+import BetterSqlite3 from 'better-sqlite3';
 import { describeInEveryIdentity, failureOf, startCluster } from '../../helper/cluster.js';
 
 describeInEveryIdentity('statements that fail', () => {
@@ -104,6 +105,63 @@ describeInEveryIdentity('statements that fail', () => {
       { id: 3, v: 'b' },
       { id: 4, v: 'c' },
     ]);
+  });
+
+  it.each(['BEFORE', 'AFTER'])('follows RAISE of each kind in %s triggers of UPDATE and DELETE', async (time) => {
+    const cluster = await startCluster();
+    await cluster.a.exec(
+      `CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 0), (2, 0), (3, 0), (4, 0)`,
+    );
+    for (const [name, call] of [
+      ['ignored', 'IGNORE'],
+      ['failed', `FAIL, 'failed'`],
+      ['aborted', `ABORT, 'aborted'`],
+      ['rolledback', `ROLLBACK, 'rolledback'`],
+    ]) {
+      await cluster.a.exec(`
+        CREATE TRIGGER u_${name} ${time} UPDATE ON t WHEN new.v = '${name}' AND old.id = 3 BEGIN SELECT RAISE(${call}); END;
+        CREATE TRIGGER d_${name} ${time} DELETE ON t WHEN old.v = '${name}' AND old.id = 3 BEGIN SELECT RAISE(${call}); END;`);
+    }
+    // A plain connection with the same triggers says what SQLite does.
+    const plain = new BetterSqlite3(':memory:');
+    for (const sql of await cluster.a
+      .prepare<string>(`SELECT sql FROM sqlite_schema WHERE tbl_name = 't'`)
+      .pluck()
+      .all())
+      plain.exec(sql);
+    plain.exec('INSERT INTO t VALUES(1, 0), (2, 0), (3, 0), (4, 0)');
+    for (const name of ['ignored', 'failed', 'aborted', 'rolledback']) {
+      for (const sql of [
+        `UPDATE t SET v = '${name}'`,
+        'DELETE FROM t',
+        `INSERT OR REPLACE INTO t VALUES(1, 1), (2, 1), (3, 1), (4, 1)`,
+      ]) {
+        // RAISE(ROLLBACK) ends the transaction, also where its callback goes on.
+        const ours = await cluster.a
+          .transaction((tx) =>
+            tx.run(sql).then(
+              () => 'ok',
+              (error: Error) => (name === 'rolledback' ? Promise.reject(error) : String(error)),
+            ),
+          )
+          .catch(String);
+        let theirs = 'ok';
+        plain.exec('BEGIN');
+        try {
+          plain.prepare(sql).run();
+        } catch (error) {
+          theirs = String(error);
+        }
+        if (plain.inTransaction) plain.exec('COMMIT');
+        expect([name, sql, ours]).toEqual([name, sql, theirs]);
+        await cluster.settle();
+        for (const { db } of cluster.nodes) {
+          expect([sql, await db.all('SELECT * FROM t')]).toEqual([sql, plain.prepare('SELECT * FROM t').all()]);
+        }
+      }
+    }
+    plain.close();
+    await cluster.expectEqual();
   });
 
   it('takes back everything on RAISE(ROLLBACK), and goes on', async () => {

@@ -85,6 +85,37 @@ describeInEveryIdentity('virtual tables', () => {
     expect(await cluster.b.all(`SELECT rowid FROM g WHERE g MATCH 'word'`)).toEqual([{ rowid: 5 }]);
   });
 
+  it('FTS5 that is kept by hand: external content without triggers, rebuilt, deleted from, and written without content', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`
+      CREATE TABLE docs(id INTEGER PRIMARY KEY, body);
+      CREATE VIRTUAL TABLE f USING fts5(body, content='docs', content_rowid='id', tokenize='porter');
+      CREATE VIRTUAL TABLE g USING fts5(body, content='');
+      INSERT INTO docs VALUES(1, 'running fox'), (2, 'lazy dogs'); INSERT INTO f(f) VALUES('rebuild');
+      INSERT INTO g(rowid, body) VALUES(1, 'running fox'), (2, 'lazy dogs');`);
+    await cluster.settle();
+    await cluster.b.transaction(async (tx) => {
+      await tx.run(`INSERT INTO f(f, rowid, body) VALUES('delete', 2, 'lazy dogs')`);
+      await tx.run(`UPDATE docs SET body = 'many cats' WHERE id = 2`);
+      await tx.run(`INSERT INTO f(rowid, body) VALUES(2, 'many cats')`);
+      await tx.run(`INSERT INTO g(g, rowid, body) VALUES('delete', ?, ?)`, [2n, 'lazy dogs']);
+    });
+    await cluster.expectEqual();
+    for (const { db } of cluster.nodes) {
+      const ids = (sql: string): Promise<unknown[]> => db.prepare(sql).pluck().all();
+      expect(await ids(`SELECT rowid FROM f WHERE f MATCH 'run OR cat OR dog' ORDER BY 1`)).toEqual([1, 2]);
+      expect(await ids(`SELECT rowid FROM f WHERE f MATCH 'dog'`)).toEqual([]);
+      expect(await ids(`SELECT rowid FROM g WHERE g MATCH 'fox OR dogs'`)).toEqual([1]);
+      await db.run(`INSERT INTO f(f, rank) VALUES('integrity-check', 1)`);
+    }
+    await cluster.a.exec(`INSERT INTO g(g) VALUES('delete-all'); INSERT INTO f(f) VALUES('delete-all')`);
+    await cluster.settle();
+    for (const { db } of cluster.nodes) {
+      expect(await db.all(`SELECT rowid FROM g WHERE g MATCH 'fox'`)).toEqual([]);
+      expect(await db.all(`SELECT rowid FROM f WHERE f MATCH 'fox'`)).toEqual([]);
+    }
+  });
+
   it('R-Tree', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(`CREATE VIRTUAL TABLE r USING rtree(id, x0, x1, y0, y1, +label TEXT)`);

@@ -64,8 +64,8 @@ it('lets pending acknowledgements time out when the connection is lost, though t
   await expect(publish('2')).rejects.toBeInstanceOf(StreamUnavailable);
   await expect(stream.state()).rejects.toBeInstanceOf(StreamUnavailable);
   await expect(open().then(() => stream.open())).rejects.toMatchObject({ code: 'HA_STREAM_CONNECT' });
-  stream.connect();
-  stream.connect();
+  await stream.connect();
+  await stream.connect();
   expect(await publish('1')).toEqual({ sequence: 1, duplicate: true });
   expect(status).toEqual(['disconnected', 'connected']);
 });
@@ -79,7 +79,7 @@ it('pauses deliveries while it is disconnected', async () => {
   await other.publish({ id: '2', data: Buffer.from('2') });
   await settle();
   expect(seen).toEqual(['1:1']);
-  stream.connect();
+  await stream.connect();
   await settle();
   expect(seen).toEqual(['1:1', '2:2']);
 });
@@ -95,7 +95,7 @@ it('leaves it to deliver when messages arrive', async () => {
   expect(await manual.deliver(2)).toBe(2);
   manual.disconnect();
   expect(await manual.deliver()).toBe(0);
-  manual.connect();
+  await manual.connect();
   expect(await manual.deliver()).toBe(1);
   expect(await manual.deliver()).toBe(0);
   expect(seen).toEqual(['1:1', '2:2', '3:3', '4:4']);

@@ -1,4 +1,4 @@
-import { takesBatches } from '../../../lib/stream/jetstream/server-version.js';
+import { mayBreakExpectations, takesBatches } from '../../../lib/stream/jetstream/server-version.js';
 
 it.each(['2.12.9', '2.12.15', '2.14.1', '2.14.6', '2.15.0', '2.15.1', '2.15.1-RC.1', '2.16.0', '3.0.0'])(
   'takes batches: %s',
@@ -19,3 +19,13 @@ it.each([
   'x',
   undefined,
 ])('takes none, or does not keep them whole: %s', (version) => expect(takesBatches(version)).toBe(false));
+
+it.each([
+  ['2.9.10', true],
+  ['2.10.29', true],
+  ['2.11.0', false],
+  ['2.15.1', false],
+  ['3.0.0', false],
+])('may break expectations on several replicas: %s, %s', (version, breaks) =>
+  expect(mayBreakExpectations(version)).toBe(breaks),
+);

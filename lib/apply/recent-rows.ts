@@ -1,0 +1,148 @@
+import { isRowChange } from '../changeset/changeset.js';
+import type { RowChange, RowOperation, SqlValue } from '../changeset/changeset.js';
+import type { PlannedChange } from './row-applier.js';
+import type { RecentMessage, RecentMessages } from './recent-messages.js';
+import { imageText } from './row-identity.js';
+import type { RowPlan } from './row-plan.js';
+import type { StoredRows } from './stored-rows.js';
+
+/** What a message did last to a row. */
+interface Touch {
+  /** Place among the changes of its message. */
+  readonly at: number;
+  readonly operation: RowOperation;
+  /** The row that it left there; undefined where it took the row away. */
+  readonly wrote: readonly SqlValue[] | undefined;
+}
+
+/** A row that a message wrote. */
+interface Written {
+  readonly at: number;
+  readonly plan: RowPlan;
+  readonly row: readonly SqlValue[];
+}
+
+interface Rows {
+  /** The schema for which they were read. */
+  readonly schema: unknown;
+  readonly touches: ReadonlyMap<string, Touch>;
+  readonly written: readonly Written[];
+}
+
+/** How changes of the past would be applied to the schema as it is now. */
+export interface ChangePlanner {
+  readonly schemaAsKnown: unknown;
+  planned(change: RowChange, epoch: number, foreign: boolean): PlannedChange | undefined;
+}
+
+/** Who changed a row: a message, or one that is not remembered. */
+export interface Culprit {
+  readonly message: RecentMessage;
+  readonly operation: RowOperation;
+}
+
+/** Tells which of the recent messages changed a row last. A message is read when that is asked first. */
+export class RecentRows {
+  private readonly cache = new WeakMap<RecentMessage, Rows>();
+
+  constructor(
+    private readonly recent: RecentMessages,
+    private readonly planner: ChangePlanner,
+    private readonly stored: StoredRows,
+  ) {}
+
+  /** Who changed one of these rows last, behind a sequence. */
+  lastToTouch(identities: readonly string[], after: number): (Culprit & { readonly touch: Touch }) | undefined {
+    for (const message of this.recent.newestFirst(after)) {
+      const { touches } = this.rowsOf(message);
+      let last: Touch | undefined;
+      for (const identity of identities) {
+        const touch = touches.get(identity);
+        if (touch !== undefined && touch.at >= (last?.at ?? 0)) last = touch;
+      }
+      if (last !== undefined) return { message, operation: last.operation, touch: last };
+    }
+    return undefined;
+  }
+
+  /**
+   * Who took a row away, behind a sequence. `image` is the row as it was there, where it surely was: if no change names it,
+   * it gave way to another row by a unique index.
+   */
+  whoRemoved(
+    plan: RowPlan,
+    identity: string,
+    image: () => readonly SqlValue[] | undefined,
+    after: number,
+  ): Culprit | undefined {
+    const last = this.lastToTouch([identity], after);
+    if (last !== undefined && last.touch.wrote === undefined) return last;
+    if (!this.stored.hasUnique(plan)) return undefined;
+    const row = last?.touch.wrote ?? image();
+    if (row === undefined) return undefined;
+    const from = last === undefined ? undefined : { sequence: last.message.sequence, at: last.touch.at };
+    return this.firstInTheWayOf(plan, row, after, from);
+  }
+
+  /** True where the last message that is known to have changed a row left it like this. */
+  wasLeftLike(identity: string, row: readonly SqlValue[]): boolean {
+    const wrote = this.lastToTouch([identity], -1)?.touch.wrote;
+    return wrote !== undefined && imageText(wrote) === imageText(row);
+  }
+
+  private firstInTheWayOf(
+    plan: RowPlan,
+    row: readonly SqlValue[],
+    after: number,
+    from: { readonly sequence: number; readonly at: number } | undefined,
+  ): Culprit | undefined {
+    const messages = [...this.recent.newestFirst(from === undefined ? after : from.sequence - 1)].toReversed();
+    for (const message of messages) {
+      const behind = message.sequence === from?.sequence ? from.at : -1;
+      const found = this.rowsOf(message).written.find(
+        (other) => other.at > behind && other.plan.table === plan.table && this.stored.exclude(plan, row, other.row),
+      );
+      if (found !== undefined) return { message, operation: 'DELETE' };
+    }
+    return undefined;
+  }
+
+  private rowsOf(message: RecentMessage): Rows {
+    const known = this.cache.get(message);
+    if (known !== undefined && known.schema === this.planner.schemaAsKnown) return known;
+    const rows = this.read(message);
+    this.cache.set(message, rows);
+    return rows;
+  }
+
+  private read({ sequence, foreign, refused, missed, read }: RecentMessage): Rows {
+    const { changes, epoch } = read();
+    const touches = new Map<string, Touch>();
+    const written: Written[] = [];
+    // Behind a change of the schema in the same message, names are those that it made.
+    let names = foreign ? sequence : Number(epoch);
+    changes.forEach((change, at) => {
+      if (change.operation === 'SQL') names = sequence;
+      if (!isRowChange(change) || refused?.has(at) === true) return;
+      const planned = this.planner.planned(change, names, foreign);
+      if (planned === undefined) return;
+      const { plan } = planned;
+      const { operation, oldValues, newValues, oldRowid, newRowid = oldRowid } = planned.change;
+      const wrote = newValues === undefined ? undefined : wholeRow(plan, newValues);
+      if (oldValues !== undefined && missed?.has(at) !== true) {
+        touches.set(this.stored.identity(plan, oldValues, oldRowid), { at, operation, wrote: undefined });
+      }
+      if (newValues === undefined || wrote === undefined) return;
+      touches.set(this.stored.identity(plan, newValues, newRowid), { at, operation, wrote });
+      written.push({ at, plan, row: wrote });
+    });
+    return { schema: this.planner.schemaAsKnown, touches, written };
+  }
+}
+
+/** A row in the order of its table, of an image; what the image does not know is taken from another row, else NULL. */
+export function wholeRow(plan: RowPlan, image: readonly SqlValue[], under?: readonly SqlValue[]): SqlValue[] {
+  const row: SqlValue[] = plan.table.columns.map((_column, index) => under?.[index] ?? null);
+  plan.targets.forEach((target, index) => (row[target] = image[plan.sources[index] ?? -1] ?? null));
+  return row;
+}
