@@ -126,11 +126,11 @@ export class HARuntime implements DatabaseLifecycle {
   private readonly source: StreamSource;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping: Promise<void> | undefined;
+  private conflicts = 0;
   /** The message at which the last start failed. */
   private haltedStart: SkipRequest | undefined;
   /** Ends with the last of the calls that start the database anew: they wait for each other. */
   private maintenance: Promise<unknown> = Promise.resolve();
-  private conflicts = 0;
   private closed = false;
   private stopped = false;
 

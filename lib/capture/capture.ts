@@ -224,7 +224,8 @@ export class Capture {
         continue;
       }
       const recode = chained || needsRecoding(piece.bytes);
-      const bytes = recode ? this.recode(from, piece.lastSeq, tail, chain) : piece.bytes;
+      // Images are carried from piece to piece only where every piece is read row by row: else they would be outdated.
+      const bytes = recode ? this.recode(from, piece.lastSeq, tail, chained ? chain : new Map()) : piece.bytes;
       if (bytes.length > 0) pieces.push(bytes);
       rows += piece.rows;
       from = piece.lastSeq;

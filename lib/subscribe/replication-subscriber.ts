@@ -6,8 +6,8 @@ import { decodeChangeSet } from '../changeset/codec.js';
 import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../changeset/message-id.js';
-import { VOID_COMMAND } from '../publish/message-encoder.js';
 import type { MessageId } from '../changeset/message-id.js';
+import { VOID_COMMAND } from '../publish/message-encoder.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy, isSqliteError } from '../sqlite/connections.js';
 import type { ForeignWrites } from '../sqlite/foreign-writes.js';
@@ -161,7 +161,7 @@ export class ReplicationSubscriber {
   }
 
   private async applyBatch(): Promise<void> {
-    const { db, applier, position, cursorWriter, foreign, conflicts } = this.ports;
+    const { db, applier, position, cursorWriter, conflicts, foreign } = this.ports;
     this.queue.dropUpTo(position.received);
     if (this.queue.length === 0) return;
     this.current = undefined;
@@ -173,8 +173,8 @@ export class ReplicationSubscriber {
       const { taken, cursor, notices } = await this.applyWaiting();
       cursorWriter.write(cursor, position.seen);
       db.exec('COMMIT');
-      foreign.committed(db);
       conflicts.commit(cursor.received);
+      foreign.committed(db);
       this.queue.drop(taken);
       position.advance(cursor);
       for (const notice of notices) notice();
@@ -254,7 +254,7 @@ export class ReplicationSubscriber {
       seen.add(id.origin, id.n);
       this.ports.position.noteOwn(id, message.sequence);
     }
-    if (decoded.changeSet !== undefined && isVoid(decoded.changeSet)) {
+    if (isVoid(decoded.changeSet)) {
       this.ports.cursorWriter.endTransaction(message.id ?? '', 'void', message.sequence);
     }
     return decoded;
@@ -381,10 +381,6 @@ function follow(cursor: StreamCursor, message: IncomingMessage): StreamCursor {
   };
 }
 
-function isVoid({ changes }: ChangeSet): boolean {
-  return changes.some((change) => change.operation === 'CUSTOM' && change.command === VOID_COMMAND);
-}
-
 /** The message as the search for conflicts has to know it. */
 function watchedOf({ message, id, bytes }: Decoded, changeSet: ChangeSet): WatchedMessage {
   const { sequence, version, chunk } = message;
@@ -413,6 +409,11 @@ function readAlready(changeSet: ChangeSet): () => ChangeSet {
 
 function textOf({ data }: IncomingMessage): string {
   return Buffer.from(data.buffer, data.byteOffset, data.length).toString('utf8');
+}
+
+function isVoid(changeSet: ChangeSet | undefined): boolean {
+  const [only, ...others] = changeSet?.changes ?? [];
+  return others.length === 0 && only?.operation === 'CUSTOM' && only.command === VOID_COMMAND;
 }
 
 function describeValue(_key: string, value: unknown): unknown {

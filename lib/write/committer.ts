@@ -86,9 +86,9 @@ export class Committer {
   private readonly habits = new Habits();
   private running: Promise<void> | undefined;
   private closed: HAError | undefined;
-  private halted: HAError | undefined;
   /** When another connection was first found to hold the write lock that is still held; a time of `performance.now()`. */
   private busySince: number | undefined;
+  private halted: HAError | undefined;
   private readonly control: TransactionControl;
   /** The group that is on its way: its callers are not all answered yet. */
   private group: CommitGroup | undefined;
@@ -201,13 +201,13 @@ export class Committer {
    */
   private async begin(): Promise<void> {
     const enqueuedAt = this.queue[0]?.member.enqueuedAt ?? 0;
-    const isInTime = (): boolean => {
-      this.busySince ??= performance.now();
-      return performance.now() < Math.max(this.busySince, enqueuedAt) + this.settings.busyTimeout;
-    };
     await retry(
       async () => this.beginOnce(),
-      (error) => isBusy(error) && isInTime(),
+      (error) => {
+        if (!isBusy(error)) return false;
+        this.busySince ??= performance.now();
+        return performance.now() < Math.max(this.busySince, enqueuedAt) + this.settings.busyTimeout;
+      },
       BUSY_PAUSE_MS,
     );
     this.busySince = undefined;

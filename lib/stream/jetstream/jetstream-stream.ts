@@ -36,10 +36,10 @@ export interface JetStreamSettings {
 
 /** How often a delivery looks whether the connection is back, ms. */
 const RECONNECT_PAUSE_MS = 20;
-/** Pause between two attempts to find out whether this is still the same stream, ms. */
-const VERIFY_PAUSE_MS = 250;
 /** A delivery that misses so many heartbeats, of which there is one a second, goes on from a new consumer. */
 const SILENT_BEATS = 4;
+/** Pause between two attempts to find out whether this is still the same stream, ms. */
+const VERIFY_PAUSE_MS = 250;
 /** Messages asked for ahead of their use. */
 const PREFETCH = 128;
 /** The server's default limit. */

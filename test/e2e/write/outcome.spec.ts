@@ -188,7 +188,7 @@ describe('the outcome of a transaction without an answer', () => {
     expect(await a.db.outcome(id)).toEqual(UNKNOWN);
     a.stream.disconnect();
     expect(await a.db.outcome(id)).toEqual(UNKNOWN);
-    await a.stream.connect();
+    void a.stream.connect();
     a.stream.fault = () => undefined;
     expect(await a.db.outcome(id)).toEqual(NOT_COMMITTED);
   });
