@@ -132,6 +132,7 @@ export class World {
       orphaned: false,
       done: call(target).then(
         (result) => {
+          if (write.orphaned) return;
           write.state = 'resolved';
           write.sequence = (result as { txseq?: bigint } | undefined)?.txseq;
         },
