@@ -68,7 +68,7 @@ export class ConflictOracle {
 
   private rename(from: string, to: string): void {
     for (const map of [this.last, this.removed] as Map<string, Author>[]) {
-      for (const [id, author] of [...map]) {
+      for (const [id, author] of Array.from(map)) {
         if (!id.startsWith(`${from} `)) continue;
         map.delete(id);
         map.set(`${to}${id.slice(from.length)}`, author);
