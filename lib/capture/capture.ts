@@ -113,6 +113,7 @@ export class Capture {
   /** Names of tables whose generated ids need no mark any more. */
   private readonly unmarked = new Set<string>();
   private unmarkedInstalled = 0;
+  private base = 1 - KINDS_PER_TABLE;
 
   constructor(
     private readonly db: Connection,
@@ -304,9 +305,10 @@ export class Capture {
     return new Set(rows as string[]);
   }
 
+  /** Never one that was used before: what is left of an earlier table must not be taken for the new one. */
   private nextBase(): number {
-    const top = this.db.prepare('SELECT max(base) FROM temp.ha_installed').pluck().get() as number | null;
-    return top === null ? 1 : top + KINDS_PER_TABLE;
+    this.base += KINDS_PER_TABLE;
+    return this.base;
   }
 
   private replace(table: TableInfo, base: number, sql: string): void {
@@ -320,10 +322,34 @@ export class Capture {
   private remove(base: number): void {
     this.dropTriggers(base);
     this.db.prepare('DELETE FROM temp.ha_installed WHERE base = ?').run(BigInt(base));
+    this.db
+      .prepare('DELETE FROM temp.ha_kind WHERE k >= ? AND k < ?')
+      .run(BigInt(base), BigInt(base + KINDS_PER_TABLE));
   }
 
+  /**
+   * Where another connection has dropped or renamed the table, SQLite keeps the trigger in `temp.sqlite_schema`, but does not
+   * know it any more: DROP TRIGGER finds nothing, ALTER TABLE fails at it, and with a new table of that name it comes back.
+   */
   private dropTriggers(base: number): void {
-    for (const name of triggerNames(base)) this.db.exec(`DROP TRIGGER IF EXISTS temp.${name}`);
+    const names = triggerNames(base);
+    for (const name of names) this.db.exec(`DROP TRIGGER IF EXISTS temp.${name}`);
+    const isLeft = this.db.prepare(`SELECT 1 FROM temp.sqlite_schema WHERE type = 'trigger' AND name = ?`).pluck();
+    const left = names.filter((name) => isLeft.get(name) !== undefined);
+    if (left.length > 0) this.deleteOrphans(left);
+  }
+
+  /** https://www.sqlite.org/pragma.html#pragma_writable_schema */
+  private deleteOrphans(names: readonly string[]): void {
+    this.db.unsafeMode(true);
+    try {
+      this.db.pragma('writable_schema = ON');
+      const remove = this.db.prepare(`DELETE FROM temp.sqlite_schema WHERE type = 'trigger' AND name = ?`);
+      for (const name of names) remove.run(name);
+    } finally {
+      this.db.pragma('writable_schema = OFF');
+      this.db.unsafeMode(false);
+    }
   }
 
   private readPiece(tail: string, from: number, limit: number): Piece {

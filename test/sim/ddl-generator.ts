@@ -21,6 +21,7 @@ export function generateDDL(random: SimRandom, schema: SchemaSpec): string[] {
     [2, () => [`CREATE UNIQUE INDEX z${random.below(2)} ON ${name}(${random.pick(['u', 'v', 'w', 'c1'])})`]],
     [1, () => [`DROP INDEX ${random.pick(['z0', 'z1', `x_${name}`])}`]],
     [1, () => [`DROP TABLE ${name}`]],
+    [2, () => [manyRows(name)]],
     [2, () => rebuild(random, name)],
     [
       1,
@@ -35,6 +36,12 @@ export function generateDDL(random: SimRandom, schema: SchemaSpec): string[] {
     [0.5, () => ['ANALYZE']],
     [0.5, () => ['REINDEX']],
   ])();
+}
+
+/** So many rows are captured in another way than a few. */
+function manyRows(table: string): string {
+  const rows = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)';
+  return `${rows} INSERT OR IGNORE INTO ${table}(u, v, w) SELECT i % 7, i % 3, i % 5 FROM n`;
 }
 
 /** The ways to rebuild a table: https://www.sqlite.org/lang_altertable.html#otheralter */

@@ -114,6 +114,16 @@ export class World {
     return log;
   }
 
+  /** True where the stream changed the columns or the name of a table. */
+  get altersTables(): boolean {
+    const { firstSequence, lastSequence } = this.log.state();
+    for (let sequence = firstSequence; sequence <= lastSequence; sequence++) {
+      if (/"command":"[^"]*ALTER TABLE/.test(Buffer.from(this.log.at(sequence)?.data ?? '').toString('utf8')))
+        return true;
+    }
+    return false;
+  }
+
   node(index: number): SimNode {
     return this.nodes[index % this.nodes.length] as SimNode;
   }

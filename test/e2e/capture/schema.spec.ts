@@ -23,6 +23,54 @@ describeInEveryIdentity('changes of the schema', () => {
     ]);
   });
 
+  // SQLite keeps the trigger of a table that another connection dropped, and has it come back with the table.
+  it.each(['this node', 'another node'])('DROP and CREATE of a table by %s, and many rows', async (where) => {
+    const cluster = await startCluster();
+    const fill = (table: string): Promise<unknown> =>
+      cluster.a.run(
+        `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO ${table} SELECT i, 'm' FROM n`,
+      );
+    const other = where === 'this node' ? cluster.a : cluster.b;
+    await cluster.a.exec('CREATE TABLE alpha(x, y); CREATE TABLE beta(x, y); CREATE TABLE gamma(x, y)');
+    await cluster.settle();
+    for (const table of ['alpha', 'beta', 'gamma']) {
+      await other.run(`DROP TABLE ${table}`);
+      await cluster.settle();
+      await cluster.a.run(`INSERT INTO ${table === 'alpha' ? 'gamma' : 'alpha'} VALUES(1, 1)`);
+      await other.exec(`CREATE TABLE more_${table}(x); CREATE TABLE ${table}(x, y)`);
+      await cluster.settle();
+      await fill(table);
+      await cluster.a.run(`DELETE FROM ${table} WHERE x > 90 AND y = 'm'`);
+    }
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT count(*) AS n FROM beta')).toEqual([{ n: 90 }]);
+  });
+
+  it.each(['this node', 'another node'])('ALTER of other tables behind DROP and RENAME by %s', async (where) => {
+    const cluster = await startCluster();
+    const other = where === 'this node' ? cluster.a : cluster.b;
+    await cluster.a.exec('CREATE TABLE staging(x, y); CREATE TABLE former(x, y); CREATE TABLE t(a, b, c)');
+    await cluster.a.run('INSERT INTO t VALUES(0, 0, 0)');
+    await cluster.settle();
+    await other.run('DROP TABLE staging');
+    await other.run('ALTER TABLE former RENAME TO latter');
+    await cluster.settle();
+    await cluster.a.run('INSERT INTO t VALUES(1, 2, 3)');
+    for (const sql of [
+      'ALTER TABLE t RENAME COLUMN a TO d',
+      'ALTER TABLE t DROP COLUMN b',
+      'ALTER TABLE t RENAME TO u',
+      'CREATE TABLE staging(x)',
+      'INSERT INTO staging VALUES(1)',
+      'INSERT INTO latter VALUES(1, 2)',
+      'UPDATE u SET c = 4',
+    ]) {
+      await cluster.a.run(sql);
+    }
+    await cluster.expectEqual();
+    expect(await cluster.b.all('SELECT * FROM u WHERE d = 1')).toEqual([{ d: 1, c: 4 }]);
+  });
+
   it('CREATE TABLE and INSERT in one script, CREATE TABLE AS with values that only one node can make', async () => {
     const cluster = await startCluster();
     await cluster.a.exec(`
