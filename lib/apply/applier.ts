@@ -3,8 +3,11 @@ import type { Change, ChangeSet, RowChange, SqlChange } from '../changeset/chang
 import { InvalidText } from '../changeset/changeset.js';
 import { classify } from '../sql/classify.js';
 import { idempotentDDL } from '../sql/ddl.js';
+import { ownName } from '../sql/own-names.js';
 import { parameters } from '../sql/params.js';
+import { isReplicatedPragma } from '../sql/pragmas.js';
 import { splitStatements } from '../sql/split.js';
+import type { StatementInfo } from '../sql/statement-info.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isSqliteError } from '../sqlite/connections.js';
 import { isInternalTable, readSchema, schemaVersion } from '../sqlite/schema.js';
@@ -164,7 +167,8 @@ export class Applier {
 
   private runStatement(sql: string, args: readonly Bound[] | SqlChange['args']): string | undefined {
     const info = classify(sql);
-    if (!APPLICABLE.has(info.kind)) return `a peer may not send ${info.verb}`;
+    const refusal = refusalOf(sql, info);
+    if (refusal !== undefined) return refusal;
     this.triggers.show();
     try {
       if (info.kind === 'ddl') this.runDDL(idempotentDDL(sql, info));
@@ -191,6 +195,21 @@ export class Applier {
     this.schema = schema;
     this.rows.useSchema(schema);
   }
+}
+
+/**
+ * Why a statement must not come from a peer, by its text alone: so every node leaves out the same. Nothing here asks who
+ * sent it, for another program, or another version, may have refused less.
+ */
+function refusalOf(sql: string, info: StatementInfo): string | undefined {
+  if (!APPLICABLE.has(info.kind)) return `a peer may not send ${info.verb}`;
+  if (info.pragma !== undefined && !isReplicatedPragma(info.pragma)) {
+    return `a peer may not send PRAGMA ${info.pragma.name}`;
+  }
+  // Temporary objects end with the connection: what they do would be another thing on a node that was started since.
+  if (info.temp) return `a peer may not send ${info.verb} of what is temporary`;
+  const name = ownName(sql, info);
+  return name === undefined ? undefined : `a peer may not change '${name}', which belongs to replication`;
 }
 
 /** What only this node lacks: the statement ran where it came from, so others have it. */

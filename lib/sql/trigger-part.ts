@@ -44,7 +44,8 @@ function writesTo(reader: StatementReader, first: number, end: number, tables: R
   return false;
 }
 
-function targetAt(reader: StatementReader, index: number): number | undefined {
+/** Where the name of the table stands that the words at `index` write to; undefined where they do not. */
+export function targetAt(reader: StatementReader, index: number): number | undefined {
   if (reader.is(index, 'INTO')) return index + 1;
   if (reader.is(index, 'DELETE', 'FROM')) return index + 2;
   if (!reader.is(index, 'UPDATE')) return undefined;

@@ -1,6 +1,8 @@
 import { HAError } from '../common/ha-error.js';
 import { classify } from '../sql/classify.js';
 import { refuseNul } from '../sql/nul.js';
+import { ownName } from '../sql/own-names.js';
+import { isReplicatedPragma } from '../sql/pragmas.js';
 import { volatilePart } from '../sql/volatile.js';
 import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
 
@@ -51,9 +53,6 @@ const ASKING = new Set([
   'table_xinfo',
 ]);
 
-/** PRAGMAs that are part of the database and so go to every node. */
-const REPLICATED = new Set(['user_version', 'application_id']);
-
 /** PRAGMAs of one transaction. */
 const TRANSACTIONAL = new Set(['defer_foreign_keys']);
 
@@ -64,10 +63,6 @@ const MAINTENANCE = new Set(['optimize', 'wal_checkpoint', 'incremental_vacuum',
 function isSetting(pragma: PragmaInfo): boolean {
   if (MAINTENANCE.has(pragma.name)) return true;
   return pragma.hasArgument && !ASKING.has(pragma.name);
-}
-
-export function isReplicatedPragma(pragma: PragmaInfo): boolean {
-  return REPLICATED.has(pragma.name) && pragma.hasArgument;
 }
 
 export function isMaintenancePragma(pragma: PragmaInfo): boolean {
@@ -100,9 +95,8 @@ export function refuseControl(info: StatementInfo): void {
 }
 
 /** Refuses a write to names that this library keeps for itself: it would stay on this node, or break its position. */
-export function refuseOwnTables(info: StatementInfo): void {
-  const names = [info.target?.name, info.ddl?.name.name, info.ddl?.newName];
-  const name = info.temp ? undefined : names.find((name) => name !== undefined && /^ha_/i.test(name));
+export function refuseOwnTables(sql: string, info: StatementInfo): void {
+  const name = ownName(sql, info);
   if (name === undefined) return;
   throw new HAError(
     'HA_STATEMENT_REFUSED',

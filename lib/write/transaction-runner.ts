@@ -6,6 +6,7 @@ import type { Capture } from '../capture/capture.js';
 import { idempotentDDL } from '../sql/ddl.js';
 import { foldCase, quoteIdentifier } from '../sql/identifiers.js';
 import { parameters } from '../sql/params.js';
+import { isReplicatedPragma } from '../sql/pragmas.js';
 import { splitStatements } from '../sql/split.js';
 import type { StatementInfo } from '../sql/statement-info.js';
 import type { Connection } from '../sqlite/connection.js';
@@ -17,7 +18,6 @@ import { findDeferredViolation } from './deferred-keys.js';
 import { PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
 import {
-  isReplicatedPragma,
   refuseControl,
   refuseOwnTables,
   refuseUnfollowed,
@@ -118,7 +118,7 @@ export class TransactionRunner {
     const info = this.infos.of(sql);
     refuseControl(info);
     if (this.capture !== undefined) {
-      refuseOwnTables(info);
+      refuseOwnTables(sql, info);
       this.keepApart(info, this.capture);
     }
     switch (info.kind) {

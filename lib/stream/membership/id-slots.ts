@@ -1,7 +1,7 @@
 import { HAError } from '../../common/ha-error.js';
 import { ID_SLOTS } from '../../sqlite/id-generator.js';
 import type { IdSlot } from '../../sqlite/id-generator.js';
-import type { KeyValueBucket } from '../key-value.js';
+import type { KeyValueBucket, KeyValueEntry } from '../key-value.js';
 import { keyToken, readJson } from './member.js';
 
 /** What the lease of a slot has to know of the generator. */
@@ -49,14 +49,15 @@ export interface IdSlotOwner {
  * The lease of one of 256 slots. A node claims, by compare-and-set and in this order: one that a node of its name gave back
  * or left 20 minutes ago; one that was never used; one that anybody gave back a minute ago or left 48 hours ago. Renewed
  * with every heartbeat; a lease that could not be renewed for 15 minutes is not used any more, so that its next holder
- * never shares it.
+ * never shares it. Until then it is given up only where its record shows another session: an answer that is lost, or an
+ * error, takes nothing away.
  */
 export class IdSlotLease implements IdSlot {
   /** The generator that uses the slot; set by the owner. */
   holder: IdSlotHolder = { highest: () => 0 };
   private owner: IdSlotOwner | undefined;
   private held: Slot | undefined;
-  private absence = 'the database is not started';
+  private absence: Absence = { reason: 'the database is not started', retryable: false };
   private fixed: number | undefined;
 
   constructor(private readonly now: () => number = Date.now) {}
@@ -66,7 +67,7 @@ export class IdSlotLease implements IdSlot {
     if (fixed !== undefined) return fixed;
     if (held === undefined) throw noSlot(this.absence);
     if (this.now() - held.used > LEASE_MS) {
-      throw noSlot('it was not renewed for 15 minutes, for NATS cannot be reached', true);
+      throw noSlot({ reason: 'it was not renewed for 15 minutes, for NATS cannot be reached', retryable: true });
     }
     return held.slot;
   }
@@ -84,30 +85,47 @@ export class IdSlotLease implements IdSlot {
   withhold(reason: string): void {
     this.held = undefined;
     this.owner = undefined;
-    this.absence = reason;
+    this.absence = { reason, retryable: false };
   }
 
   /** Takes a slot. Where all are taken this is no error: {@link slot} raises it. */
   async claim(owner: IdSlotOwner): Promise<void> {
     this.owner = owner;
     this.held = undefined;
-    const known = await readSlots(owner);
-    for (const candidate of candidates(known, owner, this.now())) {
-      if (await this.keep(owner, candidate, candidate.until)) return;
-    }
-    this.absence = `all ${ID_SLOTS} are taken. Slots come free when nodes stop in an orderly way, 20 minutes after one of the same name ended, else after 48 hours`;
+    this.absence = CLAIMING;
+    await this.claimAny(owner);
   }
 
   /** Renews the lease, or claims another slot where there is none or it went to somebody else. */
   async renew(): Promise<void> {
     const { owner, held } = this;
     if (owner === undefined) return;
-    if (held !== undefined) {
-      if (await this.keep(owner, held, this.until(held))) return;
-      // Or an answer was lost: then the claim finds the slot by its session.
-      this.absence = 'it went to another node while this one was away';
+    if (held === undefined) return this.claimAny(owner);
+    if (await this.keep(owner, held, this.until(held))) return;
+    await this.regain(owner, held);
+  }
+
+  /** Looks who has the slot, behind a refusal: the answer to an earlier renewal may have been lost. */
+  private async regain(owner: IdSlotOwner, held: Slot): Promise<void> {
+    const entry = await owner.bucket.get(slotKey(owner, held.slot));
+    // Given up meanwhile.
+    if (this.owner !== owner) return;
+    const found = entry === undefined ? undefined : slotOf(entry);
+    if (found !== undefined && found.session !== owner.session) {
+      this.held = undefined;
+      this.absence = LOST;
+      return this.claimAny(owner);
     }
-    await this.claim(owner);
+    // A refusal means that an earlier request arrived just now; the next heartbeat finds it.
+    await this.keep(owner, { slot: held.slot, revision: found?.revision ?? 0, until: held.until }, this.until(held));
+  }
+
+  private async claimAny(owner: IdSlotOwner): Promise<void> {
+    const known = await readSlots(owner);
+    for (const candidate of candidates(known, owner, this.now())) {
+      if (await this.keep(owner, candidate, candidate.until)) return;
+    }
+    if (this.owner === owner) this.absence = ALL_TAKEN;
   }
 
   /** Gives the slot back. */
@@ -136,26 +154,47 @@ export class IdSlotLease implements IdSlot {
   }
 }
 
+/** Why there is no slot, and whether one may come by itself soon. */
+interface Absence {
+  readonly reason: string;
+  readonly retryable: boolean;
+}
+
+const CLAIMING: Absence = { reason: 'NATS has not yet answered the claim of one', retryable: true };
+const LOST: Absence = {
+  reason: 'it went to another node while this one was away, and NATS has not yet answered the claim of another',
+  retryable: true,
+};
+const ALL_TAKEN: Absence = {
+  reason: `all ${ID_SLOTS} are taken. Slots come free when nodes stop in an orderly way, 20 minutes after one of the same name ended, else after 48 hours`,
+  retryable: false,
+};
+
 /** A slot that may be claimed; revision 0 where it was never used. */
 type Candidate = Pick<Slot, 'slot' | 'revision' | 'until'>;
 
 async function readSlots({ bucket, replicationID }: IdSlotOwner): Promise<Map<number, Slot>> {
+  const slots = (await bucket.entries(keyToken(replicationID))).map(slotOf);
+  return new Map(slots.map((slot) => [slot.slot, slot]));
+}
+
+function slotOf({ key, value, revision }: KeyValueEntry): Slot {
   const types = { node: 'string', session: 'string', until: 'number', used: 'number', released: 'boolean' };
-  const slots = new Map<number, Slot>();
-  for (const { key, value, revision } of await bucket.entries(keyToken(replicationID))) {
-    const slot = Number(key.slice(key.lastIndexOf('.') + 1));
-    // What cannot be read counts as just used by somebody.
-    const used = Number.POSITIVE_INFINITY;
-    const record = (readJson(value, types) as SlotRecord | undefined) ?? {
-      node: '',
-      session: '',
-      until: used,
-      used,
-      released: false,
-    };
-    slots.set(slot, { ...record, slot, revision });
-  }
-  return slots;
+  const slot = Number(key.slice(key.lastIndexOf('.') + 1));
+  // What cannot be read counts as just used by somebody.
+  const used = Number.POSITIVE_INFINITY;
+  const record = (readJson(value, types) as SlotRecord | undefined) ?? {
+    node: '',
+    session: '',
+    until: used,
+    used,
+    released: false,
+  };
+  return { ...record, slot, revision };
+}
+
+function slotKey({ replicationID }: IdSlotOwner, slot: number): string {
+  return `${keyToken(replicationID)}.${slot}`;
 }
 
 async function store(
@@ -164,7 +203,7 @@ async function store(
   record: SlotRecord,
 ): Promise<number | undefined> {
   const { bucket } = owner;
-  const key = `${keyToken(owner.replicationID)}.${slot}`;
+  const key = slotKey(owner, slot);
   const value = JSON.stringify(record);
   return revision === 0 ? bucket.create(key, value) : bucket.update(key, value, revision);
 }
@@ -185,7 +224,7 @@ function isFree({ released, until, used }: Slot, now: number, restMs: number, ab
   return released ? until < now - restMs : until < now && used < now - abandonedMs;
 }
 
-function noSlot(reason: string, retryable = false): HAError {
+function noSlot({ reason, retryable }: Absence): HAError {
   return new HAError(
     'HA_ID_SLOTS',
     `This node has no slot for generated ids: ${reason}. Until it has one, give the ids yourself, or let SQLite choose them.`,

@@ -72,6 +72,63 @@ describe('a change that fails on all nodes alike', () => {
   );
 });
 
+/** What a program sends that refuses less than this library. */
+const FORBIDDEN = [
+  ['a table of replication is dropped', 'DROP TABLE ha_seen', 'ha_seen'],
+  ['its rows are deleted', 'DELETE FROM main."HA_Seen"', 'HA_Seen'],
+  ['its rows are deleted behind a WITH', 'WITH w AS (SELECT 1) DELETE FROM ha_seen', 'ha_seen'],
+  ['it is altered', 'ALTER TABLE ha_seen ADD COLUMN x', 'ha_seen'],
+  ['it gets an index', 'CREATE UNIQUE INDEX ii ON ha_seen(origin)', 'ha_seen'],
+  ['it gets a trigger', 'CREATE TRIGGER zz BEFORE INSERT ON ha_seen BEGIN SELECT RAISE(IGNORE); END', 'ha_seen'],
+  ['a trigger writes to it', 'CREATE TRIGGER zz AFTER INSERT ON t BEGIN DELETE FROM ha_seen; END', 'ha_seen'],
+  ['a foreign key points to it', 'CREATE TABLE x(o REFERENCES ha_seen(origin))', 'ha_seen'],
+  [
+    'a temporary trigger writes to it',
+    'CREATE TEMP TRIGGER zz AFTER INSERT ON t BEGIN DELETE FROM ha_seen; END',
+    'temp',
+  ],
+  ['a table is hidden', 'CREATE TEMP TABLE t(id)', 'temporary'],
+  ['the journal is changed', 'PRAGMA journal_mode=DELETE', 'PRAGMA journal_mode'],
+  ['the schema is unlocked', 'PRAGMA writable_schema=1', 'PRAGMA writable_schema'],
+] as const;
+
+describe('a statement that a peer may not send', () => {
+  it('is left out by every node alike, and what stands around it is applied', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(SCHEMA);
+    await cluster.settle();
+    const schema = () =>
+      cluster.nodes.map(({ db }) => db.reader.prepare('SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2').all());
+    const before = schema();
+    for (const [index, [, command]] of FORBIDDEN.entries()) {
+      const row = { operation: 'INSERT', database: 'main', table: 't', columns: ['id', 'v'] };
+      const changes = [
+        { ...row, new_values: [index, 'in front'] },
+        { operation: 'SQL', command },
+        { ...row, new_values: [1_000 + index, 'behind'] },
+      ];
+      await publishRaw(cluster, JSON.stringify({ node: 'peer', changes }), {});
+    }
+    await cluster.settle();
+    const [first, second] = await Promise.all(cluster.nodes.map(skippedAt));
+    expect(first).toEqual(second);
+    expect(first).toEqual(
+      FORBIDDEN.map(([, , name]) =>
+        expect.objectContaining({ node: 'peer', change: 1, error: expect.stringContaining(name) as string }),
+      ),
+    );
+    expect(schema()).toEqual(before);
+    for (const { db } of cluster.nodes) {
+      expect(await db.get('PRAGMA journal_mode')).toEqual({ journal_mode: 'wal' });
+      expect(await db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 2 * FORBIDDEN.length });
+      await db.run(`INSERT INTO bag VALUES('still writes')`);
+    }
+    await cluster.settle();
+    expect(cluster.dump(0)).toEqual(cluster.dump(1));
+    expect(cluster.nodes.map(({ db }) => db.status().state)).toEqual(['running', 'running']);
+  });
+});
+
 describe('what the environment does', () => {
   it('a full disk stops applying until there is space; nothing is lost', async () => {
     const cluster = await startCluster();

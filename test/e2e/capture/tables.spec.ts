@@ -304,6 +304,45 @@ describeInEveryIdentity('kinds of tables', () => {
     }
     await cluster.expectEqual();
   });
+
+  it('refuses what would reach into a table of the library', async () => {
+    const cluster = await startCluster();
+    await cluster.a.run('CREATE TABLE mine(v)');
+    for (const sql of [
+      'CREATE INDEX i ON ha_seen(lo)',
+      'CREATE INDEX main.i ON "HA_seen"(lo)',
+      'ALTER TABLE ha_seen ADD COLUMN x',
+      'ALTER TABLE ha_seen RENAME COLUMN lo TO low',
+      'CREATE TRIGGER i BEFORE DELETE ON ha_seen BEGIN SELECT 1; END',
+      'CREATE TEMP TRIGGER i BEFORE DELETE ON main.ha_seen BEGIN SELECT 1; END',
+      'CREATE TRIGGER i AFTER INSERT ON mine BEGIN DELETE FROM ha_seen; END',
+      'CREATE TEMP TRIGGER i AFTER INSERT ON mine BEGIN DELETE FROM ha_seen; END',
+      `CREATE TRIGGER i AFTER UPDATE OF v ON mine WHEN new.v BEGIN SELECT 1; UPDATE OR IGNORE [ha_seen] SET lo = 0; END`,
+      `CREATE TRIGGER i AFTER INSERT ON mine BEGIN INSERT OR REPLACE INTO 'ha_seen' SELECT 'x', 1, 2; END`,
+      'CREATE TABLE i(v REFERENCES ha_seen(origin))',
+      'CREATE TABLE i(v, FOREIGN KEY(v) REFERENCES ha_origins ON DELETE CASCADE)',
+      'ALTER TABLE mine ADD COLUMN w REFERENCES ha_seen(origin)',
+    ]) {
+      expect([sql, (await failureOf(cluster.a.run(sql))).code]).toEqual([sql, 'HA_STATEMENT_REFUSED']);
+    }
+    await cluster.a.run('INSERT INTO mine VALUES(1)');
+    await cluster.expectEqual();
+  });
+
+  it('takes what only looks like it: views, functions and temporary tables', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec(`
+      CREATE TABLE mine(v, ha_v);
+      CREATE VIEW seen AS SELECT origin FROM ha_seen;
+      CREATE TRIGGER i AFTER UPDATE OF ha_v ON mine BEGIN INSERT INTO mine VALUES(ha_id(), 'DELETE FROM ha_seen'); END;
+      INSERT INTO mine VALUES(1, 1);
+      UPDATE mine SET ha_v = 2;
+      CREATE TEMP TABLE ha_own(v);
+      CREATE TEMP TRIGGER j AFTER INSERT ON temp.ha_own BEGIN INSERT INTO mine VALUES(new.v, 0); END;
+      INSERT INTO temp.ha_own VALUES(3);`);
+    await cluster.expectEqual();
+    expect(await cluster.b.get('SELECT count(*) AS n FROM mine')).toEqual({ n: 3 });
+  });
 });
 
 describe('the widest table', () => {

@@ -149,6 +149,125 @@ describe('the lease of a slot of ids', () => {
     expect(one.slot()).toBe(0);
   });
 
+  describe('behind a renewal whose answer was lost', () => {
+    type Fault = 'get' | 'create' | 'update' | 'entries';
+
+    /** A node that holds slot 0, whose bucket has stored a renewal that the node does not know of. */
+    async function unanswered() {
+      const held = await owner('n1');
+      const { bucket } = held;
+      const failing = new Set<Fault>();
+      const asked: string[] = [];
+      let isLost = false;
+      const ask = async <T>(fault: Fault, call: () => Promise<T>): Promise<T> => {
+        asked.push(fault);
+        if (failing.has(fault)) throw new Error('no answer');
+        const answer = await call();
+        if (isLost) throw new Error('no answer');
+        return answer;
+      };
+      const one = new IdSlotLease(() => now);
+      const flaky = {
+        ...bucket,
+        get: (key: string) => ask('get', () => bucket.get(key)),
+        create: (key: string, value: string) => ask('create', () => bucket.create(key, value)),
+        update: (key: string, value: string, revision: number) =>
+          ask('update', () => bucket.update(key, value, revision)),
+        entries: (prefix: string) => ask('entries', () => bucket.entries(prefix)),
+      };
+      await one.claim({ ...held, bucket: flaky });
+      now += 5_000;
+      isLost = true;
+      await expect(one.renew()).rejects.toThrow('no answer');
+      isLost = false;
+      asked.length = 0;
+      return { one, bucket, failing, asked, session: held.session };
+    }
+
+    it.each(['get', 'entries', 'update'] as const)('keeps the slot while %s fails', async (fault) => {
+      const { one, failing } = await unanswered();
+      failing.add(fault);
+      for (let beat = 0; beat < 3; beat++) {
+        await one.renew().catch(() => undefined);
+        expect(one.slot()).toBe(0);
+        now += 5_000;
+      }
+      failing.clear();
+      await one.renew();
+      expect(one.slot()).toBe(0);
+      expect(await recordOf(0)).toMatchObject({ session: 'session 1', used: now });
+    });
+
+    it('keeps it while the answer to the look is under way', async () => {
+      const { one } = await unanswered();
+      const renewal = one.renew();
+      for (let turn = 0; turn < 50; turn++) {
+        expect(one.slot()).toBe(0);
+        await Promise.resolve();
+      }
+      await renewal;
+      expect(one.slot()).toBe(0);
+    });
+
+    it('looks at its own record only', async () => {
+      const { one, asked } = await unanswered();
+      await one.renew();
+      expect(asked).toEqual(['update', 'get', 'update']);
+    });
+
+    it('stores its record anew where the bucket lost it', async () => {
+      const { one, bucket } = await unanswered();
+      await bucket.delete('db.0');
+      await one.renew();
+      expect(one.slot()).toBe(0);
+      expect(await recordOf(0)).toMatchObject({ session: 'session 1', used: now });
+    });
+
+    it('does not use it longer than 15 minutes without a renewal', async () => {
+      const { one, failing } = await unanswered();
+      failing.add('get');
+      now += 15 * MINUTE;
+      await expect(one.renew()).rejects.toThrow('no answer');
+      expect(() => one.slot()).toThrow(/not renewed for 15 minutes/);
+    });
+
+    it('gives it up at the sight of another session, and says that the next may come', async () => {
+      const { one, failing } = await unanswered();
+      now += 20 * MINUTE + 1;
+      expect((await lease('n1')).slot()).toBe(0);
+      failing.add('entries');
+      await expect(one.renew()).rejects.toThrow('no answer');
+      expect(() => one.slot()).toThrow(
+        expect.objectContaining({
+          code: 'HA_ID_SLOTS',
+          retryable: true,
+          message: expect.stringMatching(/went to another node .* not yet answered/) as string,
+        }),
+      );
+      failing.clear();
+      await one.renew();
+      expect(one.slot()).toBe(1);
+    });
+  });
+
+  it('says that a first claim was not answered, and that the next may be', async () => {
+    const held = await owner('n1');
+    let isAway = true;
+    const { bucket } = held;
+    const entries = async (prefix: string) => {
+      if (isAway) throw new Error('no answer');
+      return bucket.entries(prefix);
+    };
+    const one = new IdSlotLease(() => now);
+    await expect(one.claim({ ...held, bucket: { ...bucket, entries } })).rejects.toThrow('no answer');
+    expect(() => one.slot()).toThrow(
+      expect.objectContaining({ retryable: true, message: expect.stringMatching(/not yet answered/) as string }),
+    );
+    isAway = false;
+    await one.renew();
+    expect(one.slot()).toBe(0);
+  });
+
   it('says why there is no slot, and always has one without a cluster', () => {
     const one = new IdSlotLease(() => now);
     expect(() => one.slot()).toThrow(/not started/);
