@@ -44,7 +44,7 @@ import type { HAMember, HARole, MemberFacts } from './stream/membership/member.j
 import { Membership } from './stream/membership/membership.js';
 import type { IncomingMessage, ReplicationStream, StartPoint } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
-import { closedError, notFollowing, relaunchError, skipInvalid, stoppedError } from './runtime-errors.js';
+import { closedError, notFollowing, relaunchError, skipInvalid, skipRefused, stoppedError } from './runtime-errors.js';
 import { ChangeFeed } from './subscribe/change-feed.js';
 import { establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
 import { LagMeter } from './subscribe/lag.js';
@@ -54,7 +54,7 @@ import type { CommittedTransaction } from './write/commit-group.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
 import { HoldGate } from './write/hold-gate.js';
-import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
+import type { DatabaseLifecycle, OpenDatabase, ResyncOptions } from './write/ha-database.js';
 import { OutcomeFinder } from './write/outcome.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
@@ -108,6 +108,12 @@ interface SkipRequest {
   readonly reason: string;
 }
 
+/** The message at which applying has halted. */
+interface HaltedMessage extends SkipRequest {
+  /** Nobody can read it: leaving it out is for an operator to decide. */
+  readonly unreadable: boolean;
+}
+
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
 
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
@@ -135,7 +141,7 @@ export class HARuntime implements DatabaseLifecycle {
   private stopping: Promise<void> | undefined;
   private conflicts = 0;
   /** The message at which the last start failed. */
-  private haltedStart: SkipRequest | undefined;
+  private haltedStart: HaltedMessage | undefined;
   /** Ends with the last of the calls that start the database anew: they wait for each other. */
   private maintenance: Promise<unknown> = Promise.resolve();
   private closed = false;
@@ -199,6 +205,7 @@ export class HARuntime implements DatabaseLifecycle {
       if (skip === undefined || this.closed || BigInt(skip.message.sequence) !== sequence) {
         throw skipInvalid(sequence, skip?.message.sequence);
       }
+      if (!skip.unreadable) throw skipRefused(sequence, skip.reason);
       if (replication === undefined) {
         this.stopped = false;
         await (this.starting ??= this.launch({ skip }));
@@ -214,14 +221,15 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** Builds the file anew from the stream; on any failure the old one is put back. */
-  resync(): Promise<void> {
+  resync({ forgetSkips = false }: ResyncOptions = {}): Promise<void> {
     return this.maintain(async () => {
       const { replication, opened, options } = this;
       if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
       await refuseTrimmed(replication.stream, this.subject);
       const { path, applier } = opened.connections;
       const aside = options.memory ? undefined : new SetAside(path, new Date());
-      const carried = readCarried(applier);
+      const kept = readCarried(applier);
+      const carried = forgetSkips ? { ...kept, skipped: [] } : kept;
       try {
         const files = { beforeOpen: () => aside?.move(), onFailed: () => aside?.restore() };
         await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files });
@@ -335,9 +343,9 @@ export class HARuntime implements DatabaseLifecycle {
     }
   }
 
-  private get haltedAt(): SkipRequest | undefined {
-    const { haltedAt: message, error } = this.subscriber;
-    return message === undefined ? undefined : { message, reason: error?.message ?? '' };
+  private get haltedAt(): HaltedMessage | undefined {
+    const { haltedAt: message, haltedUnreadable: unreadable, error } = this.subscriber;
+    return message === undefined ? undefined : { message, unreadable, reason: error?.message ?? '' };
   }
 
   /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
@@ -614,9 +622,7 @@ export class HARuntime implements DatabaseLifecycle {
     else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
       this.telemetry.sink?.skipped();
-      logger.warn(
-        `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
-      );
+      logger.warn(skippedLine(event));
     } else if (event.type === 'warning') logger.warn(event.message);
     else if (event.type === 'conflict') {
       this.conflicts++;
@@ -646,6 +652,13 @@ function recentOf({ sequence, messages, ids }: CommittedTransaction, node: strin
       return { changes: parts.flatMap(({ changes }) => changes), epoch: parts[0]?.epoch ?? 0n };
     },
   };
+}
+
+function skippedLine({ sequence, node, target, reason }: HAEvent & { type: 'skipped' }): string {
+  // A whole message that an operator had left out: nobody could read who wrote it.
+  if (node === '')
+    return `Left out the whole message ${target === '' ? '' : `'${target}' `}at sequence ${sequence}: ${reason}`;
+  return `Left out a change of '${target}' by ${node} at sequence ${sequence}: ${reason}`;
 }
 
 function busyTimeout(options: ResolvedHAOptions): number {
