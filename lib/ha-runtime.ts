@@ -95,6 +95,8 @@ interface Launch {
   readonly startPoint?: StartPoint;
   /** Called once the file is locked, before it is opened. */
   readonly beforeOpen?: () => void;
+  /** Called when everything is applied, before anybody can write. */
+  readonly onReady?: () => void;
   /** Called where the start has failed, before anybody can try again. */
   readonly onFailed?: () => void;
   /** Rows that a new file takes over. */
@@ -138,11 +140,13 @@ export class HARuntime implements DatabaseLifecycle {
   private expelled: HAError | undefined;
   private readonly source: StreamSource;
   private starting: Promise<OpenDatabase> | undefined;
-  private stopping: Promise<void> | undefined;
+  private stopping = false;
+  /** Calls of stop that have not ended: a start behind them waits for them. */
+  private stops = 0;
   private conflicts = 0;
   /** The message at which the last start failed. */
   private haltedStart: HaltedMessage | undefined;
-  /** Ends with the last of the calls that start the database anew: they wait for each other. */
+  /** Ends with the last of the calls that stop the database or start it anew: they wait for each other. */
   private maintenance: Promise<unknown> = Promise.resolve();
   private closed = false;
   private stopped = false;
@@ -182,18 +186,31 @@ export class HARuntime implements DatabaseLifecycle {
   async start(): Promise<OpenDatabase> {
     if (this.closed) throw closedError();
     this.stopped = false;
-    while (this.stopping !== undefined) await this.stopping;
+    return this.stops === 0 ? this.startNow() : this.maintain(() => this.startNow());
+  }
+
+  /** Ends behind everything that was called before it: the last call decides how the database is left. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.stops++;
+    await this.maintain(() => this.stopNow()).finally(() => this.stops--);
+  }
+
+  private async startNow(): Promise<OpenDatabase> {
+    if (this.closed) throw closedError();
     return (this.starting ??= this.launch());
   }
 
-  async stop(): Promise<void> {
-    this.stopped = true;
+  private async stopNow(): Promise<void> {
     if (this.starting === undefined) return;
     await this.starting.catch(() => undefined);
-    await (this.stopping ??= this.stopOnce().finally(() => {
+    this.stopping = true;
+    try {
+      await this.stopOnce();
+    } finally {
       this.starting = undefined;
-      this.stopping = undefined;
-    }));
+      this.stopping = false;
+    }
   }
 
   /** Goes on without the message at which applying has halted. */
@@ -227,11 +244,15 @@ export class HARuntime implements DatabaseLifecycle {
       if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
       await refuseTrimmed(replication.stream, this.subject);
       const { path, applier } = opened.connections;
-      const aside = options.memory ? undefined : new SetAside(path, new Date());
+      const aside = options.memory ? undefined : SetAside.begin(path, new Date());
       const kept = readCarried(applier);
       const carried = forgetSkips ? { ...kept, skipped: [] } : kept;
       try {
-        const files = { beforeOpen: () => aside?.move(), onFailed: () => aside?.restore() };
+        const files = {
+          beforeOpen: () => aside?.move(),
+          onReady: () => aside?.finish(),
+          onFailed: () => aside?.restore(),
+        };
         await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files });
       } catch (error) {
         if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
@@ -305,7 +326,7 @@ export class HARuntime implements DatabaseLifecycle {
   private stateName(): HAStatus['state'] {
     if (this.closed) return 'closed';
     if (this.opened === undefined) {
-      return this.starting === undefined || this.stopping !== undefined ? 'stopped' : 'starting';
+      return this.starting === undefined || this.stopping ? 'stopped' : 'starting';
     }
     if (this.expelled !== undefined) return 'halted';
     const { state } = this.subscriber;
@@ -366,14 +387,16 @@ export class HARuntime implements DatabaseLifecycle {
 
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
     const { options, extras } = this;
+    // What looks like a resync that was not finished may be under way in another process.
+    const exclusive = !this.isStandalone || SetAside.unfinished(options.filename) !== undefined;
     const connections = new Connections({
       filename: options.filename,
       memory: options.memory,
       pragmas: options.pragmas,
       configure: extras.configure,
       ids: this.ids,
-      exclusive: !this.isStandalone,
-      beforeOpen: launch.beforeOpen,
+      exclusive,
+      beforeOpen: launch.beforeOpen ?? (() => exclusive && this.putBack()),
     });
     this.files = connections;
     const turn = new WriteTurn();
@@ -398,6 +421,7 @@ export class HARuntime implements DatabaseLifecycle {
     await this.catchUp();
     this.refuseExpelled();
     this.membership?.beat();
+    launch.onReady?.();
     this.opened = {
       connections,
       committer,
@@ -411,6 +435,16 @@ export class HARuntime implements DatabaseLifecycle {
     };
     this.events.next({ type: 'started' });
     return this.opened;
+  }
+
+  /** The process died while the file was built anew. */
+  private putBack(): void {
+    const unfinished = this.options.memory ? undefined : SetAside.unfinished(this.options.filename);
+    if (unfinished === undefined) return;
+    unfinished.restore();
+    this.extras.logger.warn(
+      'A resync was not finished: the file from before is back in its place. Call db.resync() again.',
+    );
   }
 
   private async joinStream(connections: Connections, turn: WriteTurn, launch: Launch): Promise<ReplicationPorts> {

@@ -2,7 +2,7 @@ import { HAError } from '../../../lib/common/ha-error.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
-import { failureOf, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { failureOf, pause, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
 import type { MemoryNode } from '../../helper/memory-node.js';
 
@@ -244,5 +244,30 @@ describe('stop', () => {
     await started;
     await a.db.run(`INSERT INTO t VALUES('on')`);
     expect(await values(a.db)).toEqual(['on']);
+  });
+
+  it.each([
+    ['stop, start', 'running'],
+    ['stop, start, stop, start', 'running'],
+    ['stop, start, stop', 'stopped'],
+    ['stop, stop, start, start', 'running'],
+    ['start, stop', 'stopped'],
+  ])('and start at once leave the database as the last call wants it: %s', async (calls, state) => {
+    const { a } = await start();
+    await Promise.all(calls.split(', ').map((call) => (call === 'stop' ? a.db.stop() : a.db.start())));
+    expect(a.db.status().state).toBe(state);
+    // Nothing is left that would change it later.
+    await pause(500);
+    expect(a.db.status().state).toBe(state);
+    await a.db.start();
+    await a.db.run(`INSERT INTO t VALUES('on')`);
+    expect(await values(a.db)).toEqual(['on']);
+  });
+
+  it('waits for a resync, and is not undone by it', async () => {
+    const { a } = await start();
+    const results = await Promise.allSettled([a.db.resync(), pause(0).then(() => a.db.stop())]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled']);
+    expect(a.db.status().state).toBe('stopped');
   });
 });
