@@ -44,7 +44,7 @@ import type { HAMember, HARole, MemberFacts } from './stream/membership/member.j
 import { Membership } from './stream/membership/membership.js';
 import type { IncomingMessage, ReplicationStream, StartPoint } from './stream/replication-stream.js';
 import { StreamSource } from './stream/stream-source.js';
-import { closedError, notFollowing, relaunchError, skipInvalid, stoppedError } from './runtime-errors.js';
+import { closedError, notFollowing, relaunchError, skipInvalid, skipRefused, stoppedError } from './runtime-errors.js';
 import { ChangeFeed } from './subscribe/change-feed.js';
 import { establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
 import { LagMeter } from './subscribe/lag.js';
@@ -54,7 +54,7 @@ import type { CommittedTransaction } from './write/commit-group.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
 import { HoldGate } from './write/hold-gate.js';
-import type { DatabaseLifecycle, OpenDatabase } from './write/ha-database.js';
+import type { DatabaseLifecycle, OpenDatabase, ResyncOptions } from './write/ha-database.js';
 import { OutcomeFinder } from './write/outcome.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
@@ -95,6 +95,8 @@ interface Launch {
   readonly startPoint?: StartPoint;
   /** Called once the file is locked, before it is opened. */
   readonly beforeOpen?: () => void;
+  /** Called when everything is applied, before anybody can write. */
+  readonly onReady?: () => void;
   /** Called where the start has failed, before anybody can try again. */
   readonly onFailed?: () => void;
   /** Rows that a new file takes over. */
@@ -106,6 +108,12 @@ interface Launch {
 interface SkipRequest {
   readonly message: IncomingMessage;
   readonly reason: string;
+}
+
+/** The message at which applying has halted. */
+interface HaltedMessage extends SkipRequest {
+  /** Nobody can read it: leaving it out is for an operator to decide. */
+  readonly unreadable: boolean;
 }
 
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
@@ -132,11 +140,13 @@ export class HARuntime implements DatabaseLifecycle {
   private expelled: HAError | undefined;
   private readonly source: StreamSource;
   private starting: Promise<OpenDatabase> | undefined;
-  private stopping: Promise<void> | undefined;
+  private stopping = false;
+  /** Calls of stop that have not ended: a start behind them waits for them. */
+  private stops = 0;
   private conflicts = 0;
   /** The message at which the last start failed. */
-  private haltedStart: SkipRequest | undefined;
-  /** Ends with the last of the calls that start the database anew: they wait for each other. */
+  private haltedStart: HaltedMessage | undefined;
+  /** Ends with the last of the calls that stop the database or start it anew: they wait for each other. */
   private maintenance: Promise<unknown> = Promise.resolve();
   private closed = false;
   private stopped = false;
@@ -176,18 +186,31 @@ export class HARuntime implements DatabaseLifecycle {
   async start(): Promise<OpenDatabase> {
     if (this.closed) throw closedError();
     this.stopped = false;
-    while (this.stopping !== undefined) await this.stopping;
+    return this.stops === 0 ? this.startNow() : this.maintain(() => this.startNow());
+  }
+
+  /** Ends behind everything that was called before it: the last call decides how the database is left. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.stops++;
+    await this.maintain(() => this.stopNow()).finally(() => this.stops--);
+  }
+
+  private async startNow(): Promise<OpenDatabase> {
+    if (this.closed) throw closedError();
     return (this.starting ??= this.launch());
   }
 
-  async stop(): Promise<void> {
-    this.stopped = true;
+  private async stopNow(): Promise<void> {
     if (this.starting === undefined) return;
     await this.starting.catch(() => undefined);
-    await (this.stopping ??= this.stopOnce().finally(() => {
+    this.stopping = true;
+    try {
+      await this.stopOnce();
+    } finally {
       this.starting = undefined;
-      this.stopping = undefined;
-    }));
+      this.stopping = false;
+    }
   }
 
   /** Goes on without the message at which applying has halted. */
@@ -199,6 +222,7 @@ export class HARuntime implements DatabaseLifecycle {
       if (skip === undefined || this.closed || BigInt(skip.message.sequence) !== sequence) {
         throw skipInvalid(sequence, skip?.message.sequence);
       }
+      if (!skip.unreadable) throw skipRefused(sequence, skip.reason);
       if (replication === undefined) {
         this.stopped = false;
         await (this.starting ??= this.launch({ skip }));
@@ -214,16 +238,21 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** Builds the file anew from the stream; on any failure the old one is put back. */
-  resync(): Promise<void> {
+  resync({ forgetSkips = false }: ResyncOptions = {}): Promise<void> {
     return this.maintain(async () => {
       const { replication, opened, options } = this;
       if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
       await refuseTrimmed(replication.stream, this.subject);
       const { path, applier } = opened.connections;
-      const aside = options.memory ? undefined : new SetAside(path, new Date());
-      const carried = readCarried(applier);
+      const aside = options.memory ? undefined : SetAside.begin(path, new Date());
+      const kept = readCarried(applier);
+      const carried = forgetSkips ? { ...kept, skipped: [] } : kept;
       try {
-        const files = { beforeOpen: () => aside?.move(), onFailed: () => aside?.restore() };
+        const files = {
+          beforeOpen: () => aside?.move(),
+          onReady: () => aside?.finish(),
+          onFailed: () => aside?.restore(),
+        };
         await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files });
       } catch (error) {
         if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
@@ -297,7 +326,7 @@ export class HARuntime implements DatabaseLifecycle {
   private stateName(): HAStatus['state'] {
     if (this.closed) return 'closed';
     if (this.opened === undefined) {
-      return this.starting === undefined || this.stopping !== undefined ? 'stopped' : 'starting';
+      return this.starting === undefined || this.stopping ? 'stopped' : 'starting';
     }
     if (this.expelled !== undefined) return 'halted';
     const { state } = this.subscriber;
@@ -335,9 +364,9 @@ export class HARuntime implements DatabaseLifecycle {
     }
   }
 
-  private get haltedAt(): SkipRequest | undefined {
-    const { haltedAt: message, error } = this.subscriber;
-    return message === undefined ? undefined : { message, reason: error?.message ?? '' };
+  private get haltedAt(): HaltedMessage | undefined {
+    const { haltedAt: message, haltedUnreadable: unreadable, error } = this.subscriber;
+    return message === undefined ? undefined : { message, unreadable, reason: error?.message ?? '' };
   }
 
   /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
@@ -358,14 +387,16 @@ export class HARuntime implements DatabaseLifecycle {
 
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
     const { options, extras } = this;
+    // What looks like a resync that was not finished may be under way in another process.
+    const exclusive = !this.isStandalone || SetAside.unfinished(options.filename) !== undefined;
     const connections = new Connections({
       filename: options.filename,
       memory: options.memory,
       pragmas: options.pragmas,
       configure: extras.configure,
       ids: this.ids,
-      exclusive: !this.isStandalone,
-      beforeOpen: launch.beforeOpen,
+      exclusive,
+      beforeOpen: launch.beforeOpen ?? (() => exclusive && this.putBack()),
     });
     this.files = connections;
     const turn = new WriteTurn();
@@ -390,6 +421,7 @@ export class HARuntime implements DatabaseLifecycle {
     await this.catchUp();
     this.refuseExpelled();
     this.membership?.beat();
+    launch.onReady?.();
     this.opened = {
       connections,
       committer,
@@ -403,6 +435,16 @@ export class HARuntime implements DatabaseLifecycle {
     };
     this.events.next({ type: 'started' });
     return this.opened;
+  }
+
+  /** The process died while the file was built anew. */
+  private putBack(): void {
+    const unfinished = this.options.memory ? undefined : SetAside.unfinished(this.options.filename);
+    if (unfinished === undefined) return;
+    unfinished.restore();
+    this.extras.logger.warn(
+      'A resync was not finished: the file from before is back in its place. Call db.resync() again.',
+    );
   }
 
   private async joinStream(connections: Connections, turn: WriteTurn, launch: Launch): Promise<ReplicationPorts> {
@@ -614,9 +656,7 @@ export class HARuntime implements DatabaseLifecycle {
     else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
       this.telemetry.sink?.skipped();
-      logger.warn(
-        `Left out a change of '${event.target}' by ${event.node} at sequence ${event.sequence}: ${event.reason}`,
-      );
+      logger.warn(skippedLine(event));
     } else if (event.type === 'warning') logger.warn(event.message);
     else if (event.type === 'conflict') {
       this.conflicts++;
@@ -646,6 +686,13 @@ function recentOf({ sequence, messages, ids }: CommittedTransaction, node: strin
       return { changes: parts.flatMap(({ changes }) => changes), epoch: parts[0]?.epoch ?? 0n };
     },
   };
+}
+
+function skippedLine({ sequence, node, target, reason }: HAEvent & { type: 'skipped' }): string {
+  // A whole message that an operator had left out: nobody could read who wrote it.
+  if (node === '')
+    return `Left out the whole message ${target === '' ? '' : `'${target}' `}at sequence ${sequence}: ${reason}`;
+  return `Left out a change of '${target}' by ${node} at sequence ${sequence}: ${reason}`;
 }
 
 function busyTimeout(options: ResolvedHAOptions): number {

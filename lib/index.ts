@@ -7,6 +7,7 @@ export type {
   HAOptionsFactory,
 } from './ha-module-options.js';
 export { HADatabase } from './write/ha-database.js';
+export type { ResyncOptions as HAResyncOptions } from './write/ha-database.js';
 export type {
   HAExecutor,
   HAParameters,

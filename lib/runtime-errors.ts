@@ -31,6 +31,15 @@ export function skipInvalid(sequence: bigint, haltedAt: number | undefined): HAE
   );
 }
 
+/** Applying has halted for a reason that lies in this node, not in the message. */
+export function skipRefused(sequence: bigint, reason: string): HAError {
+  return new HAError(
+    'HA_SKIP_INVALID',
+    `Message ${sequence} cannot be skipped: it can be read, and other nodes apply it, so this one would hold other rows for ever. Mend what keeps this node from applying it, and start it again. ${reason}`,
+    { details: { sequence: Number(sequence), haltedAt: Number(sequence) } },
+  );
+}
+
 /** The database was closed for good. */
 export function closedError(): HAError {
   return new HAError(

@@ -212,13 +212,17 @@ function refusalOf(sql: string, info: StatementInfo): string | undefined {
   return name === undefined ? undefined : `a peer may not change '${name}', which belongs to replication`;
 }
 
-/** What only this node lacks: the statement ran where it came from, so others have it. */
 const LOCAL_LACK = /no such (function|module|tokenizer|collation sequence)/i;
+
+/** True for what only this node lacks: the statement ran where it came from, so others have it. */
+export function isLocalLack(error: Error): boolean {
+  return LOCAL_LACK.test(error.message);
+}
 
 /** True where a statement fails on every node alike, for what the stream made of the schema and the rows. */
 function isSharedFailure(error: unknown): error is Error {
   if (!isSqliteError(error) || !/^SQLITE_(ERROR|CONSTRAINT|MISMATCH|RANGE)/.test(error.code)) return false;
-  return !LOCAL_LACK.test(error.message);
+  return !isLocalLack(error);
 }
 
 /** better-sqlite3 binds named and numbered parameters from an object only, and all others in order. */

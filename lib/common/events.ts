@@ -63,7 +63,7 @@ export type HAEvent =
     }
   | {
       /**
-       * A change was left out, on every node alike, or a whole message on this node, by `db.skip()`: then `target` is its id.
+       * A change was left out, on every node alike, or a whole message on this node, by `db.skip()`: then `target` is its id and `node` empty.
        * Both are recorded in `ha_skipped`.
        */
       readonly type: 'skipped';
@@ -73,7 +73,7 @@ export type HAEvent =
       readonly reason: string;
     }
   | {
-      /** Applying has stopped at a message, and goes on only when somebody acts. */
+      /** Applying has stopped at a message (`sequence` is that of `error.details` where it names one), until somebody acts. */
       readonly type: 'halted';
       readonly sequence: bigint;
       readonly error: HAError;

@@ -88,7 +88,7 @@ export class ForeignWriteAlarm {
 function foreignWrite(path: string, foundAt: string, received: number): HAError {
   return new HAError(
     'HA_FOREIGN_WRITE',
-    `Something else than this database wrote to '${path}', found ${foundAt} at stream sequence ${received}: those rows are on this node only, and the nodes differ. Call db.resync() to build the file anew from the stream, or db.acknowledgeForeignWrite() where the write was meant. (Another program that empties the WAL looks the same.)`,
+    `Something else than this database wrote to '${path}', found ${foundAt} at stream sequence ${received}: those rows are on this node only, and the nodes differ. Call db.resync() to build the file anew from the stream, or db.acknowledgeForeignWrite() where the write was meant. (Another program that runs VACUUM or empties the WAL looks the same.)`,
     { details: { path, foundAt, received } },
   );
 }

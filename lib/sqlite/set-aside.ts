@@ -1,36 +1,75 @@
-import { existsSync, renameSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 
 /** A database in WAL mode is up to three files: https://www.sqlite.org/walformat.html */
 const SUFFIXES = ['', '-wal', '-shm'] as const;
 
-/** Moves a database out of the way, and back. Call only while nothing of ours has it open. */
+/**
+ * Moves a database out of the way while another one is built in its place, and back. Call only while nothing of ours has it
+ * open.
+ *
+ * A marker, `<path>-ha-resync`, exists from before the move until the new database is complete. As long as it exists the
+ * database that was moved is the one that counts, so that the process may die at any point.
+ */
 export class SetAside {
-  /** Where it is moved to. */
-  readonly target: string;
   private moved = false;
 
-  constructor(
+  private constructor(
     private readonly path: string,
-    now: Date,
-  ) {
-    this.target = free(`${path}.before-resync-${now.toISOString().replaceAll(/[-:]/g, '')}`);
+    /** Where it is moved to. */
+    readonly target: string,
+  ) {}
+
+  static begin(path: string, now: Date): SetAside {
+    return new SetAside(path, free(`${path}.before-resync-${now.toISOString().replaceAll(/[-:]/g, '')}`));
+  }
+
+  /** What a process that died has moved, or begun to move; undefined where there is nothing. */
+  static unfinished(path: string): SetAside | undefined {
+    if (!existsSync(marker(path))) return undefined;
+    const found = new SetAside(path, join(dirname(path), readFileSync(marker(path), 'utf8')));
+    found.moved = true;
+    return found;
   }
 
   /** Moves it; does nothing when called again. */
   move(): void {
     if (this.moved) return;
     this.moved = true;
-    // The WAL first: should the process die in between, the rest of the database is still found.
+    writeDurably(marker(this.path), basename(this.target));
+    // The database itself last: where it is tells whether the move was complete.
     for (const suffix of SUFFIXES.toReversed()) rename(this.path + suffix, this.target + suffix);
   }
 
-  /** Moves it back over what was made in its place. */
+  /** The new database is complete: it counts from now on. */
+  finish(): void {
+    rmSync(marker(this.path), { force: true });
+    this.moved = false;
+  }
+
+  /** Moves it back over what was made in its place; may be done again where the process died in between. */
   restore(): void {
     if (!this.moved) return;
     this.moved = false;
-    for (const suffix of SUFFIXES) rmSync(this.path + suffix, { force: true });
+    // Where it is still, or again, in its place, nothing was made there.
+    if (existsSync(this.target)) for (const suffix of SUFFIXES) rmSync(this.path + suffix, { force: true });
     for (const suffix of SUFFIXES) rename(this.target + suffix, this.path + suffix);
+    rmSync(marker(this.path), { force: true });
   }
+}
+
+function marker(path: string): string {
+  return `${path}-ha-resync`;
+}
+
+/** Through a second name: a marker is there as a whole or not at all. */
+function writeDurably(path: string, text: string): void {
+  const draft = `${path}-draft`;
+  const file = openSync(draft, 'w');
+  writeSync(file, text);
+  fsyncSync(file);
+  closeSync(file);
+  renameSync(draft, path);
 }
 
 function rename(from: string, to: string): void {

@@ -1,4 +1,5 @@
 import { immediate, sleep } from '../common/timing.js';
+import { isLocalLack } from '../apply/applier.js';
 import type { Applier } from '../apply/applier.js';
 import type { ConflictDetector, WatchedMessage } from '../apply/conflict-detector.js';
 import type { Change, ChangeSet } from '../changeset/changeset.js';
@@ -75,6 +76,7 @@ export class ReplicationSubscriber {
   private attached: SubscriberPorts | undefined;
   /** The message that is being decoded or applied. */
   private current: IncomingMessage | undefined;
+  private unreadable = false;
 
   get error(): Error | undefined {
     return this.lastError;
@@ -83,6 +85,11 @@ export class ReplicationSubscriber {
   /** The message at which applying has stopped; undefined where it has not, or for another reason. */
   get haltedAt(): IncomingMessage | undefined {
     return this.state === 'halted' ? this.current : undefined;
+  }
+
+  /** True where the message at which applying has stopped cannot be read: only then may it be left out. */
+  get haltedUnreadable(): boolean {
+    return this.haltedAt !== undefined && this.unreadable;
   }
 
   /** Messages that are delivered, but not applied. */
@@ -112,6 +119,7 @@ export class ReplicationSubscriber {
     this.state = 'running';
     this.lastError = undefined;
     this.current = undefined;
+    this.unreadable = false;
     this.subscription = await this.ports.stream.consume(this.ports.position.received, (message) =>
       this.queue.push(message),
     );
@@ -235,7 +243,10 @@ export class ReplicationSubscriber {
       if (this.ports.skips.has(message.sequence)) return this.leaveOut(message, notices);
       return this.decode(message);
     } catch (error) {
+      // The disk's fault, not the message's.
+      if (isSqliteError(error)) throw error;
       if (!first) return undefined;
+      this.unreadable = true;
       throw new HAError(
         'HA_APPLY_HALTED',
         `The message at sequence ${message.sequence} cannot be read: ${error instanceof Error ? error.message : String(error)}. Nothing behind it is applied. Upgrade this node if a newer one wrote it; db.skip(${message.sequence}n) goes on without it.`,
@@ -374,20 +385,27 @@ export class ReplicationSubscriber {
     this.lastError = error;
     this.state = 'halted';
     this.ports.position.fail(error);
-    this.ports.emit({ type: 'halted', sequence: BigInt(this.queue.peek(0)?.sequence ?? 0), error });
+    const { sequence } = error.details;
+    const place = typeof sequence === 'number' ? sequence : (this.queue.peek(0)?.sequence ?? 0);
+    this.ports.emit({ type: 'halted', sequence: BigInt(place), error });
   }
 
   private haltedBy(error: Error): HAError {
     const { received } = this.ports.position;
     const sequence = this.current?.sequence;
     const place = sequence === undefined ? `behind sequence ${received}` : `at the message of sequence ${sequence}`;
-    const skip = sequence === undefined ? '' : `, or db.skip(${sequence}n) goes on without it`;
     return new HAError(
       'HA_APPLY_HALTED',
-      `Applying stopped ${place}: ${error.message}. Nothing further is applied until this is solved and the database started again${skip}.`,
+      `Applying stopped ${place}: ${error.message}. Nothing further is applied. ${adviceFor(error)}`,
       { cause: error, details: { sequence, received } },
     );
   }
+}
+
+function adviceFor(error: Error): string {
+  return isLocalLack(error)
+    ? 'Other nodes have what is missing here: this node goes on by itself when it is started with it (configure, or the same build of SQLite).'
+    : 'This node goes on by itself when that is mended and the database started again.';
 }
 
 function follow(cursor: StreamCursor, message: IncomingMessage): StreamCursor {

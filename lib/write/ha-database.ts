@@ -48,6 +48,12 @@ export interface OpenDatabase {
   readonly publishesOnly: boolean;
 }
 
+/** How {@link HADatabase.resync} goes about it. */
+export interface ResyncOptions {
+  /** Applies the messages that {@link HADatabase.skip} had left out, now that they can be read. Default false. */
+  readonly forgetSkips?: boolean;
+}
+
 /** Opens and closes the database; the wiring behind {@link HADatabase}. */
 export interface DatabaseLifecycle {
   /** Whether a first call may start the database. */
@@ -63,7 +69,7 @@ export interface DatabaseLifecycle {
   status(): HAStatus;
   skip(sequence: bigint): Promise<void>;
   acknowledgeForeignWrite(): Promise<void>;
-  resync(): Promise<void>;
+  resync(options?: ResyncOptions): Promise<void>;
   lag(timeoutMs: number): Promise<HALag>;
   /** The nodes of the cluster; called while the database is started. */
   members(): Promise<HAMember[]>;
@@ -98,7 +104,8 @@ export class HADatabase implements HAExecutor {
   }
 
   /**
-   * A read-only connection of better-sqlite3, for synchronous reads of the local copy.
+   * A read-only connection of better-sqlite3, for synchronous reads of the local copy. Fetch it anew behind {@link stop},
+   * {@link skip} and {@link resync}: they close it.
    *
    * @throws HAError `HA_UNAVAILABLE` before the database is started.
    */
@@ -213,12 +220,14 @@ export class HADatabase implements HAExecutor {
   }
 
   /**
-   * Goes on without the message at which applying has halted (`HA_APPLY_HALTED`, `details.sequence`). Use it where the message
-   * cannot be repaired: the rows of this node then lack it. All other nodes halt at the same message, and need the same
-   * call, or they hold other rows. Of a transaction in several messages all are left out. The message is kept in
-   * `ha_skipped`. The database is started anew on the way: writes that wait fail with `HA_UNAVAILABLE`, or with what halted.
+   * Goes on without the message at which applying has halted (`HA_APPLY_HALTED`, `details.sequence`), where that cannot be
+   * read: the rows of this node then lack it. All other nodes halt at the same message, and need the same call, or they hold
+   * other rows: as long as `status().skipped` names a message, this node may differ from others. Of a transaction in several messages all are left out. The message is kept in
+   * `ha_skipped`. The database is started anew on the way: writes that wait fail with `HA_UNAVAILABLE`, or with what halted,
+   * and {@link reader} has to be fetched anew.
    *
-   * @throws HAError `HA_SKIP_INVALID` where applying has not halted at exactly that message.
+   * @throws HAError `HA_SKIP_INVALID` where applying has not halted at exactly that message, and where the message can be
+   * read but this node cannot apply it, for a function that it lacks or the like: mend that, and start the node again.
    */
   async skip(sequence: bigint): Promise<void> {
     refuseNested(this);
@@ -237,15 +246,17 @@ export class HADatabase implements HAExecutor {
 
   /**
    * Builds the file anew from the stream. The old one is kept beside it as `<file>.before-resync-<time, UTC>`. The database
-   * is stopped meanwhile: writes that wait fail with `HA_UNAVAILABLE`, and calls that come later wait.
+   * is stopped meanwhile: writes that wait fail with `HA_UNAVAILABLE`, calls that come later wait, and {@link reader} has to be
+   * fetched anew behind it. Where the process dies on the way, the next start puts the old file back. Messages that
+   * {@link skip} had left out stay left out, unless `forgetSkips` is set.
    *
    * @throws HAError `HA_STREAM_GAP` where the stream no longer holds its beginning, and whatever else keeps the database from
    * starting: then the old file is back in its place, and the database runs on it. `HA_UNAVAILABLE` without a stream.
    */
-  async resync(): Promise<void> {
+  async resync(options: ResyncOptions = {}): Promise<void> {
     refuseNested(this);
     await this.opened();
-    await this.lifecycle.resync();
+    await this.lifecycle.resync(options);
   }
 
   /** Opens the file, connects, and resolves when everything that the stream held is applied here. Idempotent. */

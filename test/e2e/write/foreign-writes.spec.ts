@@ -2,6 +2,7 @@ import { copyFileSync, existsSync, readdirSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import type { HAError } from '../../../lib/common/ha-error.js';
+import { SetAside } from '../../../lib/sqlite/set-aside.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import { dumpFile } from '../../helper/dump.js';
@@ -13,6 +14,7 @@ interface Nodes {
   readonly broker: MemoryBroker;
   readonly a: MemoryNode<MemoryStream>;
   readonly b: MemoryNode<MemoryStream>;
+  readonly dir: string;
   readonly make: (name: string) => MemoryNode<MemoryStream>;
 }
 
@@ -27,7 +29,7 @@ async function start(): Promise<Nodes> {
   await a.db.exec(SCHEMA);
   await b.db.start();
   await b.db.waitFor(1n);
-  return { broker, a, b, make };
+  return { broker, dir, a, b, make };
 }
 
 /** Does something to a file from another connection. */
@@ -285,6 +287,44 @@ describe('resync', () => {
     await a.db.resync();
     expect(a.db.status()).toMatchObject({ state: 'running', skipped: [BigInt(broken)] });
     expect(await a.db.outcome(String(error.details['id']))).toEqual({ state: 'not_committed' });
+  });
+
+  it('is undone by the next start where the process dies on the way, whatever deliverPolicy says', async () => {
+    const { a, b, broker, dir } = await start();
+    const broken = broker.append({
+      subject: MEMORY_STREAM.subject,
+      id: 'x.1',
+      version: '1',
+      chunk: undefined,
+      data: Buffer.from('no JSON'),
+    });
+    for (const { db } of [a, b]) {
+      await until(() => db.status().state === 'halted');
+      await db.skip(BigInt(broken));
+    }
+    await a.db.run(`INSERT INTO t VALUES(1, 'one')`);
+    const origins = await a.db.prepare('SELECT origin FROM ha_origins').pluck().all();
+    await a.db.close();
+    SetAside.begin(a.path, new Date()).move();
+    // The new file as it is before it has a position.
+    outside(a.path, (db) => db.pragma('journal_mode = WAL'));
+    const stream = new MemoryStream({ broker, ...MEMORY_STREAM });
+    const again = memoryNode('a', dir, stream, { deliverPolicy: 'new' });
+    await again.db.start();
+    expect(again.log.some((line) => line.includes('A resync was not finished'))).toBe(true);
+    expect(again.db.status().skipped).toEqual([BigInt(broken)]);
+    expect(await again.db.prepare('SELECT origin FROM ha_origins').pluck().all()).toEqual(
+      expect.arrayContaining(origins),
+    );
+    await b.db.waitFor(again.db.position().received);
+    expect(dumpFile(a.path)).toEqual(dumpFile(b.path));
+    // Done to its end, it holds behind a restart.
+    await again.db.resync();
+    await again.db.stop();
+    await again.db.start();
+    expect(again.log.filter((line) => line.includes('A resync was not finished'))).toHaveLength(1);
+    expect(setAside(a.path).filter((name) => !/-(wal|shm)$/.test(name))).toHaveLength(1);
+    expect(dumpFile(a.path)).toEqual(dumpFile(b.path));
   });
 
   it('works for a database in memory', async () => {

@@ -1,8 +1,8 @@
-import type { HAError } from '../../../lib/common/ha-error.js';
+import { HAError } from '../../../lib/common/ha-error.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
-import { failureOf, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { failureOf, pause, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
 import type { MemoryNode } from '../../helper/memory-node.js';
 
@@ -124,12 +124,12 @@ describe('skip', () => {
   it('is refused where the node runs, and where it halted for another reason', async () => {
     const { broker, a } = await start();
     expect((await failureOf(a.db.skip(1n))).code).toBe('HA_SKIP_INVALID');
-    a.runtime.subscriber.halt(Object.assign(new Error('reset')) as HAError);
+    a.runtime.subscriber.halt(new HAError('HA_STREAM_RESET', 'reset'));
     expect((await failureOf(a.db.skip(1n))).code).toBe('HA_SKIP_INVALID');
     expect(broker.log('s')?.state().lastSequence).toBe(1);
   });
 
-  it('names the very message in the middle of a batch, and answers the writes that wait', async () => {
+  it('is refused where the message can be read, and this node goes on by itself when it is mended', async () => {
     let bad = true;
     const cluster = await startCluster({
       configure: (db, role) =>
@@ -145,18 +145,78 @@ describe('skip', () => {
     await until(() => isHalted(cluster.b));
     const error = cluster.b.status().lastError as HAError;
     const [, , third] = await Promise.all(writes);
-    expect(error).toMatchObject({ code: 'HA_APPLY_HALTED', details: { sequence: Number(third?.txseq) } });
-    await cluster.b.skip(third?.txseq ?? 0n);
-    await cluster.settle();
-    expect(await values(cluster.b)).toEqual(['a', 'b', 'c']);
+    const sequence = third?.txseq ?? 0n;
+    // The very message, although it lies in the middle of a batch.
+    expect(error).toMatchObject({ code: 'HA_APPLY_HALTED', details: { sequence: Number(sequence) } });
+    expect(error.message).not.toContain('skip');
+    expect(cluster.node(1).events).toContainEqual({ type: 'halted', sequence, error });
+    const refused = (await failureOf(cluster.b.skip(sequence))) as HAError;
+    expect(refused.code).toBe('HA_SKIP_INVALID');
+    expect(refused.message).toContain('not here');
+    await cluster.b.stop();
+    expect((await failureOf(cluster.b.start())).code).toBe('HA_APPLY_HALTED');
+    expect((await failureOf(cluster.b.skip(sequence))).code).toBe('HA_SKIP_INVALID');
     bad = false;
-    const results = await Promise.allSettled([
-      cluster.b.run(`INSERT INTO t VALUES('d')`),
-      cluster.a.run(`INSERT INTO t VALUES('e')`),
-    ]);
-    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled']);
+    await cluster.b.start();
     await cluster.settle();
-    expect(await values(cluster.b)).toEqual(['a', 'b', 'c', 'd', 'e']);
+    expect(await values(cluster.b)).toEqual(['a', 'b', 'bad', 'c']);
+    expect(cluster.b.status().skipped).toEqual([]);
+    await cluster.expectEqual();
+  });
+
+  it('names what only this node lacks instead of offering itself', async () => {
+    const cluster = await startCluster({ nodes: 0 });
+    await cluster.add({ configure: (db) => void db.function('mine', (v: unknown) => v) });
+    await cluster.add();
+    await cluster.a.exec('CREATE VIRTUAL TABLE f USING fts5(v)');
+    await cluster.settle();
+    const { txseq = 0n } = await cluster.a.run(`INSERT INTO f VALUES(mine('x'))`);
+    await until(() => isHalted(cluster.b));
+    const { message } = cluster.b.status().lastError as HAError;
+    expect(message).toContain('no such function: mine');
+    expect(message).toContain('when it is started with it');
+    expect(message).not.toContain('skip');
+    expect((await failureOf(cluster.b.skip(txseq))).message).toContain('no such function: mine');
+    expect(isHalted(cluster.b)).toBe(true);
+  });
+
+  it('answers the writes that wait behind it', async () => {
+    const { broker, a, b } = await start();
+    const broken = append(broker, 'other.2', 'no JSON');
+    await until(() => isHalted(a.db) && isHalted(b.db));
+    expect((await failureOf(a.db.run(`INSERT INTO t VALUES('x')`))).code).toBe('HA_APPLY_HALTED');
+    await Promise.all([a.db.skip(broken), b.db.skip(broken)]);
+    expect(a.log.some((line) => line.includes(`whole message 'other.2' at sequence ${broken}`))).toBe(true);
+    const results = await Promise.all([a.db.run(`INSERT INTO t VALUES('d')`), b.db.run(`INSERT INTO t VALUES('e')`)]);
+    for (const { db } of [a, b]) {
+      for (const { txseq = 0n } of results) await db.waitFor(txseq, { timeout: 20_000 });
+      expect(await values(db)).toEqual(['d', 'e']);
+    }
+  });
+
+  it('is undone by resync with forgetSkips, not without', async () => {
+    const { broker, a, b } = await start();
+    const broken = append(broker, 'other.2', 'no JSON');
+    for (const { db } of [a, b]) {
+      await until(() => isHalted(db));
+      await db.skip(broken);
+    }
+    await a.db.run(`INSERT INTO t VALUES('1')`);
+    await a.db.resync();
+    expect(a.db.status().skipped).toEqual([broken]);
+    // Nobody has mended it: the file from before is put back, and with it what was left out.
+    expect((await failureOf(a.db.resync({ forgetSkips: true }))).code).toBe('HA_APPLY_HALTED');
+    expect(a.db.status()).toMatchObject({ state: 'running', skipped: [broken] });
+    // As a newer version would read it.
+    const consume = a.stream.consume.bind(a.stream);
+    const readable = Buffer.from(inserting('2'));
+    a.stream.consume = (after, handler) =>
+      consume(after, (message) =>
+        handler(message.sequence === Number(broken) ? { ...message, data: readable } : message),
+      );
+    await a.db.resync({ forgetSkips: true });
+    expect(a.db.status()).toMatchObject({ state: 'running', skipped: [] });
+    expect(await values(a.db)).toEqual(['1', '2']);
   });
 
   it('lets calls wait while the database is started anew', async () => {
@@ -184,5 +244,30 @@ describe('stop', () => {
     await started;
     await a.db.run(`INSERT INTO t VALUES('on')`);
     expect(await values(a.db)).toEqual(['on']);
+  });
+
+  it.each([
+    ['stop, start', 'running'],
+    ['stop, start, stop, start', 'running'],
+    ['stop, start, stop', 'stopped'],
+    ['stop, stop, start, start', 'running'],
+    ['start, stop', 'stopped'],
+  ])('and start at once leave the database as the last call wants it: %s', async (calls, state) => {
+    const { a } = await start();
+    await Promise.all(calls.split(', ').map((call) => (call === 'stop' ? a.db.stop() : a.db.start())));
+    expect(a.db.status().state).toBe(state);
+    // Nothing is left that would change it later.
+    await pause(500);
+    expect(a.db.status().state).toBe(state);
+    await a.db.start();
+    await a.db.run(`INSERT INTO t VALUES('on')`);
+    expect(await values(a.db)).toEqual(['on']);
+  });
+
+  it('waits for a resync, and is not undone by it', async () => {
+    const { a } = await start();
+    const results = await Promise.allSettled([a.db.resync(), pause(0).then(() => a.db.stop())]);
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled']);
+    expect(a.db.status().state).toBe('stopped');
   });
 });
