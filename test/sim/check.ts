@@ -51,14 +51,14 @@ function checkSequences(world: World): void {
 }
 
 /**
- * Nodes that saw everything have to tell the same conflicts: those that the stream holds, each once. Where columns come and
- * go meanwhile, the search through the stream does not know a row again in all cases, so there they only have to agree.
+ * Nodes that saw everything have to tell the same conflicts: those that the stream holds, each once. Where the
+ * search through the stream does not know every row again, they only have to agree.
  */
 function checkConflicts(world: World): void {
   const unbroken = world.nodes.filter((node) => node.isUnbroken);
   const [first] = unbroken;
   if (first === undefined) return;
-  const reference = world.altersTables ? first.conflicts : world.oracle.conflicts;
+  const reference = world.knowsRows ? world.oracle.conflicts : first.conflicts;
   for (const node of unbroken) compareConflicts(node, reference);
 }
 
