@@ -1,5 +1,6 @@
 import type { Connection } from '../sqlite/connection.js';
 import type { TriggerInfo } from '../sqlite/schema.js';
+import { withWritableSchema } from '../sqlite/writable-schema.js';
 
 /**
  * Hides the user's triggers from the applier: their effects are in the changeset already, as rows of their own.
@@ -21,7 +22,7 @@ export class HiddenTriggers {
   hide(triggers: readonly TriggerInfo[]): void {
     const changed = triggers.filter((trigger) => trigger.virtualPart !== trigger.sql);
     if (changed.length === 0) return;
-    this.unlocked(() => {
+    withWritableSchema(this.db, () => {
       this.db.exec('SAVEPOINT ha_hide');
       try {
         const remove = this.db.prepare(`DELETE FROM main.sqlite_schema WHERE type = 'trigger' AND name = ?`);
@@ -41,7 +42,7 @@ export class HiddenTriggers {
   /** Loads the schema as it is on disk. Call before any DDL. */
   show(): void {
     if (!this.hidden) return;
-    this.unlocked(() => this.reload());
+    withWritableSchema(this.db, () => this.reload());
     this.hidden = false;
   }
 
@@ -49,16 +50,5 @@ export class HiddenTriggers {
   private reload(): void {
     this.db.exec('PRAGMA writable_schema = RESET');
     this.db.prepare('SELECT count(*) FROM main.sqlite_schema').get();
-  }
-
-  private unlocked(work: () => void): void {
-    this.db.unsafeMode(true);
-    try {
-      this.db.exec('PRAGMA writable_schema = ON');
-      work();
-    } finally {
-      this.db.exec('PRAGMA writable_schema = OFF');
-      this.db.unsafeMode(false);
-    }
   }
 }

@@ -5,6 +5,7 @@ import { readSchema, schemaVersion, tempSchemaVersion } from '../sqlite/schema.j
 import type { RowIdentify, SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { raiseSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
+import { withWritableSchema } from '../sqlite/writable-schema.js';
 import { createTriggersSql, image, kindsOf, triggerNames } from './triggers.js';
 import type { LogKind } from './triggers.js';
 import { needsRecoding, recodeValues, textNeedsRecoding } from './recode.js';
@@ -339,17 +340,11 @@ export class Capture {
     if (left.length > 0) this.deleteOrphans(left);
   }
 
-  /** https://www.sqlite.org/pragma.html#pragma_writable_schema */
   private deleteOrphans(names: readonly string[]): void {
-    this.db.unsafeMode(true);
-    try {
-      this.db.pragma('writable_schema = ON');
+    withWritableSchema(this.db, () => {
       const remove = this.db.prepare(`DELETE FROM temp.sqlite_schema WHERE type = 'trigger' AND name = ?`);
       for (const name of names) remove.run(name);
-    } finally {
-      this.db.pragma('writable_schema = OFF');
-      this.db.unsafeMode(false);
-    }
+    });
   }
 
   private readPiece(tail: string, from: number, limit: number): Piece {
