@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { Logger } from '@nestjs/common';
 import { Subject } from 'rxjs';
 import { Applier } from './apply/applier.js';
+import { AsyncPublishing, refusePending } from './async-publishing.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
@@ -16,6 +17,7 @@ import type { ConfigureConnection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
 import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
+import type { StreamCursor } from './sqlite/control-tables.js';
 import { IdGenerator, randomSlot } from './sqlite/id-generator.js';
 import type { IdSlot } from './sqlite/id-generator.js';
 import { Position } from './sqlite/position.js';
@@ -25,8 +27,9 @@ import { ownMember } from './stream/membership/member.js';
 import type { HAMember, HARole, MemberFacts } from './stream/membership/member.js';
 import { Membership } from './stream/membership/membership.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
+import { LateStream } from './stream/late-stream.js';
 import { StreamSource } from './stream/stream-source.js';
-import { establishCursor, verifyCursor } from './subscribe/establish-cursor.js';
+import { cursorWithoutStream, establishCursor, verifyCursor } from './subscribe/establish-cursor.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
@@ -56,8 +59,11 @@ export interface RuntimeExtras {
 interface Replication {
   readonly stream: ReplicationStream;
   readonly position: Position;
+  readonly async: AsyncPublishing | undefined;
 }
 
+/** Largest message, bytes, as long as the server could not be asked: a little below what nats-server takes by default. */
+const ASSUMED_PAYLOAD = 1_000_000;
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
 
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
@@ -151,6 +157,7 @@ export class HARuntime implements DatabaseLifecycle {
       backlog: subscriber.backlog,
       waitingWrites: opened?.committer.waiting ?? 0,
       lastError: this.expelled ?? subscriber.error,
+      ...(replication?.async === undefined ? {} : { outbox: replication.async.status }),
     };
   }
 
@@ -225,6 +232,7 @@ export class HARuntime implements DatabaseLifecycle {
       replicateDDL: !options.disableDDLSync,
       followsStream: !options.disableSubscriber,
       onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
+      publishesLater: ports?.outbox !== undefined,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
@@ -250,28 +258,33 @@ export class HARuntime implements DatabaseLifecycle {
   private async joinStream(connections: Connections, turn: WriteTurn): Promise<ReplicationPorts> {
     const { options } = this;
     const subject = subjectOf(options.replicationStream, options.replicationID);
-    const stream = await this.connect(subject);
-    await this.joinCluster(stream, subject);
-    const cursor = await establishCursor(connections.applier, connections.path, subject, stream, options.deliverPolicy);
+    const { stream, cursor } = await this.connect(connections, subject);
     const origin = newOrigin();
     const position = new Position(cursor, readSeen(connections.applier), origin);
-    this.replication = { stream, position };
     const hold = new HoldGate(options.name);
+    const applier = new Applier(connections.applier, options.rowIdentify, () => async?.overlay.stepAside());
+    const async = this.publishesLater ? this.openOutbox(connections, applier, { stream, position, hold }) : undefined;
+    if (async === undefined) refusePending(connections.applier);
+    this.replication = { stream, position, async };
     this.refuseExpelled();
-    if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
+    if (stream instanceof LateStream) stream.verify = () => this.verifyLate(stream, position, subject);
+    else if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
     this.publisher.attach(stream, new MessageEncoder(origin, this.messageOrigin()));
     if (!options.disableSubscriber) {
       await this.subscriber.start({
         stream,
         db: connections.applier,
-        applier: new Applier(connections.applier, options.rowIdentify),
+        applier,
         turn,
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
         emit: (event) => this.emit(event),
         observe: (node, commands) => hold.observe(node, commands),
+        overlay: async?.overlay,
       });
     }
+    if (stream instanceof LateStream) stream.begin();
+    async?.start();
     return {
       publisher: this.publisher,
       position,
@@ -283,6 +296,7 @@ export class HARuntime implements DatabaseLifecycle {
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
       hold,
+      outbox: async,
       applied: (sequence, changes) => {
         if (!this.events.observed) return;
         this.events.next({ type: 'applied', sequence: BigInt(sequence), node: options.name, changes });
@@ -308,6 +322,26 @@ export class HARuntime implements DatabaseLifecycle {
     await this.membership.join();
   }
 
+  /** What a start without the stream left out is done when it can be reached. */
+  private async verifyLate(stream: LateStream, position: Position, subject: string): Promise<void> {
+    if (this.membership === undefined) {
+      try {
+        await this.joinCluster(stream, subject);
+      } catch (error) {
+        await this.leaveCluster();
+        if (error instanceof HAError && !error.retryable) this.expel(error);
+        throw error;
+      }
+    }
+    await this.verify(stream, position, subject);
+  }
+
+  private async leaveCluster(): Promise<void> {
+    const { membership } = this;
+    this.membership = undefined;
+    await membership?.leave();
+  }
+
   /** Another node took this one's place: nothing is applied or written any more. */
   private expel(error: HAError): void {
     this.expelled = error;
@@ -319,10 +353,39 @@ export class HARuntime implements DatabaseLifecycle {
     if (this.expelled !== undefined) throw this.expelled;
   }
 
+  private get publishesLater(): boolean {
+    const { asyncPublisher, disablePublisher } = this.options;
+    return asyncPublisher && !disablePublisher && !this.isStandalone;
+  }
+
+  private openOutbox(
+    connections: Connections,
+    applier: Applier,
+    { stream, position, hold }: { stream: ReplicationStream; position: Position; hold: HoldGate },
+  ): AsyncPublishing {
+    const store = AsyncPublishing.openStore(connections, this.options, position.seen);
+    return new AsyncPublishing(
+      connections.applier,
+      applier,
+      AsyncPublishing.capture(connections, this.options.rowIdentify),
+      store,
+      this.options.name,
+      {
+        stream,
+        position,
+        pass: () => hold.pass(),
+        lostStream: (sequence) => this.lostStream(sequence, position.received),
+        failed: (error) => this.emit({ type: 'error', error }),
+      },
+    );
+  }
+
   /** Makes sure that the stream is the one that was followed so far; else nothing is applied or written any more. */
   private async verify(stream: ReplicationStream, position: Position, subject: string): Promise<void> {
     try {
-      await verifyCursor(position.cursor, stream, subject);
+      const { created } = await verifyCursor(position.cursor, stream, subject);
+      // A database that was started without the stream did not know it yet.
+      if (position.cursor.streamCreated === '') position.cursor = { ...position.cursor, streamCreated: created };
     } catch (error) {
       if (error instanceof HAError && !error.retryable) this.subscriber.halt(error);
       throw error;
@@ -347,16 +410,35 @@ export class HARuntime implements DatabaseLifecycle {
     };
   }
 
-  private async connect(subject: string): Promise<ReplicationStream> {
-    const stream = await this.source.open(subject);
-    stream.onStatus = (status) => this.emit(status);
-    return stream;
+  private async connect(
+    connections: Connections,
+    subject: string,
+  ): Promise<{ readonly stream: ReplicationStream; readonly cursor: StreamCursor }> {
+    const { deliverPolicy } = this.options;
+    const { applier, path } = connections;
+    try {
+      const stream = await this.source.open(subject);
+      stream.onStatus = (status) => this.emit(status);
+      await this.joinCluster(stream, subject);
+      return { stream, cursor: await establishCursor(applier, path, subject, stream, deliverPolicy) };
+    } catch (error) {
+      if (!this.publishesLater || !(error instanceof HAError && error.retryable)) throw error;
+      const cursor = cursorWithoutStream(applier, path, subject, deliverPolicy);
+      if (cursor === undefined) throw error;
+      await this.leaveCluster();
+      await this.source.close();
+      this.emit({ type: 'error', error });
+      const stream = new LateStream(() => this.source.open(subject), ASSUMED_PAYLOAD, `the stream of '${subject}'`);
+      stream.onStatus = (status) => this.emit(status);
+      return { stream, cursor };
+    }
   }
 
   /** Waits until what the stream held at this moment is applied: an application must not begin with stale data. */
   private async catchUp(): Promise<void> {
     const { replication } = this;
     if (replication === undefined || this.options.disableSubscriber) return;
+    if (replication.stream instanceof LateStream && !replication.stream.isConnected) return;
     const last = await replication.stream.lastSubjectSequence();
     await replication.position.waitFor(last);
   }
@@ -374,6 +456,7 @@ export class HARuntime implements DatabaseLifecycle {
     const timer = setTimeout(() => position?.fail(stoppedError()), this.options.publisherTimeout);
     await this.opened?.committer.close(stoppedError());
     clearTimeout(timer);
+    await this.replication?.async?.flush(this.options.publisherTimeout);
   }
 
   private async tearDown(): Promise<void> {
@@ -383,11 +466,14 @@ export class HARuntime implements DatabaseLifecycle {
     this.replication = undefined;
     this.files = undefined;
     replication?.position.fail(stoppedError());
+    replication?.async?.stop();
     await this.subscriber.stop();
     this.publisher.detach();
     await membership?.leave();
     this.expelled = undefined;
+    await replication?.stream.close();
     await this.source.close();
+    replication?.async?.close();
     await this.checkpointer?.close();
     files?.close();
   }
@@ -397,6 +483,7 @@ export class HARuntime implements DatabaseLifecycle {
     if (event.type === 'halted') {
       logger.error(event.error.message);
       this.opened?.committer.halt(event.error);
+      this.replication?.async?.stop();
     } else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
       logger.warn(
@@ -405,6 +492,7 @@ export class HARuntime implements DatabaseLifecycle {
     } else if (event.type === 'warning') logger.warn(event.message);
     else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
     else if (event.type === 'connected') logger.log('Connected to NATS again.');
+    if (event.type === 'connected') this.replication?.async?.kick();
     this.events.next(event);
   }
 }

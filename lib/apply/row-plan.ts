@@ -220,10 +220,10 @@ function bind(value: SqlValue): Bound {
 }
 
 /** TEXT that is not UTF-8 cannot be a JavaScript string: its bytes are bound and called TEXT by SQLite. */
-function mark(value: SqlValue | undefined): string {
+export function mark(value: SqlValue | undefined): string {
   return value instanceof InvalidText ? 'CAST(? AS TEXT)' : '?';
 }
 
-function marks(values: readonly SqlValue[]): string {
+export function marks(values: readonly SqlValue[]): string {
   return values.map(mark).join(', ');
 }

@@ -1,5 +1,6 @@
 import { immediate, sleep } from '../common/timing.js';
 import type { Applier } from '../apply/applier.js';
+import type { Overlay } from '../apply/overlay.js';
 import type { Change, ChangeSet } from '../changeset/changeset.js';
 import { decodeChangeSet } from '../changeset/codec.js';
 import type { EventSink } from '../common/events.js';
@@ -27,6 +28,8 @@ export interface SubscriberPorts {
   readonly emit: EventSink;
   /** Sees the node and the CUSTOM commands of every message, in stream order. */
   readonly observe: (node: string, commands: readonly string[]) => void;
+  /** Own transactions that lie over the fold; absent where this node publishes before it commits. */
+  readonly overlay?: Overlay | undefined;
 }
 
 /** A batch is cut after this time, ms: the event loop must breathe while a long backlog is applied. */
@@ -38,6 +41,8 @@ interface Decoded {
   readonly message: IncomingMessage;
   /** Undefined where the message was applied before, or is a part of a transaction that is not complete yet. */
   readonly changeSet: ChangeSet | undefined;
+  /** It is the next own transaction over the fold, whose rows are there already: its number of changes. */
+  readonly popped?: number;
 }
 
 /**
@@ -142,31 +147,35 @@ export class ReplicationSubscriber {
   }
 
   private async applyBatch(): Promise<void> {
-    const { db, applier, position, cursorWriter } = this.ports;
+    const { db, applier, position, cursorWriter, overlay } = this.ports;
     this.queue.dropUpTo(position.received);
     if (this.queue.length === 0) return;
     db.exec('BEGIN IMMEDIATE');
+    overlay?.begin();
     try {
       applier.prepare();
       const { taken, cursor, notices } = await this.applyWaiting();
       cursorWriter.write(cursor, position.seen);
       db.exec('COMMIT');
+      overlay?.committed();
       this.queue.drop(taken);
       position.advance(cursor);
       for (const notice of notices) notice();
     } catch (error) {
       if (db.inTransaction) db.exec('ROLLBACK');
       applier.reset();
+      overlay?.rolledBack();
       position.seen = readSeen(db);
       throw error;
     }
   }
 
   private async applyWaiting(): Promise<{ taken: number; cursor: StreamCursor; notices: (() => void)[] }> {
-    const { position } = this.ports;
+    const { position, overlay } = this.ports;
     const notices: (() => void)[] = [];
     let cursor = position.cursor;
     let taken = 0;
+    const started = performance.now();
     let until = performance.now() + SLICE_MS;
     for (;;) {
       const message = this.queue.peek(taken);
@@ -180,9 +189,23 @@ export class ReplicationSubscriber {
       }
       cursor = follow(cursor, message);
       taken++;
-      if (performance.now() >= until) break;
+      if (performance.now() < until) continue;
+      // What took long to make way for this batch would have to make way for the next one too.
+      if (overlay === undefined || performance.now() - started >= 3 * overlay.batchMs) break;
+      await immediate();
+      until = performance.now() + SLICE_MS;
     }
+    if (overlay !== undefined) await this.inSlices(overlay.finish());
     return { taken, cursor, notices };
+  }
+
+  private async inSlices(steps: Generator<void, void>): Promise<void> {
+    let until = performance.now() + SLICE_MS;
+    for (const _step of steps) {
+      if (performance.now() < until) continue;
+      await immediate();
+      until = performance.now() + SLICE_MS;
+    }
   }
 
   /** Undefined where a message cannot be read: what is in front of it is committed first. */
@@ -203,6 +226,10 @@ export class ReplicationSubscriber {
     const { seen } = this.ports.position;
     const id = message.id === undefined ? undefined : parseMessageId(message.id);
     if (id !== undefined && seen.has(id.origin, id.n)) return { message, changeSet: undefined };
+    if (id !== undefined && this.ports.overlay?.isHead(message.id) === true) {
+      seen.add(id.origin, id.n);
+      return { message, changeSet: undefined, popped: this.popHead(message) };
+    }
     const text = Buffer.from(message.data.buffer, message.data.byteOffset, message.data.length).toString('utf8');
     const changeSet = message.chunk === undefined ? decodeChangeSet(text) : this.decodeChunk(message, text);
     if (id !== undefined) {
@@ -210,6 +237,11 @@ export class ReplicationSubscriber {
       this.ports.position.noteOwn(id, message.sequence);
     }
     return { message, changeSet };
+  }
+
+  private popHead({ chunk }: IncomingMessage): number {
+    if (chunk !== undefined) this.ports.cursorWriter.takeChunks(chunk.split(';')[0] ?? '');
+    return this.ports.overlay?.pop() ?? 0;
   }
 
   /** Keeps the parts of a transaction until its last one comes: it takes effect as a whole, at that place. */
@@ -232,12 +264,16 @@ export class ReplicationSubscriber {
     return { ...last, changes: [...stored.flatMap(({ data }) => decodeChangeSet(data).changes), ...last.changes] };
   }
 
-  private *applyOne({ message, changeSet }: Decoded, notices: (() => void)[]): Generator<void, void> {
-    if (changeSet === undefined) return;
-    const { applier, emit, observe } = this.ports;
-    const { node } = changeSet;
+  private *applyOne({ message, changeSet, popped }: Decoded, notices: (() => void)[]): Generator<void, void> {
+    const { applier, emit, observe, overlay } = this.ports;
     const sequence = BigInt(message.sequence);
+    if (overlay !== undefined && popped !== undefined) {
+      notices.push(() => emit({ type: 'applied', sequence, node: overlay.node, changes: popped }));
+    }
+    if (changeSet === undefined) return;
+    const { node } = changeSet;
     const place = { sequence: message.sequence, foreign: message.version === undefined };
+    if (overlay !== undefined) yield* overlay.makeWay(message.id, changeSet, place.foreign);
     yield* applier.apply(changeSet, place, (index, change, reason) => {
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));

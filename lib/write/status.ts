@@ -8,6 +8,16 @@ export interface HAPosition {
   readonly published: bigint;
 }
 
+/** What asynchronous publishing has not brought to its place in the stream yet. */
+export interface OutboxStatus {
+  /** Transactions that are committed here, and not yet met in the stream. */
+  readonly size: number;
+  /** Age of the first of them, ms; 0 where there is none. */
+  readonly oldestAge: number;
+  /** Why nothing could be published the last time; undefined where all goes well. */
+  readonly lastError: Error | undefined;
+}
+
 /** What a database says about itself. Cheap: nothing is asked of the stream. */
 export interface HAStatus {
   readonly state: 'stopped' | 'starting' | 'running' | 'retrying' | 'halted' | 'closed';
@@ -21,4 +31,6 @@ export interface HAStatus {
   /** Transactions that wait for their turn. */
   readonly waitingWrites: number;
   readonly lastError: Error | undefined;
+  /** Only with `asyncPublisher`. */
+  readonly outbox?: OutboxStatus | undefined;
 }

@@ -6,6 +6,7 @@ import { decodeChangeSet } from '../../lib/changeset/codec.js';
 import type { ChangeSet } from '../../lib/changeset/changeset.js';
 import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import type { MemoryLog, StoredMessage } from '../../lib/stream/memory/memory-log.js';
+import type { OutboxMessage } from '../../lib/sqlite/outbox-store.js';
 import { dump } from './dump.js';
 import { SUBJECT } from './sim-node.js';
 
@@ -54,6 +55,20 @@ export class Oracle {
     this.advance(sequence);
     const text = dump(this.db);
     this.dumps.set(sequence, text);
+    return text;
+  }
+
+  /** The fold up to a position, and what lies over it on a node: messages that are not in the stream yet. */
+  over(sequence: number, messages: readonly OutboxMessage[]): string {
+    if (messages.length === 0) return this.at(sequence);
+    const other = new Oracle(this.log, this.pragmas, this.rowIdentify);
+    other.advance(sequence);
+    messages.forEach((message, index) => {
+      const place = { sequence: sequence + index + 1, subject: '', version: '1', time: '' };
+      other.apply({ ...message, ...place, chunk: message.chunk ?? undefined });
+    });
+    const text = dump(other.db);
+    other.close();
     return text;
   }
 
