@@ -123,7 +123,7 @@ describe('transactions in flight, one test for each rule of the overlay', () => 
         await hold(world, 'DELETE FROM t WHERE id = 2');
         await meet(world, 'UPDATE t SET v = 7 WHERE id = 1');
         await meet(world, 'UPDATE t SET v = 8 WHERE id = 1');
-        await expectRows(world, `SELECT seq FROM sqlite_sequence WHERE name = 't'`, ['0']);
+        await expectRows(world, `SELECT seq FROM sqlite_sequence WHERE name = 't'`, ['1']);
       },
       ASYNC,
     ));
