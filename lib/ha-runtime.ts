@@ -20,6 +20,7 @@ import { CursorWriter, newOrigin, readSeen } from './sqlite/control-tables.js';
 import type { StreamCursor } from './sqlite/control-tables.js';
 import { IdGenerator, randomSlot } from './sqlite/id-generator.js';
 import type { IdSlot } from './sqlite/id-generator.js';
+import { knownPayload, rememberPayload } from './sqlite/outbox-tables.js';
 import { Position } from './sqlite/position.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import { IdSlotLease } from './stream/membership/id-slots.js';
@@ -364,6 +365,7 @@ export class HARuntime implements DatabaseLifecycle {
     { stream, position, hold }: { stream: ReplicationStream; position: Position; hold: HoldGate },
   ): AsyncPublishing {
     const store = AsyncPublishing.openStore(connections, this.options, position.seen);
+    if (!(stream instanceof LateStream)) rememberPayload(connections.applier, stream.maxPayload);
     return new AsyncPublishing(
       connections.applier,
       applier,
@@ -428,7 +430,8 @@ export class HARuntime implements DatabaseLifecycle {
       await this.leaveCluster();
       await this.source.close();
       this.emit({ type: 'error', error });
-      const stream = new LateStream(() => this.source.open(subject), ASSUMED_PAYLOAD, `the stream of '${subject}'`);
+      const payload = knownPayload(applier) ?? ASSUMED_PAYLOAD;
+      const stream = new LateStream(() => this.source.open(subject), payload, `the stream of '${subject}'`);
       stream.onStatus = (status) => this.emit(status);
       return { stream, cursor };
     }
