@@ -135,7 +135,8 @@ export class AsyncPublishing implements OutboxPort {
   /** Publishes what waits, for at most so many milliseconds, and for as long as the stream can be reached. */
   async flush(ms: number): Promise<void> {
     const deadline = performance.now() + ms;
-    while (!this.isFlushed && this.ports.stream.isConnected && performance.now() < deadline) await sleep(5);
+    const canPublish = (): boolean => this.relay.isRunning && this.ports.stream.isConnected;
+    while (!this.isFlushed && canPublish() && performance.now() < deadline) await sleep(5);
   }
 
   /** Publishes nothing more. */

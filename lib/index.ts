@@ -15,7 +15,7 @@ export type {
   HATransaction,
   HATransactionOptions,
 } from './write/executor.js';
-export type { HAPosition, HAStatus } from './write/status.js';
+export type { HAPosition, HAStatus, OutboxStatus } from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';

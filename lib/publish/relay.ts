@@ -88,6 +88,10 @@ export class Relay {
     return this.ports.stream.isConnected && this.failures === 0 && !this.isStopped;
   }
 
+  get isRunning(): boolean {
+    return !this.isStopped;
+  }
+
   start(): void {
     this.running ??= this.loop();
   }

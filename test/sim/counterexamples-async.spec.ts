@@ -211,4 +211,19 @@ describe('transactions in flight, one test for each rule of the overlay', () => 
       },
       ASYNC,
     ));
+
+  it('are cut for the messages that the stream takes, although it is away', () =>
+    scenario(
+      [BAG],
+      async (world) => {
+        world.kill(0, true);
+        await world.scheduler.until(world.node(0).ready);
+        world.exec(
+          0,
+          `INSERT INTO bag VALUES${Array.from({ length: 200 }, (_value, i) => `('value ${i}')`).join(', ')}`,
+        );
+        await expectRows(world, 'SELECT count(*) FROM bag', ['200']);
+      },
+      { ...ASYNC, maxPayload: 3_000 },
+    ));
 });

@@ -1,4 +1,5 @@
-import { failureOf, startCluster, until } from '../../helper/cluster.js';
+import { join } from 'node:path';
+import { failureOf, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 
 const SCHEMA = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE bag(v)';
 const ASYNC = { asyncPublisher: true, publisherTimeout: '2s' } as const;
@@ -161,5 +162,31 @@ describe('asyncPublisher', () => {
     cluster.proxy.restore();
     await cluster.expectEqual();
     expect(await cluster.b.get('SELECT count(*) AS n FROM t')).toEqual({ n: 30_000 });
+  });
+
+  it('asks for the folder of the outbox again, as long as something waits there', async () => {
+    const asyncPublisherOutboxDir = join(temporaryFolder(), 'outbox');
+    const cluster = await startCluster({
+      proxy: true,
+      optionsOf: () => ({ ...ASYNC, asyncPublisherOutboxDir }),
+      nodes: 1,
+    });
+    await cluster.a.exec(SCHEMA);
+    cluster.proxy.cut();
+    await until(() => !cluster.a.status().connected);
+    await cluster.a.run(`INSERT INTO bag VALUES('left')`);
+    await cluster.a.stop();
+    const { path } = cluster.node(0);
+    const inside = cluster.make({ path, options: ASYNC });
+    const error = await failureOf(inside.db.start());
+    expect(error).toMatchObject({ code: 'HA_OPTIONS_INVALID', details: { count: 1 } });
+    expect(error.message).toContain(asyncPublisherOutboxDir);
+    await inside.db.close();
+    cluster.proxy.restore();
+    await cluster.a.start();
+    await cluster.expectEqual();
+    await cluster.a.stop();
+    const empty = await cluster.add({ path, options: ASYNC });
+    expect(await empty.db.get('SELECT v FROM bag')).toEqual({ v: 'left' });
   });
 });
