@@ -54,7 +54,7 @@ describe('transactions in flight, one test for each rule of the overlay', () => 
         world.exec(1, `INSERT INTO t VALUES('k', 'n1')`);
         await world.finish(1);
         // Both messages come in one batch.
-        world.node(0).stream.connect();
+        void world.node(0).stream.connect();
         await world.calm();
         await world.deliver(0);
         await expectRows(world, 'SELECT k, v FROM t', ['k|n0']);

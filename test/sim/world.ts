@@ -194,7 +194,8 @@ export class World {
   async receive(node: number): Promise<void> {
     const { stream } = this.node(node);
     stream.dropNext(Number.POSITIVE_INFINITY);
-    stream.connect();
+    void stream.connect();
+    await this.calm();
     await this.deliver(node);
     stream.disconnect();
     stream.dropNext(0);
