@@ -257,6 +257,9 @@ export class Cluster {
 
   /** Waits until every node has applied the last message on the subject. */
   async settle(): Promise<void> {
+    for (const { runtime } of this.nodes) {
+      if (runtime.open !== undefined) await until(() => (runtime.status().outbox?.size ?? 0) === 0, SETTLE_MS);
+    }
     const last = await this.lastSequence();
     for (const { db, runtime } of this.nodes) {
       if (runtime.options.disableSubscriber || runtime.open === undefined) continue;
