@@ -53,7 +53,7 @@ const logger = { log: quiet, warn: quiet, error: quiet, debug: quiet, verbose: q
 
 /** One node of a world: the real database and runtime on a file of its own, and the ways to harm it. */
 export class SimNode {
-  readonly skipped: HAEvent[] = [];
+  readonly skipped: Extract<HAEvent, { type: 'skipped' }>[] = [];
   readonly conflicts: HAConflict[] = [];
   halted: Error | undefined;
   /** Told of every step that reaches file or stream; it may kill the node there and then. */
