@@ -46,6 +46,22 @@ describe('transactions in flight, one test for each rule of the overlay', () => 
       ASYNC,
     ));
 
+  it('are applied at their place where changes of them were left out, for that has to be told there', () =>
+    scenario(
+      [BAG],
+      async (world) => {
+        await hold(world, `INSERT INTO bag VALUES('y')`);
+        await meet(world, 'DROP TABLE bag');
+        expect(inFlight(world)).toBe(1);
+        expect(world.node(0).skipped).toEqual([]);
+        await world.settle();
+        const [own, other] = [world.node(0).skipped, world.node(1).skipped];
+        expect(own).toEqual([expect.objectContaining({ node: 'n0', target: 'bag' })]);
+        expect(own).toEqual(other);
+      },
+      ASYNC,
+    ));
+
   it('pop only before any remote message was applied', () =>
     scenario(
       ['CREATE TABLE t(k PRIMARY KEY, v)'],

@@ -5,6 +5,8 @@ import type { HAConflict } from '../../../lib/common/events.js';
 import type { HAError } from '../../../lib/common/ha-error.js';
 import type { HAOptions } from '../../../lib/config/options.js';
 import type { HAChange } from '../../../lib/changeset/row-changes.js';
+import type { ReplicationStream } from '../../../lib/stream/replication-stream.js';
+import { StreamTimeout } from '../../../lib/stream/replication-stream.js';
 import type { Cluster, TestNode } from '../../helper/cluster.js';
 import { failureOf, pause, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 
@@ -188,6 +190,34 @@ describe('what a node tells of its own transactions', () => {
     );
     expect(first).toEqual(second);
     expect(first).toEqual([...places]);
+  });
+
+  it.each([
+    ['while somebody watches', true],
+    ['while nobody does', false],
+  ])('is what was left out, too, %s', async (_name, watched) => {
+    const cluster = await start();
+    const { a, b } = cluster;
+    await cut(cluster);
+    if (!watched) cluster.node(0).watching.unsubscribe();
+    await b.exec('DROP TABLE bag');
+    await b.run(`INSERT INTO t VALUES(7, 'b', 0)`);
+    const { stream } = (cluster.node(0).runtime as unknown as { replication: { stream: ReplicationStream } })
+      .replication;
+    // What it sends is lost at first: its own transaction is done again over the change of the schema before it is published.
+    const { publish, publishBatch } = stream;
+    const lost = (): Promise<never> => Promise.reject(new StreamTimeout('lost'));
+    Object.assign(stream, { publish: lost, publishBatch: lost });
+    await a.run(`INSERT INTO bag VALUES('gone')`);
+    cluster.proxy.restore();
+    await until(async () => (await a.all('SELECT id FROM t')).length === 1);
+    expect(a.status().outbox?.size).toBe(1);
+    Object.assign(stream, { publish, publishBatch });
+    await cluster.settle();
+    const leftOut = await b.all('SELECT sequence, change, node, target, operation, error FROM ha_skipped');
+    expect(leftOut).toEqual([expect.objectContaining({ node: 'n1', target: 'bag', operation: 'INSERT' })]);
+    expect(await a.all('SELECT sequence, change, node, target, operation, error FROM ha_skipped')).toEqual(leftOut);
+    expect(cluster.dump(0)).toEqual(cluster.dump(1));
   });
 
   it('is the same conflict that others tell, as winner and as loser', async () => {
