@@ -3,7 +3,7 @@ import type { HAConflict, HARow } from '../common/events.js';
 import type { WatchedMessage } from './conflict-detector.js';
 import type { RecentMessage, RecentMessages } from './recent-messages.js';
 import { wholeRow } from './recent-rows.js';
-import type { RecentRows } from './recent-rows.js';
+import type { MissingRow, RecentRows } from './recent-rows.js';
 import type { RowWitness } from './applier.js';
 import type { PlannedChange } from './row-applier.js';
 import { isSameValue, legible } from './row-identity.js';
@@ -98,11 +98,12 @@ export class ConflictWatch implements RowWitness {
     if (this.isOwn(identity)) return [];
     // Where a row has its key, it was changed: that row is what is lost.
     if (plan.hasKey(oldValues) && this.stored.byKey(plan, oldValues) !== undefined) return [];
-    const image = (): SqlValue[] | undefined => {
+    const missing = (): MissingRow | undefined => {
       const row = wholeRow(plan, oldValues);
-      return this.followsItsOwn() || this.rows.wasLeftLike(identity, row) ? row : undefined;
+      const isProven = this.rows.wasLeftLike(identity, row);
+      return isProven || this.followsItsOwn() ? { row, isProven } : undefined;
     };
-    const culprit = this.rows.whoRemoved(plan, identity, image, this.epoch);
+    const culprit = this.rows.whoRemoved(plan, identity, missing, this.epoch);
     if (culprit?.message.origin === this.message.origin) return [];
     if (culprit === undefined && this.isCovered) return [];
     // A row without a key that somebody else updated is still there: both are kept.

@@ -20,6 +20,15 @@ interface Written {
   readonly at: number;
   readonly plan: RowPlan;
   readonly row: readonly SqlValue[];
+  /** The same row before, where there was one. */
+  readonly before: readonly SqlValue[] | undefined;
+}
+
+/** A row that is missing, as it may have been. */
+export interface MissingRow {
+  readonly row: readonly SqlValue[];
+  /** A message says that it was like this. */
+  readonly isProven: boolean;
 }
 
 interface Rows {
@@ -66,19 +75,20 @@ export class RecentRows {
   }
 
   /**
-   * Who took a row away, behind a sequence. `image` is the row as it was there, where it surely was: if no change names it,
-   * it gave way to another row by a unique index.
+   * Who took a row away, behind a sequence. If no change names it, it may have given way to another row by a unique index;
+   * `missing` is asked then how it was.
    */
   whoRemoved(
     plan: RowPlan,
     identity: string,
-    image: () => readonly SqlValue[] | undefined,
+    missing: () => MissingRow | undefined,
     after: number,
   ): Culprit | undefined {
     const last = this.lastToTouch([identity], after);
     if (last !== undefined && last.touch.wrote === undefined) return last;
     if (!this.stored.hasUnique(plan)) return undefined;
-    const row = last?.touch.wrote ?? image();
+    const wrote = last?.touch.wrote;
+    const row = wrote === undefined ? missing() : { row: wrote, isProven: true };
     if (row === undefined) return undefined;
     const from = last === undefined ? undefined : { sequence: last.message.sequence, at: last.touch.at };
     return this.firstInTheWayOf(plan, row, after, from);
@@ -92,16 +102,19 @@ export class RecentRows {
 
   private firstInTheWayOf(
     plan: RowPlan,
-    row: readonly SqlValue[],
+    { row, isProven }: MissingRow,
     after: number,
     from: { readonly sequence: number; readonly at: number } | undefined,
   ): Culprit | undefined {
     const messages = [...this.recent.newestFirst(from === undefined ? after : from.sequence - 1)].toReversed();
     for (const message of messages) {
       const behind = message.sequence === from?.sequence ? from.at : -1;
-      const found = this.rowsOf(message).written.find(
-        (other) => other.at > behind && other.plan.table === plan.table && this.stored.exclude(plan, row, other.row),
-      );
+      const found = this.rowsOf(message).written.find((other) => {
+        if (other.at <= behind || other.plan.table !== plan.table) return false;
+        if (!this.stored.exclude(plan, row, other.row)) return false;
+        // Where the other had the same values before, the row was not there by then, or never.
+        return isProven || other.before === undefined || !this.stored.exclude(plan, row, other.before);
+      });
       if (found !== undefined) return { message, operation: 'DELETE' };
     }
     return undefined;
@@ -134,7 +147,7 @@ export class RecentRows {
       }
       if (newValues === undefined || wrote === undefined) return;
       touches.set(this.stored.identity(plan, newValues, newRowid), { at, operation, wrote });
-      written.push({ at, plan, row: wrote });
+      written.push({ at, plan, row: wrote, before: oldValues && wholeRow(plan, oldValues) });
     });
     return { schema: this.planner.schemaAsKnown, touches, written };
   }

@@ -39,6 +39,18 @@ export class ConflictOracle {
 
   constructor(private readonly db: Database) {}
 
+  /** Runs something that may rename tables: what is known of their rows goes with them. */
+  following(work: () => void): void {
+    const before = this.tableNames();
+    work();
+    const after = this.tableNames();
+    const names = new Set(after.values());
+    for (const [page, name] of before) {
+      const now = after.get(page);
+      if (now !== undefined && now !== name && !names.has(name)) this.rename(name, now);
+    }
+  }
+
   witness(message: Placed): RowWitness {
     return {
       before: (planned) => {
@@ -46,6 +58,22 @@ export class ConflictOracle {
         return () => this.compare(message, planned, before, this.rows(planned.plan));
       },
     };
+  }
+
+  /** Tables by root page, which they keep under every name. */
+  private tableNames(): Map<number, string> {
+    const tables = this.db.prepare(`SELECT rootpage, name FROM sqlite_schema WHERE type = 'table'`).raw().all();
+    return new Map(tables as [number, string][]);
+  }
+
+  private rename(from: string, to: string): void {
+    for (const map of [this.last, this.removed] as Map<string, Author>[]) {
+      for (const [id, author] of Array.from(map)) {
+        if (!id.startsWith(`${from} `)) continue;
+        map.delete(id);
+        map.set(`${to}${id.slice(from.length)}`, author);
+      }
+    }
   }
 
   private compare(by: Placed, { plan, change }: PlannedChange, before: Rows, after: Rows): void {

@@ -110,7 +110,9 @@ export class Oracle {
     const steps = this.applier.apply(whole, place, (_index, _change, reason) =>
       this.leftOut.push({ sequence: message.sequence, reason }),
     );
-    while (steps.next().done !== true);
+    this.conflictOracle.following(() => {
+      while (steps.next().done !== true);
+    });
     this.db.exec('COMMIT');
   }
 

@@ -29,7 +29,14 @@ export class Scheduler {
   constructor(private readonly random: SimRandom) {}
 
   install(): void {
-    const names = ['setImmediate', 'setTimeout', 'clearTimeout', 'performance'] as const;
+    const names = [
+      'setImmediate',
+      'setTimeout',
+      'clearTimeout',
+      'setInterval',
+      'clearInterval',
+      'performance',
+    ] as const;
     const before = names.map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)] as const);
     const mathRandom = Math.random;
     const { timeOrigin } = performance;
@@ -39,6 +46,9 @@ export class Scheduler {
       setTimeout: (task: (...args: unknown[]) => void, ms = 0, ...args: unknown[]) =>
         this.later(() => task(...args), ms),
       clearTimeout: (timer: unknown) => void (this.timers = this.timers.filter((other) => other !== timer)),
+      // What is done again and again for ever would keep every history in memory, and never lets one come to rest.
+      setInterval: () => ({ unref: () => undefined }),
+      clearInterval: () => undefined,
       performance: { now, timeOrigin },
     };
     for (const name of names) {
