@@ -3,6 +3,7 @@ import type { Logger } from '@nestjs/common';
 import { Subject } from 'rxjs';
 import { Applier } from './apply/applier.js';
 import { ConflictDetector } from './apply/conflict-detector.js';
+import { AsyncPublishing, refusePending } from './async-publishing.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
@@ -28,13 +29,14 @@ import {
   recordOrigin,
   writeCarried,
 } from './sqlite/control-tables.js';
-import type { CarriedRows } from './sqlite/control-tables.js';
+import type { CarriedRows, StreamCursor } from './sqlite/control-tables.js';
 import { ControlWrites } from './sqlite/control-writes.js';
 import { ForeignWriteAlarm } from './sqlite/foreign-write-alarm.js';
 import { ForeignWrites } from './sqlite/foreign-writes.js';
 import { Outcomes } from './sqlite/outcomes.js';
 import { IdGenerator, randomSlot } from './sqlite/id-generator.js';
 import type { IdSlot } from './sqlite/id-generator.js';
+import { knownPayload, rememberPayload } from './sqlite/outbox-tables.js';
 import { Position } from './sqlite/position.js';
 import { SetAside } from './sqlite/set-aside.js';
 import { WriteTurn } from './sqlite/write-turn.js';
@@ -42,11 +44,20 @@ import { IdSlotLease } from './stream/membership/id-slots.js';
 import { ownMember } from './stream/membership/member.js';
 import type { HAMember, HARole, MemberFacts } from './stream/membership/member.js';
 import { Membership } from './stream/membership/membership.js';
-import type { IncomingMessage, ReplicationStream, StartPoint } from './stream/replication-stream.js';
+import type { IncomingMessage, ReplicationStream, StartPoint, StreamStatus } from './stream/replication-stream.js';
+import { LateStream } from './stream/late-stream.js';
 import { StreamSource } from './stream/stream-source.js';
-import { closedError, notFollowing, relaunchError, skipInvalid, skipRefused, stoppedError } from './runtime-errors.js';
+import {
+  closedError,
+  notFollowing,
+  outboxWaits,
+  relaunchError,
+  skipInvalid,
+  skipRefused,
+  stoppedError,
+} from './runtime-errors.js';
 import { ChangeFeed } from './subscribe/change-feed.js';
-import { establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
+import { cursorWithoutStream, establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
 import { LagMeter } from './subscribe/lag.js';
 import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
@@ -87,6 +98,7 @@ interface Replication {
   readonly skips: ReadonlySet<number>;
   readonly control: ControlWrites;
   readonly alarm: ForeignWriteAlarm;
+  readonly async: AsyncPublishing | undefined;
 }
 
 /** What is special about one start. */
@@ -116,6 +128,8 @@ interface HaltedMessage extends SkipRequest {
   readonly unreadable: boolean;
 }
 
+/** Largest message, bytes, as long as the server could not be asked: a little below what nats-server takes by default. */
+const ASSUMED_PAYLOAD = 1_000_000;
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
 
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
@@ -242,6 +256,9 @@ export class HARuntime implements DatabaseLifecycle {
     return this.maintain(async () => {
       const { replication, opened, options } = this;
       if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
+      const { async } = replication;
+      // What it holds lies over the fold, and would be lost with the file.
+      if (async?.isSettled === false && !async.isFlowing) throw outboxWaits(async.status.size);
       await refuseTrimmed(replication.stream, this.subject);
       const { path, applier } = opened.connections;
       const aside = options.memory ? undefined : SetAside.begin(path, new Date());
@@ -253,7 +270,8 @@ export class HARuntime implements DatabaseLifecycle {
           onReady: () => aside?.finish(),
           onFailed: () => aside?.restore(),
         };
-        await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files });
+        const drained = async ? () => this.drain(async) : undefined;
+        await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files }, drained);
       } catch (error) {
         if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
         throw error;
@@ -290,6 +308,7 @@ export class HARuntime implements DatabaseLifecycle {
       lastError: this.expelled ?? subscriber.error,
       foreignWrite,
       skipped: [...(replication?.skips ?? [])].map(BigInt),
+      ...(replication?.async === undefined ? {} : { outbox: replication.async.status }),
     };
   }
 
@@ -340,13 +359,20 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** Takes everything down, and starts again: calls wait for it, and writes that wait already fail. */
-  private relaunch(launch: Launch = {}): Promise<OpenDatabase> {
+  private relaunch(launch: Launch = {}, finished?: () => Promise<void>): Promise<OpenDatabase> {
     const stop = async (): Promise<void> => {
       await this.finishWrites(relaunchError());
+      await finished?.();
       await this.tearDown();
       this.events.next({ type: 'stopped' });
     };
     return (this.starting = this.launch(launch, stop));
+  }
+
+  /** Waits until nothing is left in the outbox; call where nothing is added any more. */
+  private async drain(async: AsyncPublishing): Promise<void> {
+    await async.settled(this.options.publisherTimeout);
+    if (!async.isSettled) throw outboxWaits(async.status.size);
   }
 
   private async launch(launch: Launch = {}, before?: () => Promise<void>): Promise<OpenDatabase> {
@@ -412,6 +438,7 @@ export class HARuntime implements DatabaseLifecycle {
       replicateDDL: !options.disableDDLSync,
       followsStream: !options.disableSubscriber,
       onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
+      publishesLater: ports?.outbox !== undefined,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
@@ -450,10 +477,7 @@ export class HARuntime implements DatabaseLifecycle {
   private async joinStream(connections: Connections, turn: WriteTurn, launch: Launch): Promise<ReplicationPorts> {
     const { options, subject } = this;
     const foreign = new ForeignWrites(connections.applier, () => alarm.found());
-    const stream = await this.connect(subject);
-    await this.joinCluster(stream, subject);
-    const start = launch.startPoint ?? options.deliverPolicy;
-    const cursor = await establishCursor(connections.applier, connections.path, subject, stream, start);
+    const { stream, cursor } = await this.connect(connections, launch.startPoint ?? options.deliverPolicy);
     const origin = newOrigin();
     const position = new Position(cursor, readSeen(connections.applier), origin);
     const control = new ControlWrites(connections.applier, turn, foreign, busyTimeout(options));
@@ -469,11 +493,15 @@ export class HARuntime implements DatabaseLifecycle {
     if (skip !== undefined) await control.run((db) => recordSkip(db, skip.message, skip.reason));
     const origins = await control.run((db) => recordOrigin(db, origin));
     const skips = readSkips(connections.applier);
-    this.replication = { stream, position, outcomes, origins, skips, control, alarm };
-    alarm.start(connections.applier, foreign);
     const hold = new HoldGate(options.name);
+    const applier = new Applier(connections.applier, options.rowIdentify, () => async?.overlay.stepAside());
+    const async = this.publishesLater
+      ? this.openOutbox(connections, applier, { stream, position, hold, foreign })
+      : undefined;
+    if (async === undefined) refusePending(connections.applier);
+    this.replication = { stream, position, outcomes, origins, skips, control, alarm, async };
+    alarm.start(connections.applier, foreign);
     this.refuseExpelled();
-    const applier = new Applier(connections.applier, options.rowIdentify);
     const conflicts = new ConflictDetector({
       db: connections.applier,
       applier,
@@ -481,7 +509,8 @@ export class HARuntime implements DatabaseLifecycle {
       isObserved: () => this.events.observed,
       wasApplied: (origin, n) => position.seen.has(origin, n),
     });
-    if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
+    if (stream instanceof LateStream) stream.verify = () => this.verifyLate(stream, position, subject);
+    else if (!options.disableSubscriber) stream.verify = () => this.verify(stream, position, subject);
     this.publisher.attach(stream, new MessageEncoder(origin, this.messageOrigin()));
     if (!options.disableSubscriber) {
       await this.subscriber.start({
@@ -500,8 +529,12 @@ export class HARuntime implements DatabaseLifecycle {
           this.telemetry.sink?.applied(Math.max(0, Date.now() - Number(changeSet.timestampNs / 1_000_000n)));
           this.changeFeed.applied(sequence, changeSet, skipped);
         },
+        overlay: async?.overlay,
+        met: (sequence, messages) => this.changeFeed.committed(sequence, messages),
       });
     }
+    if (stream instanceof LateStream) stream.begin();
+    async?.start();
     return {
       publisher: this.publisher,
       position,
@@ -515,6 +548,7 @@ export class HARuntime implements DatabaseLifecycle {
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
       hold,
+      outbox: async,
       applied: (transaction) => {
         const { sequence, changes, messages } = transaction;
         this.changeFeed.committed(sequence, messages);
@@ -534,6 +568,7 @@ export class HARuntime implements DatabaseLifecycle {
       publisher,
       settles: !options.disablePublisher && !options.disableSubscriber,
       settled: (id, timeoutMs) => committer.settled(id, timeoutMs),
+      waits: (id) => replication.async?.holds(id) === true,
       publisherTimeout: options.publisherTimeout,
     });
   }
@@ -555,6 +590,26 @@ export class HARuntime implements DatabaseLifecycle {
     await this.membership.join();
   }
 
+  /** What a start without the stream left out is done when it can be reached. */
+  private async verifyLate(stream: LateStream, position: Position, subject: string): Promise<void> {
+    if (this.membership === undefined) {
+      try {
+        await this.joinCluster(stream, subject);
+      } catch (error) {
+        await this.leaveCluster();
+        if (error instanceof HAError && !error.retryable) this.expel(error);
+        throw error;
+      }
+    }
+    await this.verify(stream, position, subject);
+  }
+
+  private async leaveCluster(): Promise<void> {
+    const { membership } = this;
+    this.membership = undefined;
+    await membership?.leave();
+  }
+
   /** Another node took this one's place: nothing is applied or written any more. */
   private expel(error: HAError): void {
     this.expelled = error;
@@ -566,10 +621,43 @@ export class HARuntime implements DatabaseLifecycle {
     if (this.expelled !== undefined) throw this.expelled;
   }
 
+  private get publishesLater(): boolean {
+    const { asyncPublisher, disablePublisher } = this.options;
+    return asyncPublisher && !disablePublisher && !this.isStandalone;
+  }
+
+  private openOutbox(
+    connections: Connections,
+    applier: Applier,
+    ports: { stream: ReplicationStream; position: Position; hold: HoldGate; foreign: ForeignWrites },
+  ): AsyncPublishing {
+    const { stream, position, hold, foreign } = ports;
+    const store = AsyncPublishing.openStore(connections, this.options, position.seen);
+    if (!(stream instanceof LateStream)) rememberPayload(connections.applier, stream.maxPayload);
+    return new AsyncPublishing(
+      connections.applier,
+      applier,
+      AsyncPublishing.capture(connections, this.options.rowIdentify),
+      store,
+      this.options.name,
+      {
+        stream,
+        position,
+        foreign,
+        busyTimeout: busyTimeout(this.options),
+        pass: () => hold.pass(),
+        lostStream: (sequence) => this.lostStream(sequence, position.received),
+        failed: (error) => this.emit({ type: 'error', error }),
+      },
+    );
+  }
+
   /** Makes sure that the stream is the one that was followed so far; else nothing is applied or written any more. */
   private async verify(stream: ReplicationStream, position: Position, subject: string): Promise<void> {
     try {
-      await verifyCursor(position.cursor, stream, subject);
+      const { created } = await verifyCursor(position.cursor, stream, subject);
+      // A database that was started without the stream did not know it yet.
+      if (position.cursor.streamCreated === '') position.cursor = { ...position.cursor, streamCreated: created };
     } catch (error) {
       if (error instanceof HAError && !error.retryable) this.subscriber.halt(error);
       throw error;
@@ -594,20 +682,43 @@ export class HARuntime implements DatabaseLifecycle {
     };
   }
 
-  private async connect(subject: string): Promise<ReplicationStream> {
-    const stream = await this.source.open(subject);
-    stream.onStatus = (status) => {
-      if (status.type !== 'error') this.lagMeter.connection(status.type === 'connected');
-      this.emit(status);
-    };
-    this.lagMeter.connection(true);
-    return stream;
+  private async connect(
+    connections: Connections,
+    start: StartPoint,
+  ): Promise<{ readonly stream: ReplicationStream; readonly cursor: StreamCursor }> {
+    const { subject } = this;
+    const { applier, path } = connections;
+    try {
+      const stream = await this.source.open(subject);
+      stream.onStatus = (status) => this.followStatus(status);
+      this.lagMeter.connection(true);
+      await this.joinCluster(stream, subject);
+      return { stream, cursor: await establishCursor(applier, path, subject, stream, start) };
+    } catch (error) {
+      if (!this.publishesLater || !(error instanceof HAError && error.retryable)) throw error;
+      const cursor = cursorWithoutStream(applier, path, subject, start);
+      if (cursor === undefined) throw error;
+      await this.leaveCluster();
+      await this.source.close();
+      this.emit({ type: 'error', error });
+      const payload = knownPayload(applier) ?? ASSUMED_PAYLOAD;
+      const stream = new LateStream(() => this.source.open(subject), payload, `the stream of '${subject}'`);
+      stream.onStatus = (status) => this.followStatus(status);
+      this.lagMeter.connection(false);
+      return { stream, cursor };
+    }
+  }
+
+  private followStatus(status: StreamStatus): void {
+    if (status.type !== 'error') this.lagMeter.connection(status.type === 'connected');
+    this.emit(status);
   }
 
   /** Waits until what the stream held at this moment is applied: an application must not begin with stale data. */
   private async catchUp(): Promise<void> {
     const { replication } = this;
     if (replication === undefined || this.options.disableSubscriber) return;
+    if (replication.stream instanceof LateStream && !replication.stream.isConnected) return;
     const last = await replication.stream.lastSubjectSequence();
     await replication.position.waitFor(last);
   }
@@ -626,6 +737,7 @@ export class HARuntime implements DatabaseLifecycle {
     const timer = setTimeout(() => position?.fail(reason), this.options.publisherTimeout);
     await this.opened?.committer.close(reason);
     clearTimeout(timer);
+    await this.replication?.async?.flush(this.options.publisherTimeout);
   }
 
   private async tearDown(): Promise<void> {
@@ -636,11 +748,14 @@ export class HARuntime implements DatabaseLifecycle {
     this.files = undefined;
     replication?.position.fail(stoppedError());
     await replication?.alarm.stop();
+    replication?.async?.stop();
     await this.subscriber.stop();
     this.publisher.detach();
     await membership?.leave();
     this.expelled = undefined;
+    await replication?.stream.close();
     await this.source.close();
+    replication?.async?.close();
     await this.checkpointer?.close();
     files?.close();
   }
@@ -650,6 +765,7 @@ export class HARuntime implements DatabaseLifecycle {
     if (event.type === 'halted') {
       logger.error(event.error.message);
       this.opened?.committer.halt(event.error);
+      this.replication?.async?.stop();
     } else if (event.type === 'foreignWrite') logger.error(event.error.message);
     else if (event.type === 'resynced')
       logger.warn(`Built anew from the stream; the old file is at ${event.path ?? 'none'}.`);
@@ -663,6 +779,7 @@ export class HARuntime implements DatabaseLifecycle {
       this.telemetry.sink?.conflict();
     } else if (event.type === 'disconnected') logger.warn('The connection to NATS is lost; reads go on, writes wait.');
     else if (event.type === 'connected') logger.log('Connected to NATS again.');
+    if (event.type === 'connected') this.replication?.async?.kick();
     this.events.next(event);
   }
 }

@@ -17,7 +17,7 @@ export type {
   HATransactionOptions,
 } from './write/executor.js';
 export type { HAOutcome } from './write/outcome.js';
-export type { HALag, HAPosition, HAStatus } from './write/status.js';
+export type { HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';

@@ -47,3 +47,12 @@ export function closedError(): HAError {
     'The database is closed for good. Open it anew with another module instance.',
   );
 }
+
+/** A file that is built anew from the stream would not have what is not in the stream yet. */
+export function outboxWaits(size: number): HAError {
+  return new HAError(
+    'HA_UNAVAILABLE',
+    `The database cannot be built anew: ${size} transaction(s) of this node are committed here and wait in the outbox, and would be lost. Call db.resync() again when status().outbox.size is 0.`,
+    { retryable: true, details: { size } },
+  );
+}

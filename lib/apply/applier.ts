@@ -66,6 +66,8 @@ export class Applier {
   constructor(
     private readonly db: Connection,
     private readonly rowIdentify: RowIdentify,
+    /** Called in front of every statement that a peer sent: triggers of our own would stop an ALTER TABLE. */
+    private readonly beforeStatement: () => void = () => undefined,
   ) {
     this.rows = new RowApplier(db);
     this.statements = new StatementCache(db);
@@ -82,6 +84,28 @@ export class Applier {
     this.triggers.show();
     this.schema = undefined;
     this.renames = undefined;
+  }
+
+  /** The schema as of the last {@link prepare} or change. */
+  get currentSchema(): SchemaInfo {
+    if (this.schema === undefined) this.loadSchema();
+    return this.schema as SchemaInfo;
+  }
+
+  /**
+   * Lower-case names, as of now, of the tables that a changeset reaches; undefined where that cannot be told, for it holds
+   * statements.
+   */
+  tablesOf(changeSet: ChangeSet, foreign: boolean): Set<string> | undefined {
+    const epoch = foreign ? Infinity : Number(changeSet.epoch);
+    const names = new Set<string>();
+    for (const change of changeSet.changes) {
+      if (change.operation === 'CUSTOM') continue;
+      if (!isRowChange(change)) return undefined;
+      names.add(renamed(this.knownRenames(), epoch, change.table, []).table.toLowerCase());
+    }
+    for (const { table } of changeSet.sequences) names.add(table.toLowerCase());
+    return names;
   }
 
   /** Applies one changeset; yields now and then so that the caller can let others run. */
@@ -169,6 +193,7 @@ export class Applier {
     const info = classify(sql);
     const refusal = refusalOf(sql, info);
     if (refusal !== undefined) return refusal;
+    this.beforeStatement();
     this.triggers.show();
     try {
       if (info.kind === 'ddl') this.runDDL(idempotentDDL(sql, info));

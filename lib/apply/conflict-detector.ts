@@ -60,6 +60,9 @@ export interface ConflictPorts {
  * *Statements* (DDL, virtual tables) name no rows, and are not looked at. INSERT OR REPLACE that brings back a row which
  * somebody deleted meanwhile is not told either: it says no old image, so it is a new row.
  *
+ * *With asynchronous publishing* the rows that it compares with are those of the fold: own transactions in flight make way
+ * first. An own one that others wrote beside is applied at its place like any other. Starts of one node are different writers.
+ *
  * *Cost.* Nobody subscribes: nothing. Nobody wrote at the same time: about a microsecond a message. Else one SELECT for each
  * row and unique index; only where that finds something are recent messages read, each once, and then looked through from
  * the newest to the epoch: at most 4,096 steps a row. That many messages, and 4 MiB of them, are kept as they were sent; what

@@ -244,6 +244,6 @@ export function mark(value: SqlValue | undefined): string {
   return value instanceof InvalidText ? 'CAST(? AS TEXT)' : '?';
 }
 
-function marks(values: readonly SqlValue[]): string {
+export function marks(values: readonly SqlValue[]): string {
   return values.map(mark).join(', ');
 }

@@ -31,6 +31,11 @@ export interface CaptureSettings {
   readonly rowIdentify: RowIdentify;
   /** Aim for pieces of this many bytes; none of several changes is larger than twice that. */
   readonly pieceBytes: () => number;
+  /**
+   * Captures only between {@link Capture.open} and {@link Capture.close}, and leaves AUTOINCREMENT counters alone: for
+   * what applying a changeset does, and not for what a user does.
+   */
+  readonly gated?: boolean;
 }
 
 interface Piece {
@@ -61,6 +66,7 @@ type LogRow = [
 ];
 
 const LOG_SCHEMA = `
+CREATE TABLE IF NOT EXISTS temp.ha_gate(open INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS temp.ha_log(seq INTEGER PRIMARY KEY, k INTEGER NOT NULL, orid, nrid, o, n);
 CREATE TABLE IF NOT EXISTS temp.ha_kind(k INTEGER PRIMARY KEY, operation TEXT NOT NULL, head TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS temp.ha_installed(base INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, sql TEXT NOT NULL);`;
@@ -163,6 +169,16 @@ export class Capture {
     );
   }
 
+  /** Starts to capture, where that is {@link CaptureSettings.gated}. */
+  open(): void {
+    this.ensureInstalled();
+    this.statements.get('INSERT OR IGNORE INTO temp.ha_gate VALUES(1)').run();
+  }
+
+  close(): void {
+    this.statements.get('DELETE FROM temp.ha_gate').run();
+  }
+
   /** Throws away what was logged. */
   clear(): void {
     this.statements.get('DELETE FROM temp.ha_log').run();
@@ -175,7 +191,7 @@ export class Capture {
     if (few.length === 0) return undefined;
     const { kinds, pieces, rows } =
       (few.length <= FEW_ROWS ? this.drainFew(few, tail) : undefined) ?? this.drainMany(tail);
-    this.raiseSequences(kinds);
+    if (this.settings.gated !== true) this.raiseSequences(kinds);
     this.clear();
     if (pieces.length === 0) return undefined;
     const generated = this.tablesOf(generatedKinds(kinds));
@@ -253,6 +269,11 @@ export class Capture {
     return changes;
   }
 
+  /** What counters were in front of the transaction, of those that it moved; null where there was none. */
+  sequencesBefore(changes: readonly SequenceChange[]): (readonly [table: string, value: bigint | null])[] {
+    return changes.map(({ table }) => [table, this.sequences.get(table) ?? null] as const);
+  }
+
   /** Remembers the AUTOINCREMENT counters in front of a transaction. */
   markSequences(): void {
     this.sequences = this.schema.hasAutoincrement ? this.readSequences() : NO_SEQUENCES;
@@ -276,7 +297,10 @@ export class Capture {
     for (const table of schema.tables.values()) {
       const row = present.get(table.name);
       const base = row?.base ?? this.nextBase();
-      const sql = createTriggersSql(table, base, !this.unmarked.has(table.name));
+      const sql = createTriggersSql(table, base, {
+        markGeneratedIds: this.settings.gated !== true && !this.unmarked.has(table.name),
+        gated: this.settings.gated,
+      });
       if (row?.sql !== sql || !triggers.has(String(base))) this.replace(table, base, sql);
       for (const kind of kindsOf(table, base)) this.kinds.set(kind.k, kind);
     }

@@ -12,6 +12,14 @@ import type { TableInfo } from '../sqlite/schema.js';
 /** json_array takes at most 1,000 arguments (https://www.sqlite.org/limits.html); wider rows are joined from parts. */
 const MAX_ARGUMENTS = 500;
 
+/** Which triggers. */
+export interface TriggerSettings {
+  /** Mark inserts whose INTEGER PRIMARY KEY SQLite chose. */
+  readonly markGeneratedIds: boolean;
+  /** They do nothing while `temp.ha_gate` is empty. */
+  readonly gated?: boolean;
+}
+
 /** One kind of log entry: a table and what happened to its row. */
 export interface LogKind {
   readonly k: number;
@@ -32,10 +40,11 @@ export function kindsOf(table: TableInfo, base: number): readonly [insert: LogKi
 }
 
 /** SQL that creates the triggers of a table. */
-export function createTriggersSql(table: TableInfo, base: number, markGeneratedIds: boolean): string {
-  const statements = [insertTrigger(table, base)];
-  if (markGeneratedIds && table.generatedId !== undefined) statements.push(generatedTrigger(table, base));
-  statements.push(...(table.actionParent ? parentTriggers(table, base) : plainTriggers(table, base)));
+export function createTriggersSql(table: TableInfo, base: number, how: TriggerSettings): string {
+  const make = how.gated === true ? gatedTrigger : trigger;
+  const statements = [insertTrigger(table, base, make)];
+  if (how.markGeneratedIds && table.generatedId !== undefined) statements.push(generatedTrigger(table, base));
+  statements.push(...(table.actionParent ? parentTriggers(table, base, make) : plainTriggers(table, base, make)));
   return statements.join('\n');
 }
 
@@ -48,13 +57,19 @@ function triggerName(base: number, letter: string): string {
   return `ha_capture_${base}_${letter}`;
 }
 
-function trigger(base: number, letter: string, event: string, table: TableInfo, body: string): string {
-  return `CREATE TEMP TRIGGER ${triggerName(base, letter)} ${event} ON main.${q(table.name)} BEGIN ${body}; END;`;
+type MakeTrigger = typeof trigger;
+
+function trigger(base: number, letter: string, event: string, table: TableInfo, body: string, when = ''): string {
+  return `CREATE TEMP TRIGGER ${triggerName(base, letter)} ${event} ON main.${q(table.name)}${when} BEGIN ${body}; END;`;
 }
 
-function insertTrigger(table: TableInfo, base: number): string {
+function gatedTrigger(base: number, letter: string, event: string, table: TableInfo, body: string): string {
+  return trigger(base, letter, event, table, body, ' WHEN EXISTS (SELECT 1 FROM ha_gate)');
+}
+
+function insertTrigger(table: TableInfo, base: number, make: MakeTrigger): string {
   const values = `${base}, NULL, ${rowid(table, 'NEW')}, NULL, ${image(table, 'NEW')}`;
-  return trigger(base, 'i', 'AFTER INSERT', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${values})`);
+  return make(base, 'i', 'AFTER INSERT', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${values})`);
 }
 
 /** In a BEFORE INSERT trigger a rowid that SQLite has yet to choose reads as -1 (measured on 3.53 and 3.54). */
@@ -64,12 +79,12 @@ function generatedTrigger(table: TableInfo, base: number): string {
   return `CREATE TEMP TRIGGER ${triggerName(base, 'b')} BEFORE INSERT ON main.${q(table.name)} WHEN NEW.${id} = -1 BEGIN ${body}; END;`;
 }
 
-function plainTriggers(table: TableInfo, base: number): string[] {
+function plainTriggers(table: TableInfo, base: number, make: MakeTrigger): string[] {
   const update = `${base + 1}, ${rowid(table, 'OLD')}, ${rowid(table, 'NEW')}, ${image(table, 'OLD')}, ${image(table, 'NEW')}`;
   const remove = `${base + 2}, ${rowid(table, 'OLD')}, NULL, ${image(table, 'OLD')}, NULL`;
   return [
-    trigger(base, 'u', 'AFTER UPDATE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${update})`),
-    trigger(base, 'd', 'AFTER DELETE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${remove})`),
+    make(base, 'u', 'AFTER UPDATE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${update})`),
+    make(base, 'd', 'AFTER DELETE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${remove})`),
   ];
 }
 
@@ -77,7 +92,7 @@ function plainTriggers(table: TableInfo, base: number): string[] {
  * Foreign key actions run before AFTER triggers, so on their parents the log would tell them in the wrong order. Here
  * the trigger reads the row that is actually there: absent means deleted, present means updated.
  */
-function parentTriggers(table: TableInfo, base: number): string[] {
+function parentTriggers(table: TableInfo, base: number, make: MakeTrigger): string[] {
   const readBack = (side: 'NEW' | 'OLD'): string => {
     const from = `FROM main.${q(table.name)} r WHERE ${sameRow(table, side)}`;
     const update = `SELECT ${base + 1}, ${rowid(table, 'OLD')}, ${rowid(table, 'r')}, ${image(table, 'OLD')}, ${image(table, 'r')} ${from}`;
@@ -86,8 +101,8 @@ function parentTriggers(table: TableInfo, base: number): string[] {
   const gone = (images: 'NEW' | 'OLD', side: 'NEW' | 'OLD'): string =>
     `INSERT INTO ha_log(k, orid, nrid, o, n) SELECT ${base + 2}, ${rowid(table, images)}, NULL, ${image(table, images)}, NULL WHERE NOT EXISTS (SELECT 1 FROM main.${q(table.name)} r WHERE ${sameRow(table, side)})`;
   return [
-    trigger(base, 'u', 'AFTER UPDATE', table, `${readBack('NEW')}; ${gone('NEW', 'NEW')}`),
-    trigger(base, 'd', 'AFTER DELETE', table, readBack('OLD')),
+    make(base, 'u', 'AFTER UPDATE', table, `${readBack('NEW')}; ${gone('NEW', 'NEW')}`),
+    make(base, 'd', 'AFTER DELETE', table, readBack('OLD')),
   ];
 }
 

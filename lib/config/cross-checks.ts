@@ -52,6 +52,9 @@ export function contradictions(values: Partial<OptionValues>, set: SetOptions): 
   if (values.asyncPublisher === true && values.concurrency === 'serializable') {
     problems.push('asyncPublisher=true excludes concurrency=serializable: it commits before the stream has decided');
   }
+  if (values.asyncPublisher === true && values.disableSubscriber === true) {
+    problems.push('asyncPublisher=true excludes disableSubscriber=true: only what comes back tells what is published');
+  }
   if (values.asyncPublisherOutboxDir !== undefined && values.asyncPublisher === false) {
     problems.push(`${list(['asyncPublisherOutboxDir'], set)} needs asyncPublisher=true`);
   }

@@ -52,6 +52,10 @@ export class DatabaseMeter implements TelemetrySink {
     observe('connected', status.connected ? 1 : 0, attributes);
     observe('position', Number(status.position.received), attributes);
     observe('waiting', status.waitingWrites, attributes);
+    if (status.outbox !== undefined) {
+      observe('outbox', status.outbox.size, attributes);
+      observe('outboxAge', status.outbox.oldestAge / 1_000, attributes);
+    }
     const lag = await this.runtime.lag(LAG_TIMEOUT_MS);
     observe('lag', lag.messages, attributes);
     observe('lagTime', lag.seconds, attributes);

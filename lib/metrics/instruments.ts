@@ -28,7 +28,12 @@ const GAUGES = {
     unit: '{transaction}',
     description: 'Transactions that wait for their turn.',
   },
-  outbox: { name: 'nestjs_ha.outbox.size', unit: '{message}', description: 'Messages that wait to be published.' },
+  outbox: {
+    name: 'nestjs_ha.outbox.size',
+    unit: '{transaction}',
+    description: 'With asyncPublisher: transactions that are committed here and not yet met in the stream.',
+  },
+  outboxAge: { name: 'nestjs_ha.outbox.age', unit: 's', description: 'Age of the oldest of them.' },
 } as const;
 
 /** Name of a gauge. */

@@ -18,6 +18,12 @@ import { StatementCache } from './statement-cache.js';
  * | `ha_chunks` | parts of large transactions whose last part has not come yet |
  * | `ha_renames` | tables and columns that the stream renamed, for transactions that were written with the old names |
  * | `ha_skipped` | changes that could not be applied for a reason that every node shares; with `change` -1 messages that an operator had this node leave out |
+ * | `ha_outbox` | with `asyncPublisher`: messages of transactions that were committed here and not yet met in the stream |
+ * | `ha_undo` | with `asyncPublisher`: how to take such a transaction back, where that is not the plain inverse of its messages |
+ * | `ha_outbox_file` | with `asyncPublisherOutboxDir`: which file holds `ha_outbox`, and what has to be in it |
+ * | `ha_outbox_limit` | with `asyncPublisher`: the largest message that the stream took when it was last met |
+ *
+ * The last four are made by outbox-tables.ts, and only where that option is set.
  *
  * Every write here happens in the SQLite transaction of the rows that it speaks of: that is what makes delivery exactly
  * once.

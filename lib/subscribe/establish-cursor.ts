@@ -37,10 +37,36 @@ export async function establishCursor(
     streamCreated: state.created,
   };
   if (received === 0) await refuseGap(cursor, state, stream, subject);
+  writeFirst(db, subject, cursor);
+  return cursor;
+}
+
+function writeFirst(db: Connection, subject: string, cursor: StreamCursor): void {
   db.exec('BEGIN IMMEDIATE');
   createControlTables(db);
   new CursorWriter(db, subject).write(cursor, new SeenIds());
   db.exec('COMMIT');
+}
+
+/**
+ * Where a database stands as far as its file tells, for a start without the stream; what the file says is verified when the
+ * stream can be reached. A file that was never connected stands in front of the first message. Undefined where only the stream
+ * can tell: `deliverPolicy` asks for another place.
+ *
+ * @throws HAError `HA_FOREIGN_DATABASE`.
+ */
+export function cursorWithoutStream(
+  db: Connection,
+  path: string,
+  subject: string,
+  start: StartPoint,
+): StreamCursor | undefined {
+  const stored = readCursor(db, subject);
+  if (stored !== undefined) return stored;
+  if (hasUserTables(db)) throw foreign(path, subject);
+  if (start.kind !== 'all') return undefined;
+  const cursor = { received: 0, subjectSequence: 0, messageTime: '', messageId: null, streamCreated: '' };
+  writeFirst(db, subject, cursor);
   return cursor;
 }
 
@@ -60,8 +86,14 @@ export async function refuseTrimmed(stream: ReplicationStream, subject: string):
  *
  * @throws HAError `HA_STREAM_RESET` or `HA_STREAM_GAP`.
  */
-export async function verifyCursor(cursor: StreamCursor, stream: ReplicationStream, subject: string): Promise<void> {
-  await checkStream(cursor, await stream.state(), stream, subject);
+export async function verifyCursor(
+  cursor: StreamCursor,
+  stream: ReplicationStream,
+  subject: string,
+): Promise<StreamState> {
+  const state = await stream.state();
+  await checkStream(cursor, state, stream, subject);
+  return state;
 }
 
 async function checkStream(

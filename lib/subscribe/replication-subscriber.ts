@@ -2,6 +2,7 @@ import { immediate, sleep } from '../common/timing.js';
 import { isLocalLack } from '../apply/applier.js';
 import type { Applier } from '../apply/applier.js';
 import type { ConflictDetector, WatchedMessage } from '../apply/conflict-detector.js';
+import type { Overlay } from '../apply/overlay.js';
 import type { Change, ChangeSet } from '../changeset/changeset.js';
 import { decodeChangeSet } from '../changeset/codec.js';
 import type { EventSink } from '../common/events.js';
@@ -39,12 +40,24 @@ export interface SubscriberPorts {
   /** Sees every changeset behind its commit, and which of its changes were left out. */
   readonly applied?:
     ((sequence: number, changeSet: ChangeSet, skipped: ReadonlySet<Change> | undefined) => void) | undefined;
+  /** Own transactions that lie over the fold; absent where this node publishes before it commits. */
+  readonly overlay?: Overlay | undefined;
+  /** Sees the messages of every own transaction that met its place in the stream without being applied there again. */
+  readonly met?: ((sequence: number, messages: readonly { readonly data: Buffer }[]) => void) | undefined;
 }
 
 /** A batch is cut after this time, ms: the event loop must breathe while a long backlog is applied. */
 const SLICE_MS = 4;
 const RETRY_FIRST_MS = 100;
 const RETRY_MAX_MS = 5_000;
+/** Bytes: names of nodes and files are in it. */
+const LONGEST_VOID = 16 * 1024;
+
+/** An own transaction that met its place in the stream. */
+interface Popped {
+  readonly changes: number;
+  readonly messages: readonly { readonly data: Buffer }[];
+}
 
 interface Decoded {
   readonly message: IncomingMessage;
@@ -53,6 +66,8 @@ interface Decoded {
   readonly changeSet: ChangeSet | undefined;
   /** Bytes of all its messages. */
   readonly bytes: number;
+  /** It is the next own transaction over the fold, whose rows are there already. */
+  readonly popped?: Popped;
 }
 
 /**
@@ -185,12 +200,13 @@ export class ReplicationSubscriber {
   }
 
   private async applyBatch(): Promise<void> {
-    const { db, applier, position, cursorWriter, conflicts, foreign } = this.ports;
+    const { db, applier, position, cursorWriter, conflicts, foreign, overlay } = this.ports;
     this.queue.dropUpTo(position.received);
     if (this.queue.length === 0) return;
     this.current = undefined;
     db.exec('BEGIN IMMEDIATE');
     conflicts.begin();
+    overlay?.begin();
     try {
       foreign.begun(db);
       applier.prepare();
@@ -199,6 +215,7 @@ export class ReplicationSubscriber {
       db.exec('COMMIT');
       conflicts.commit(cursor.received);
       foreign.committed(db);
+      overlay?.committed();
       this.queue.drop(taken);
       position.advance(cursor);
       for (const notice of notices) notice();
@@ -207,16 +224,18 @@ export class ReplicationSubscriber {
       else foreign.interrupted(db);
       conflicts.rollback();
       applier.reset();
+      overlay?.rolledBack();
       position.seen = readSeen(db);
       throw error;
     }
   }
 
   private async applyWaiting(): Promise<{ taken: number; cursor: StreamCursor; notices: (() => void)[] }> {
-    const { position } = this.ports;
+    const { position, overlay } = this.ports;
     const notices: (() => void)[] = [];
     let cursor = position.cursor;
     let taken = 0;
+    const started = performance.now();
     let until = performance.now() + SLICE_MS;
     for (;;) {
       const message = this.queue.peek(taken);
@@ -231,10 +250,24 @@ export class ReplicationSubscriber {
       }
       cursor = follow(cursor, message);
       taken++;
-      if (performance.now() >= until) break;
+      if (performance.now() < until) continue;
+      // What took long to make way for this batch would have to make way for the next one too.
+      if (overlay === undefined || performance.now() - started >= 3 * overlay.batchMs) break;
+      await immediate();
+      until = performance.now() + SLICE_MS;
     }
     this.current = undefined;
+    if (overlay !== undefined) await this.inSlices(overlay.finish());
     return { taken, cursor, notices };
+  }
+
+  private async inSlices(steps: Generator<void, void>): Promise<void> {
+    let until = performance.now() + SLICE_MS;
+    for (const _step of steps) {
+      if (performance.now() < until) continue;
+      await immediate();
+      until = performance.now() + SLICE_MS;
+    }
   }
 
   /** Undefined where a message cannot be read: what is in front of it is committed first. */
@@ -272,6 +305,12 @@ export class ReplicationSubscriber {
     const { seen } = this.ports.position;
     const id = message.id === undefined ? undefined : parseMessageId(message.id);
     if (id !== undefined && seen.has(id.origin, id.n)) return { message, id, changeSet: undefined, bytes: 0 };
+    const popped = id === undefined ? undefined : this.popHead(message, id);
+    if (id !== undefined && popped !== undefined) {
+      seen.add(id.origin, id.n);
+      this.ports.position.noteOwn(id, message.sequence);
+      return { message, id, changeSet: undefined, bytes: 0, popped };
+    }
     const text = textOf(message);
     const decoded =
       message.chunk === undefined
@@ -285,6 +324,29 @@ export class ReplicationSubscriber {
       this.ports.cursorWriter.endTransaction(message.id ?? '', 'void', message.sequence);
     }
     return decoded;
+  }
+
+  /** Takes an own transaction out of the overlay, where its rows can stay as they are; undefined where they cannot. */
+  private popHead(message: IncomingMessage, id: MessageId): Popped | undefined {
+    const { overlay, conflicts, cursorWriter } = this.ports;
+    if (overlay?.isHead(message.id) !== true || isVoidMessage(message)) return undefined;
+    const { chunk, sequence } = message;
+    let messages: readonly { readonly data: Buffer }[] = [{ data: dataOf(message) }];
+    if (chunk !== undefined) {
+      const [transactionId = '', place = ''] = chunk.split(';');
+      const stored = cursorWriter.readChunks(transactionId);
+      if (cursorWriter.hasEnded(transactionId) || !place.endsWith(`/${stored.length + 1}`)) return undefined;
+      messages = [...stored.map(({ data }) => ({ data: Buffer.from(data) })), ...messages];
+    }
+    if (conflicts.isActive) {
+      const changeSet = joined(messages);
+      const watched = watchedOf({ message, id, changeSet, bytes: sizeOf(messages) }, changeSet);
+      // What others wrote meanwhile has to be seen without it.
+      if (conflicts.open(watched) !== undefined) return undefined;
+      conflicts.close(watched, undefined);
+    }
+    if (chunk !== undefined) cursorWriter.endTransaction(chunk.split(';')[0] ?? '', 'committed', sequence);
+    return { changes: overlay.pop(), messages };
   }
 
   /** Keeps the parts of a transaction until its last one comes: it takes effect as a whole, at that place. */
@@ -314,16 +376,27 @@ export class ReplicationSubscriber {
   }
 
   private *applyOne(decoded: Decoded, notices: (() => void)[]): Generator<void, void> {
-    const { message, changeSet } = decoded;
-    if (changeSet === undefined) return;
-    const { applier, applied, conflicts, emit, observe } = this.ports;
-    const { node } = changeSet;
+    const { message, changeSet, popped } = decoded;
+    const { applier, applied, conflicts, emit, met, observe, overlay } = this.ports;
     const sequence = BigInt(message.sequence);
+    if (overlay !== undefined && popped !== undefined) {
+      notices.push(() => {
+        emit({ type: 'applied', sequence, node: overlay.node, changes: popped.changes });
+        met?.(message.sequence, popped.messages);
+      });
+    }
+    if (changeSet === undefined) {
+      if (popped === undefined && message.id !== undefined && overlay !== undefined) yield* overlay.drop(message.id);
+      return;
+    }
+    const { node } = changeSet;
+    const place = { sequence: message.sequence, foreign: message.version === undefined };
+    if (overlay !== undefined) yield* overlay.makeWay(message.id, changeSet, place.foreign);
+    // Behind making way: what it compares with is the fold.
     const watched = conflicts.isActive ? watchedOf(decoded, changeSet) : undefined;
     const witness = watched && conflicts.open(watched);
-    const place = { sequence: message.sequence, foreign: message.version === undefined, witness };
     let skipped: Set<Change> | undefined;
-    yield* applier.apply(changeSet, place, (index, change, reason) => {
+    yield* applier.apply(changeSet, { ...place, witness }, (index, change, reason) => {
       if (watched !== undefined) (watched.refused ??= new Set()).add(index);
       (skipped ??= new Set()).add(change);
       const target = this.recordSkipped(message, node, index, change, reason);
@@ -418,6 +491,16 @@ function follow(cursor: StreamCursor, message: IncomingMessage): StreamCursor {
   };
 }
 
+/** One changeset of all messages of a transaction. */
+function joined(messages: readonly { readonly data: Buffer }[]): ChangeSet {
+  const parts = messages.map(({ data }) => decodeChangeSet(data.toString('utf8')));
+  return { ...(parts.at(-1) as ChangeSet), changes: parts.flatMap(({ changes }) => changes) };
+}
+
+function sizeOf(messages: readonly { readonly data: Buffer }[]): number {
+  return messages.reduce((sum, { data }) => sum + data.length, 0);
+}
+
 /** The message as the search for conflicts has to know it. */
 function watchedOf({ message, id, bytes }: Decoded, changeSet: ChangeSet): WatchedMessage {
   const { sequence, version, chunk } = message;
@@ -444,8 +527,18 @@ function readAlready(changeSet: ChangeSet): () => ChangeSet {
   return () => changeSet;
 }
 
-function textOf({ data }: IncomingMessage): string {
-  return Buffer.from(data.buffer, data.byteOffset, data.length).toString('utf8');
+function dataOf({ data }: IncomingMessage): Buffer {
+  return Buffer.from(data.buffer, data.byteOffset, data.length);
+}
+
+function textOf(message: IncomingMessage): string {
+  return dataOf(message).toString('utf8');
+}
+
+/** True for a message that stands where an own one should, and takes its id away. */
+function isVoidMessage(message: IncomingMessage): boolean {
+  const data = dataOf(message);
+  return data.length <= LONGEST_VOID && data.includes(VOID_COMMAND) && isVoid(decodeChangeSet(data.toString('utf8')));
 }
 
 function isVoid(changeSet: ChangeSet | undefined): boolean {

@@ -4,6 +4,7 @@ import type { MessageId } from '../changeset/message-id.js';
 import { duplicateId } from '../publish/publish-group.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
+import type { OutboxTransaction } from '../sqlite/outbox-store.js';
 import type { TransactionControl } from '../sqlite/transaction-control.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
 import type { ReplicationPorts } from './committer.js';
@@ -52,6 +53,15 @@ export interface PublishedMember {
   result(): MemberResult;
 }
 
+/** A member that is published behind its COMMIT. */
+export interface DeferredMember {
+  readonly queued: QueuedMember;
+  readonly value: unknown;
+  /** Ids of its messages. */
+  readonly ids: readonly MessageId[];
+  readonly transaction: OutboxTransaction;
+}
+
 /**
  * One group commit on its way: the members that ran in the open SQLite transaction, and their messages.
  *
@@ -67,6 +77,10 @@ export class CommitGroup {
   closed = false;
   /** Whether the last member that ran at once was admitted. */
   lastAdmitted = true;
+  /** With asynchronous publishing: members for the outbox. */
+  readonly deferred: DeferredMember[] = [];
+  /** The last of them, where it was undone here, and is to be applied instead. */
+  canonical: DeferredMember | undefined;
   private noops: { readonly queued: QueuedMember; readonly value: unknown; readonly behind: number }[] = [];
   private publishing: PublishGroup | undefined;
   private ordered = false;
@@ -85,7 +99,7 @@ export class CommitGroup {
     if (!member.retry || this.habits.isSlow(member.key)) return false;
     // A callback should not run twice for the company it is in.
     if (this.ordered && member.isCallback && !this.expectsOrder(member.serializable, member.key)) return false;
-    return this.ordered || this.published.length === 0 || !this.expectsOrder(member.serializable, member.key);
+    return this.ordered || this.hasNoChanges || !this.expectsOrder(member.serializable, member.key);
   }
 
   /**
@@ -172,7 +186,9 @@ export class CommitGroup {
 
   /** True where a message of this group has the id. */
   sends({ origin, n }: MessageId): boolean {
-    return this.published.some(({ ids }) => ids.some((id) => id.origin === origin && id.n === n));
+    const { published, deferred, canonical } = this;
+    const members = [...published, ...deferred, ...(canonical === undefined ? [] : [canonical])];
+    return members.some(({ ids }) => ids.some((id) => id.origin === origin && id.n === n));
   }
 
   get messageIds(): MessageId[] {
@@ -213,6 +229,7 @@ export class CommitGroup {
 
   resolveAll(): void {
     this.resolveNoops();
+    for (const { queued, value } of this.deferred) queued.member.resolve(value, undefined);
     for (const member of this.published) {
       const outcome = member.result();
       member.queued.member.resolve(member.value, outcome.kind === 'stored' ? outcome.sequence : undefined);
@@ -235,7 +252,8 @@ export class CommitGroup {
   }
 
   rejectAll(error: unknown): void {
-    for (const { queued } of [...this.noops, ...this.published]) queued.member.reject(error);
+    for (const { queued } of [...this.noops, ...this.published, ...this.deferred]) queued.member.reject(error);
+    this.canonical?.queued.member.reject(error);
   }
 
   /**
@@ -256,7 +274,11 @@ export class CommitGroup {
   }
 
   private get isEmpty(): boolean {
-    return this.published.length === 0 && this.noops.length === 0;
+    return this.hasNoChanges && this.noops.length === 0;
+  }
+
+  private get hasNoChanges(): boolean {
+    return this.published.length === 0 && this.deferred.length === 0;
   }
 
   private get sequences(): number[] {
@@ -297,6 +319,11 @@ export class CommitGroup {
       if (!this.control.inTransaction) throw rolledBack();
       if (this.runner.isAlone) this.closed = true;
       effects = this.runner.finish();
+      if (effects === undefined && this.runner.changedSchema && this.ports?.outbox?.isSettled === false) {
+        // What would have to be taken back was written in the schema of before.
+        queued.needsOrder = true;
+        return this.postpone(queued);
+      }
       if (effects === undefined) {
         this.control.release();
         this.noops.push({ queued, value, behind: this.published.length });
@@ -315,7 +342,12 @@ export class CommitGroup {
     const { member } = queued;
     const ordered = effects.ordered || member.serializable;
     if (effects.ordered) this.habits.noteOrdered(member.key);
-    if (this.published.length === 0) {
+    if (ordered && !this.ordered && this.ports?.outbox?.canOrder === false) {
+      if (!member.retry) throw mustWait();
+      queued.needsOrder = true;
+      return this.postpone(queued);
+    }
+    if (this.hasNoChanges) {
       this.ordered = ordered;
       return true;
     }
@@ -338,6 +370,9 @@ export class CommitGroup {
     const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
     const known = ids.findIndex(({ origin, n }) => position.seen.has(origin, n));
     if (known >= 0) throw publishFailed(duplicateId(messages[known]?.id ?? ''));
+    if (this.ports?.outbox !== undefined && !this.ordered) {
+      return this.defer(queued, value, ids, { ...effects, messages });
+    }
     this.control.release();
     const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
     if (this.publishing === undefined) this.publishedAt = performance.now();
@@ -360,6 +395,24 @@ export class CommitGroup {
     for (const message of messages) this.bytes += message.data.length;
     if (this.publishing.isOneByOne) return this.publishOneByOne(messages);
     for (const message of messages) this.publishing.add(message);
+    return true;
+  }
+
+  private defer(
+    queued: QueuedMember,
+    value: unknown,
+    ids: readonly MessageId[],
+    transaction: OutboxTransaction & TransactionEffects,
+  ): true {
+    for (const { data } of transaction.messages) this.bytes += data.length;
+    if (!transaction.inexact) {
+      this.control.release();
+      this.deferred.push({ queued, value, ids, transaction });
+      return true;
+    }
+    this.rollbackMember();
+    this.closed = true;
+    this.canonical = { queued, value, ids, transaction };
     return true;
   }
 
@@ -438,6 +491,14 @@ function wasSentOnce(outcome: PublishOutcome): boolean {
 
 function canBeStored(outcome: PublishOutcome): boolean {
   return outcome.kind === 'stored' || outcome.kind === 'unknown' || (outcome.kind === 'refused' && outcome.maybeStored);
+}
+
+function mustWait(): HAError {
+  return new HAError(
+    'HA_CONFLICT',
+    'The transaction needs its place in the stream, but others of this node are still on their way there, and it may not run twice. Nothing was written. Run it again, or ask for serializable: true, so that this is known in front.',
+    { retryable: true },
+  );
 }
 
 function timedOut(ms: number): HAError {

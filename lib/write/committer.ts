@@ -19,6 +19,8 @@ import { Habits } from './habits.js';
 import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
 import type { HoldGate } from './hold-gate.js';
 import type { Member, QueuedMember } from './member.js';
+import { OrderedLane } from './ordered-lane.js';
+import type { OutboxPort } from './outbox-port.js';
 import { conflict, leftOut, publishFailed, publishUnknown } from './publish-errors.js';
 import type { TransactionRunner } from './transaction-runner.js';
 
@@ -33,6 +35,8 @@ export interface ReplicationPorts {
   /** What the stream has delivered; undefined where this node does not follow the stream. */
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
+  /** With asynchronous publishing: where transactions go that are not ordered. */
+  readonly outbox?: OutboxPort | undefined;
   /** Called for each transaction of this node that was committed at its place, without coming back from the stream. */
   readonly applied: (transaction: CommittedTransaction) => void;
   /** Called where the stream gives out sequences that this node has seen used: it is not the same stream any more. */
@@ -101,6 +105,8 @@ export class Committer {
   /** The group that is on its way: its callers are not all answered yet. */
   private group: CommitGroup | undefined;
   private round: Promise<void> = Promise.resolve();
+  /** With asynchronous publishing: ordered transactions that wait for their turn. */
+  private readonly lane: OrderedLane | undefined;
 
   constructor(
     private readonly db: Connection,
@@ -110,11 +116,12 @@ export class Committer {
     private readonly settings: CommitterSettings,
   ) {
     this.control = new TransactionControl(db);
+    if (ports?.outbox !== undefined) this.lane = new OrderedLane(ports.outbox, settings.publisherTimeout);
   }
 
   /** Transactions that wait. */
   get waiting(): number {
-    return this.queue.length;
+    return this.queue.length + (this.lane?.length ?? 0);
   }
 
   enqueue(member: Member): void {
@@ -149,7 +156,7 @@ export class Committer {
   halt(reason: HAError): void {
     this.closed = reason;
     this.halted = reason;
-    for (const { member } of this.queue.splice(0)) member.reject(reason);
+    for (const { member } of [...this.queue.splice(0), ...(this.lane?.clear() ?? [])]) member.reject(reason);
   }
 
   /** Waits until the message with an id is not on its way any more: nobody will send it again. False where it still is. */
@@ -161,10 +168,13 @@ export class Committer {
 
   private async loop(): Promise<void> {
     try {
-      while (this.queue.length > 0) {
-        await this.ports?.hold.pass();
-        this.round = this.runGroup();
-        await this.round;
+      while (this.waiting > 0) {
+        if (this.lane === undefined) await this.ports?.hold.pass();
+        else await this.shunt(this.lane);
+        if (this.queue.length > 0) {
+          this.round = this.runGroup();
+          await this.round;
+        }
         await immediate();
       }
     } finally {
@@ -174,7 +184,19 @@ export class Committer {
   }
 
   private kick(): void {
-    if (this.queue.length > 0) this.running ??= Promise.resolve().then(() => this.loop());
+    if (this.waiting > 0) this.running ??= Promise.resolve().then(() => this.loop());
+  }
+
+  /** Puts ordered transactions aside until they can run, and back in front when they can. */
+  private async shunt(lane: OrderedLane): Promise<void> {
+    this.queue.unshift(...(await lane.turn(this.queue.length > 0)));
+    for (let next = this.queue[0]; next !== undefined; next = this.queue[0]) {
+      const { serializable, key } = next.member;
+      const isOrdered = next.needsOrder === true || serializable || this.habits.isOrdered(key);
+      if (!isOrdered || this.ports?.outbox?.canOrder === true) return;
+      this.queue.shift();
+      lane.park(next);
+    }
   }
 
   private async runGroup(): Promise<void> {
@@ -266,6 +288,10 @@ export class Committer {
   /** Ends a group; returns what remains to be done once the write turn is given back. */
   private async commit(group: CommitGroup): Promise<(() => Promise<void>) | undefined> {
     const { ports } = this;
+    if (ports?.outbox !== undefined && group.published.length === 0) {
+      await this.commitDeferred(group, ports.outbox);
+      return undefined;
+    }
     if (ports === undefined || group.published.length === 0) {
       this.commitPlain(group);
       return undefined;
@@ -285,6 +311,40 @@ export class Committer {
     this.rollback();
     ports.capture.invalidate();
     return () => this.followStream(group, ports);
+  }
+
+  /** COMMIT together with the messages, which are published later. */
+  private async commitDeferred(group: CommitGroup, outbox: OutboxPort): Promise<void> {
+    const { deferred, canonical } = group;
+    try {
+      if (!this.control.inTransaction && deferred.length > 0) throw lostGroup();
+      if (deferred.length > 0) {
+        outbox.store(
+          this.db,
+          deferred.map(({ transaction }) => transaction),
+        );
+      }
+      if (this.control.inTransaction) this.commitNow();
+      else this.ports?.foreign.interrupted(this.db);
+    } catch (error) {
+      this.rollback();
+      if (deferred.length > 0) outbox.discarded();
+      this.ports?.capture.invalidate();
+      group.rejectAll(error);
+      return;
+    }
+    if (deferred.length > 0) outbox.committed();
+    const { sink } = this.settings.telemetry ?? {};
+    if (deferred.length > 0) sink?.committed(deferred.length);
+    group.resolveAll();
+    if (canonical === undefined) return;
+    try {
+      await outbox.canonicalise(canonical.transaction);
+      sink?.committed(1);
+      canonical.queued.member.resolve(canonical.value, undefined);
+    } catch (error) {
+      canonical.queued.member.reject(error);
+    }
   }
 
   private commitPlain(group: CommitGroup): void {
@@ -466,6 +526,15 @@ export class Committer {
     }
     return last;
   }
+}
+
+/** Disk full, say: https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction */
+function lostGroup(): HAError {
+  return new HAError(
+    'HA_CONFLICT',
+    'SQLite rolled back all open transactions because of a failure in another one; nothing was written. Run the transaction again.',
+    { retryable: true },
+  );
 }
 
 /** A random time below a bound that doubles: nodes that collided must not collide again. */

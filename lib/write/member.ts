@@ -27,6 +27,8 @@ export interface Member {
 export interface QueuedMember {
   readonly member: Member;
   attempt: number;
+  /** It turned out to be ordered where that was not possible. */
+  needsOrder?: boolean;
   /** The last attempt was refused, but may be stored all the same. */
   maybeStored: boolean;
   /** Message ids of attempts that were refused, and what they would have answered. */

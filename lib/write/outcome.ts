@@ -11,7 +11,8 @@ import type { OutgoingMessage } from '../stream/replication-stream.js';
 /**
  * What became of a transaction.
  *
- * - `committed`: it is in the stream and applied here; `sequence` is its stream sequence, where that is still known.
+ * - `committed`: it is in the stream and applied here; `sequence` is its stream sequence, where that is still known. With
+ *   `asyncPublisher` also: it is committed here, and waits in the outbox for its place in the stream.
  * - `not_committed`: it has no effect on any node, and never will. It may be run again.
  * - `unknown`: nobody can say now. Ask again, or on the node that wrote it.
  */
@@ -26,6 +27,8 @@ export interface OutcomePorts {
   readonly outcomes: Outcomes;
   /** Origins of this start and of earlier ones of the same database file. */
   readonly origins: ReadonlySet<string>;
+  /** Whether a message with an id waits in the outbox: its transaction is committed here, and will be published. */
+  readonly waits: (id: string) => boolean;
   /** This node may publish, and follows the stream. */
   readonly settles: boolean;
   /** Waits until the message with an id is not on its way any more: nobody will send it again. False where it still is. */
@@ -56,7 +59,7 @@ export class OutcomeFinder {
   async find(text: string): Promise<HAOutcome> {
     const id = parseTransactionId(text);
     const { publisher, publisherTimeout } = this.ports;
-    const known = answerOf(this.look(id), undefined);
+    const known = this.answer(id, undefined);
     if (known !== undefined) return known;
     if (id.origin === publisher.origin && id.n > publisher.lastNumber) throw neverGiven(text);
     const deadline = performance.now() + publisherTimeout;
@@ -73,11 +76,10 @@ export class OutcomeFinder {
     await this.catchUp(deadline);
     let sequence: number | undefined;
     for (let round = 0; round < ROUNDS; round++) {
-      const known = this.look(id);
-      const answer = answerOf(known, sequence);
+      const answer = this.answer(id, sequence);
       if (answer !== undefined) return answer;
       if (!this.ports.settles || !this.ports.origins.has(id.origin)) break;
-      sequence = await this.decide(id, known, deadline);
+      sequence = await this.decide(id, deadline);
       if (sequence === undefined) break;
     }
     return { state: 'unknown' };
@@ -87,9 +89,17 @@ export class OutcomeFinder {
     return this.ports.outcomes.of(origin, n);
   }
 
+  private answer(id: MessageId, sequence: number | undefined): HAOutcome | undefined {
+    // Both at one time: what leaves the outbox is applied in the same commit.
+    const answer = answerOf(this.look(id), sequence);
+    if (answer !== undefined) return answer;
+    return this.ports.waits(`${id.origin}.${id.n}`) ? { state: 'committed' } : undefined;
+  }
+
   /** Has the stream decide, and waits until that is applied here. Returns the sequence that stands under the id. */
-  private async decide(id: MessageId, known: KnownOutcome | undefined, deadline: number): Promise<number | undefined> {
+  private async decide(id: MessageId, deadline: number): Promise<number | undefined> {
     const { publisher } = this.ports;
+    const known = this.look(id);
     const text = `${id.origin}.${id.n}`;
     if (known?.kind === 'incomplete') return this.publish(publisher.abortMessage(text), false, deadline);
     return this.publish(publisher.voidMessage(text), true, deadline);

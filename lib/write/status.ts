@@ -9,6 +9,16 @@ export interface HAPosition {
   readonly published: bigint;
 }
 
+/** What asynchronous publishing has not brought to its place in the stream yet. */
+export interface OutboxStatus {
+  /** Transactions that are committed here, and not yet met in the stream. */
+  readonly size: number;
+  /** Age of the first of them, ms; 0 where there is none. */
+  readonly oldestAge: number;
+  /** Why nothing could be published the last time; undefined where all goes well. */
+  readonly lastError: Error | undefined;
+}
+
 /** What a database says about itself. Cheap: nothing is asked of the stream. */
 export interface HAStatus {
   /** True while it runs and nobody has to act: it has not halted, and no foreign write is open. */
@@ -30,6 +40,8 @@ export interface HAStatus {
   readonly foreignWrite: HAError | undefined;
   /** Sequences of the messages that this node leaves out, by `db.skip()`. */
   readonly skipped: readonly bigint[];
+  /** Only with `asyncPublisher`. */
+  readonly outbox?: OutboxStatus | undefined;
 }
 
 /** How far a node is behind the stream. */

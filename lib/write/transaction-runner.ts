@@ -40,6 +40,10 @@ export interface TransactionEffects {
   readonly ordered: boolean;
   /** Applying it may give other rows than running it did, so the stream has to bring it back. */
   readonly inexact: boolean;
+  /** Lower-case names of the tables that it changed. */
+  readonly tables: readonly string[];
+  /** AUTOINCREMENT counters in front of it, of those that it moved. */
+  readonly countersBefore: readonly (readonly [table: string, value: bigint | null])[];
 }
 
 export interface RunnerSettings {
@@ -52,7 +56,11 @@ export interface RunnerSettings {
   readonly followsStream: boolean;
   /** Told of a table for which SQLite chose an id, where that does not make the insert ordered. */
   readonly onGeneratedId?: ((table: TableInfo) => void) | undefined;
+  /** What is committed may have to be taken back: true where transactions are published behind their COMMIT. */
+  readonly publishesLater: boolean;
 }
+
+const NO_REACH = { tables: [], countersBefore: [] } as const;
 
 /**
  * Runs the statements of one transaction on the writer and gathers what they did: rows through capture triggers, DDL and
@@ -72,6 +80,8 @@ export class TransactionRunner {
   private timestampNs = 0n;
   /** True once the transaction changed the schema, or tried to. */
   touchedSchema = false;
+  /** True once it did. */
+  changedSchema = false;
   private madeTemp = false;
   private deferred = false;
   /** True once the transaction did something that must not share the fate of others. */
@@ -109,6 +119,7 @@ export class TransactionRunner {
     this.replaces = false;
     this.namesRowid = false;
     this.touchedSchema = false;
+    this.changedSchema = false;
     this.timestampNs = BigInt(Date.now()) * 1_000_000n;
     this.capture?.markSequences();
   }
@@ -187,7 +198,19 @@ export class TransactionRunner {
       timestampNs: this.timestampNs,
       ordered: this.ordered || this.settings.orderAll,
       inexact: this.isInexact(schema),
+      ...this.reach(sequences),
     };
+  }
+
+  /** Only who publishes later has to know. */
+  private reach(sequences: readonly SequenceChange[]): Pick<TransactionEffects, 'tables' | 'countersBefore'> {
+    if (!this.settings.publishesLater) return NO_REACH;
+    const tables = [...this.tables].map(({ name }) => name.toLowerCase());
+    for (const { table } of sequences) {
+      const name = table.toLowerCase();
+      if (!tables.includes(name)) tables.push(name);
+    }
+    return { tables, countersBefore: this.capture?.sequencesBefore(sequences) ?? [] };
   }
 
   /**
@@ -200,6 +223,8 @@ export class TransactionRunner {
     if (this.touchedSchema && this.settings.replicateDDL) return true;
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
+    // What no trigger told of could not be brought back.
+    if (this.settings.publishesLater) return true;
     if (schema.triggers.some((trigger) => trigger.virtualPart !== undefined)) return true;
     if (this.foreignKeys && schema.foreignKeyActions) return true;
     const choosesRowid = this.namesRowid || schema.rowidInTriggers;
@@ -216,10 +241,11 @@ export class TransactionRunner {
    * back from the stream, OR ROLLBACK would take the writes of others with it.
    */
   private keepApart(info: StatementInfo, capture: Capture): void {
-    const { replicateDDL, followsStream } = this.settings;
+    const { replicateDDL, followsStream, publishesLater } = this.settings;
     const unseen = info.kind === 'ddl' && !info.temp && !replicateDDL;
     const rollsBack =
-      !followsStream && (info.mentionsRollback || (info.target !== undefined && capture.schema.raiseRollback));
+      (!followsStream || publishesLater) &&
+      (info.mentionsRollback || (info.target !== undefined && capture.schema.raiseRollback));
     if (!unseen && !rollsBack) return;
     this.isAlone = true;
     if (!this.behindOthers) return;
@@ -281,6 +307,7 @@ export class TransactionRunner {
       capture.invalidate();
       const schema = capture.ensureInstalled();
       if (schemaVersion(this.db) === before) return result;
+      this.changedSchema = true;
       if (!this.settings.replicateDDL) this.ordered = true;
       else {
         this.push(sqlChangeJson(made ? this.createdTable(info) : idempotentDDL(sql, info), [], this.timestampNs));

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from '@nestjs/common';
 import { connect } from 'nats';
+import type { Subscription } from 'rxjs';
 import type { JetStreamManager } from 'nats';
 import type { HAEvent } from '../../lib/common/events.js';
 import type { HAOptions } from '../../lib/config/options.js';
@@ -65,6 +66,8 @@ export interface TestNode {
   readonly path: string;
   readonly events: HAEvent[];
   readonly log: string[];
+  /** What fills `events`. */
+  readonly watching: Subscription;
 }
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -216,8 +219,8 @@ export class Cluster {
       ...(configure === undefined ? {} : { configure }),
     });
     const events: HAEvent[] = [];
-    runtime.events.subscribe((event) => events.push(event));
-    return { db: new HADatabase(runtime), runtime, path, events, log };
+    const watching = runtime.events.subscribe((event) => events.push(event));
+    return { db: new HADatabase(runtime), runtime, path, events, log, watching };
   }
 
   /** Makes a node, starts it and makes it a part of the cluster. */
@@ -257,6 +260,9 @@ export class Cluster {
 
   /** Waits until every node has applied the last message on the subject. */
   async settle(): Promise<void> {
+    for (const { runtime } of this.nodes) {
+      if (runtime.open !== undefined) await until(() => (runtime.status().outbox?.size ?? 0) === 0, SETTLE_MS);
+    }
     const last = await this.lastSequence();
     for (const { db, runtime } of this.nodes) {
       if (runtime.options.disableSubscriber || runtime.open === undefined) continue;

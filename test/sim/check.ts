@@ -26,6 +26,7 @@ export function checkWorld(world: World): void {
   for (const node of world.nodes) world.check(node.index);
   world.oracle.at(world.log.state().lastSequence);
   checkConflicts(world);
+  for (const node of world.nodes) if (node.isUnbroken) checkLeftOut(world, node);
   const hasMarks = world.oracle.column(`SELECT 1 FROM sqlite_schema WHERE name = 'marks'`).length > 0;
   const effective = new Set(hasMarks ? world.oracle.column('SELECT mark FROM marks') : []);
   const stored = messagesByMark(world.log);
@@ -48,6 +49,16 @@ function checkSequences(world: World): void {
       );
     }
   }
+}
+
+/** A node that saw everything has to tell what was left out, its own changes too, each once. */
+function checkLeftOut(world: World, { index, skipped }: SimNode): void {
+  const told = skipped.map(({ sequence, reason }) => `${sequence} ${reason}`).sort();
+  const expected = world.oracle.leftOut.map(({ sequence, reason }) => `${sequence} ${reason}`).sort();
+  if (told.join('\n') === expected.join('\n')) return;
+  throw new Divergence(
+    `n${index} tells other changes that were left out: ${told.join('; ')}, not ${expected.join('; ')}`,
+  );
 }
 
 /**

@@ -210,6 +210,21 @@ describe('row identities', () => {
     ));
 });
 
+describe('many changes of few rows', () => {
+  it('names the last image of a row, although only some parts of the transaction hold a BLOB', () =>
+    scenario(
+      ['CREATE TABLE t(a, b, v)'],
+      async (world) => {
+        const rows = Array.from({ length: 40 }, (_value, i) => `(${i}, ${i % 13 === 0 ? `x'61'` : 'NULL'}, 0)`);
+        world.exec(0, `INSERT INTO t VALUES${rows.join(', ')}`);
+        await world.settle();
+        world.exec(0, 'UPDATE t SET v = 1', 'UPDATE t SET v = 2 WHERE b IS NULL', 'DELETE FROM t');
+        await expectRows(world, 'SELECT count(*) FROM t', ['0']);
+      },
+      { maxPayload: 3_000 },
+    ));
+});
+
 describe('REPLACE and keys that move', () => {
   it('the last of two concurrent updates of one row in the stream wins', () =>
     scenario(['CREATE TABLE t(k INTEGER PRIMARY KEY, v)', 'INSERT INTO t VALUES(1, 0)'], async (world) => {

@@ -27,6 +27,8 @@ export interface Features {
   readonly batches?: boolean;
   /** Which row identities there are; `pk` alone where it is left out. */
   readonly rowIdentify?: readonly RowIdentify[];
+  /** Some or all nodes publish asynchronously. */
+  readonly async?: boolean;
 }
 
 const KEYED = ['integer', 'autoincrement', 'composite', 'withoutRowid'] as const;
@@ -48,8 +50,7 @@ const EVERYTHING: Features = {
   ...HARM,
 };
 
-/** Classes of histories by name, as the command line takes them. */
-export const CLASSES: Readonly<Record<string, Features>> = {
+const SYNC: Readonly<Record<string, Features>> = {
   all: EVERYTHING,
   rowid: { ...EVERYTHING, ddl: false, rowIdentify: ['rowid'] },
   full: { ...EVERYTHING, ddl: false, rowIdentify: ['full'] },
@@ -86,4 +87,25 @@ export const CLASSES: Readonly<Record<string, Features>> = {
     ...HARM,
   },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
+};
+
+const ALSO_ASYNC = [
+  'all',
+  'keyed',
+  'bag',
+  'bagTriggers',
+  'fk',
+  'fkSelf',
+  'triggers',
+  'sequence',
+  'ddl',
+  'ddlMixed',
+  'chunks',
+  'calm',
+] as const;
+
+/** Classes of histories by name, as the command line takes them. */
+export const CLASSES: Readonly<Record<string, Features>> = {
+  ...SYNC,
+  ...Object.fromEntries(ALSO_ASYNC.map((name) => [`async-${name}`, { ...SYNC[name], async: true } as Features])),
 };

@@ -33,7 +33,9 @@ export type SimEvent =
   | { readonly type: 'forget' }
   /** Messages of another database on the stream. */
   | { readonly type: 'foreign'; readonly count: number }
-  | { readonly type: 'kill' | 'restart' | 'disconnect' | 'connect' | 'check'; readonly node: number };
+  /** `offline`: it finds no stream when it starts again. */
+  | { readonly type: 'kill' | 'restart'; readonly node: number; readonly offline?: boolean }
+  | { readonly type: 'disconnect' | 'connect' | 'check'; readonly node: number };
 
 export type Fault = 'loseAcks' | 'dropNext' | 'refuseNext' | 'breakBatches';
 
@@ -55,6 +57,10 @@ export interface History {
   /** Most messages in an atomic batch; 1 where the stream takes none. */
   readonly batchLimit: number;
   readonly rowIdentify: RowIdentify;
+  /** Which nodes publish asynchronously. */
+  readonly asyncNodes: readonly boolean[];
+  /** Their outbox is a file of its own. */
+  readonly outboxFile: boolean;
   readonly steps: readonly Step[];
 }
 
@@ -72,19 +78,23 @@ export function generateHistory(seed: number, className: string, rowIdentify?: r
   ]);
   const count = random.between(5, 14);
   const batches = features.batches === true;
+  const isAsync = features.async === true;
+  const one = isAsync && random.chance(0.4) ? random.below(nodes) : undefined;
   return {
     seed,
     nodes,
     schema,
     maxPayload: features.chunks === true && random.chance(0.4) ? 3_000 : 1_048_576,
-    generatedIds: random.chance(0.3) ? 'overwrite' : 'ordered',
-    serializable: features.serializable === true && random.chance(batches ? 0.7 : 0.15),
+    generatedIds: random.chance(isAsync ? 0.8 : 0.3) ? 'overwrite' : 'ordered',
+    serializable: features.serializable === true && !isAsync && random.chance(batches ? 0.7 : 0.15),
     replicas: random.chance(batches ? 0.9 : 0.5) ? 3 : 1,
     batchLimit: random.weighted([
       [3, 1_000],
       [1, 2],
       [1, 1],
     ]),
+    asyncNodes: Array.from({ length: nodes }, (_value, index) => isAsync && index !== one),
+    outboxFile: isAsync && random.chance(0.25),
     steps: Array.from({ length: count }, () => ({
       event: generateEvent(random, features, schema, nodes),
       tasks: random.weighted([
@@ -114,9 +124,13 @@ function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec
     [6, () => ({ type: 'foreign', count: random.between(1, 3) })],
     [when(features.duplicates, 4), () => ({ type: 'duplicate', pick: random.below(20) })],
     [when(features.duplicates, 2), () => ({ type: 'forget' })],
-    [when(features.crashes, 3), () => ({ type: 'kill', node })],
-    [when(features.crashes, 1), () => ({ type: 'restart', node })],
+    [when(features.crashes, 3), () => ({ type: 'kill', node, ...offline(random, features) })],
+    [when(features.crashes, 1), () => ({ type: 'restart', node, ...offline(random, features) })],
   ])();
+}
+
+function offline(random: SimRandom, features: Features): { readonly offline?: boolean } {
+  return features.async === true && random.chance(0.3) ? { offline: true } : {};
 }
 
 function fault(random: SimRandom): Fault {

@@ -8,6 +8,7 @@ import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import type { MemoryLog, StoredMessage } from '../../lib/stream/memory/memory-log.js';
 import type { HAConflict } from '../../lib/common/events.js';
 import { ConflictOracle, placed } from './conflict-oracle.js';
+import type { OutboxMessage } from '../../lib/sqlite/outbox-store.js';
 import { dump } from './dump.js';
 import { SUBJECT } from './sim-node.js';
 
@@ -64,6 +65,20 @@ export class Oracle {
   /** The conflicts up to the position that was asked for last. */
   get conflicts(): readonly HAConflict[] {
     return this.conflictOracle.found;
+  }
+
+  /** The fold up to a position, and what lies over it on a node: messages that are not in the stream yet. */
+  over(sequence: number, messages: readonly OutboxMessage[]): string {
+    if (messages.length === 0) return this.at(sequence);
+    const other = new Oracle(this.log, this.pragmas, this.rowIdentify);
+    other.advance(sequence);
+    messages.forEach((message, index) => {
+      const place = { sequence: sequence + index + 1, subject: '', version: '1', time: '' };
+      other.apply({ ...message, ...place, chunk: message.chunk ?? undefined });
+    });
+    const text = dump(other.db);
+    other.close();
+    return text;
   }
 
   /** Values of a single-column query on the fold. */

@@ -23,6 +23,7 @@ export interface HistoryResult {
  */
 export async function runHistory(history: History): Promise<HistoryResult> {
   const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit, rowIdentify } = history;
+  const { asyncNodes, outboxFile } = history;
   const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
     seed,
     foreignKeys: schema.foreignKeys,
@@ -33,6 +34,8 @@ export async function runHistory(history: History): Promise<HistoryResult> {
     replicas,
     batchLimit,
     rowIdentify,
+    asyncNodes,
+    outboxFile,
   });
   try {
     let marks = 0;
@@ -83,10 +86,10 @@ function applyEvent(world: World, event: SimEvent, nextMark: () => string): void
       world.broker.forgetIds();
       return;
     case 'kill':
-      world.kill(event.node);
+      world.kill(event.node, event.offline);
       return;
     case 'restart':
-      world.node(event.node).restart();
+      world.node(event.node).restart(event.offline);
       return;
     case 'disconnect':
       if (world.node(event.node).isOpen) world.node(event.node).stream.disconnect();

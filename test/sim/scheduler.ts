@@ -8,6 +8,9 @@ interface Timer {
   readonly task: Task;
 }
 
+/** Of our time; longer than all that a node waits for. */
+const LONGEST_RUN_MS = 20_000;
+
 const real = { setImmediate: globalThis.setImmediate };
 
 /**
@@ -67,11 +70,15 @@ export class Scheduler {
     this.deferred.push(task);
   };
 
-  /** Lets up to `limit` tasks run; less where nothing is left. Timers are waited for only with `timers`. */
+  /**
+   * Lets up to `limit` tasks run; less where nothing is left. Timers are waited for only with `timers`, and not for ever: who
+   * looks for a stream that is away does so again and again.
+   */
   async run(limit = Number.POSITIVE_INFINITY, timers = true): Promise<void> {
+    const end = this.clock + LONGEST_RUN_MS;
     for (let done = 0; done < limit; done++) {
       await breathe();
-      const task = this.take(timers);
+      const task = this.take(timers && this.clock < end);
       if (task === undefined) return;
       task();
     }

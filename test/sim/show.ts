@@ -3,6 +3,7 @@ import type { History, SimEvent, TransactionSpec } from './history.js';
 /** A history as a person reads it. */
 export function showHistory(history: History): string {
   const { schema, seed, nodes, generatedIds, serializable, maxPayload, replicas, batchLimit, rowIdentify } = history;
+  const { asyncNodes, outboxFile } = history;
   const settings = [
     `seed ${seed}`,
     `${nodes} nodes`,
@@ -14,6 +15,8 @@ export function showHistory(history: History): string {
     ...(maxPayload < 1_000_000 ? [`maxPayload ${maxPayload}`] : []),
     ...(replicas > 1 ? [`${replicas} replicas`] : []),
     batchLimit > 1 ? `batches of ${batchLimit}` : 'no batches',
+    ...asyncNodes.flatMap((isAsync, index) => (isAsync ? [`n${index} async`] : [])),
+    ...(outboxFile ? ['outbox in a file'] : []),
   ];
   const tables = schema.tables.flatMap(({ sql, indexes, rows }) => [sql, ...indexes, ...rows]);
   const steps = history.steps.map(({ event, tasks }) => {
@@ -38,6 +41,9 @@ function showEvent(event: SimEvent, nodes: number): string {
       return `foreign ${event.count}`;
     case 'forget':
       return 'forget ids';
+    case 'kill':
+    case 'restart':
+      return `${node} ${event.type}${event.offline === true ? ' offline' : ''}`;
     default:
       return `${node} ${event.type}`;
   }

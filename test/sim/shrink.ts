@@ -51,6 +51,11 @@ function* smaller(history: History): Generator<History> {
   if (history.batchLimit > 1) yield { ...history, batchLimit: 1 };
   if (history.replicas > 1) yield { ...history, replicas: 1 };
   if (history.rowIdentify !== 'pk') yield { ...history, rowIdentify: 'pk' };
+  if (history.outboxFile) yield { ...history, outboxFile: false };
+  for (let index = 0; index < history.asyncNodes.length; index++) {
+    if (history.asyncNodes[index] === true)
+      yield { ...history, asyncNodes: replaced(history.asyncNodes, index, false) };
+  }
   if (history.generatedIds === 'overwrite') yield { ...history, generatedIds: 'ordered' };
 }
 
@@ -58,6 +63,9 @@ function* smallerSteps(step: Step): Generator<Step> {
   const { event } = step;
   if (step.tasks !== Number.POSITIVE_INFINITY) yield { ...step, tasks: Number.POSITIVE_INFINITY };
   if (event.type === 'deliver' && event.count > 1) yield { ...step, event: { ...event, count: 1 } };
+  if ((event.type === 'kill' || event.type === 'restart') && event.offline === true) {
+    yield { ...step, event: { type: event.type, node: event.node } };
+  }
   if (event.type === 'fault' && event.count > 1) yield { ...step, event: { ...event, count: 1 } };
   if (event.type !== 'write') return;
   const { transactions } = event;

@@ -1,11 +1,12 @@
-import { copyFileSync, existsSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync } from 'node:fs';
 import type { Logger } from '@nestjs/common';
 import type { HAConflict, HAEvent } from '../../lib/common/events.js';
 import type { ResolvedHAOptions } from '../../lib/config/resolved.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
 import { HARuntime } from '../../lib/ha-runtime.js';
+import type { OutboxMessage, OutboxStore } from '../../lib/sqlite/outbox-store.js';
 import type { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
-import type { ConfigureConnection } from '../../lib/sqlite/connection.js';
+import type { ConfigureConnection, Connection } from '../../lib/sqlite/connection.js';
 import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
 import { HADatabase } from '../../lib/write/ha-database.js';
@@ -29,6 +30,20 @@ export interface NodeSettings {
   /** Most messages in an atomic batch; 1 where the stream takes none. */
   readonly batchLimit: number;
   readonly rowIdentify: RowIdentify;
+  /** Which nodes publish asynchronously. */
+  readonly asyncNodes: readonly boolean[];
+  /** Their outbox is a file of its own. */
+  readonly outboxFile: boolean;
+}
+
+/** What a node's runtime keeps to itself. */
+interface WithOutbox {
+  readonly replication: { readonly async: { readonly outbox: OutboxStore } | undefined } | undefined;
+}
+
+/** Where the outbox of a database is, where that is a file of its own. */
+function outboxOf(path: string): string {
+  return `${path}.outbox`;
 }
 
 const resolved = new Map<string, ResolvedHAOptions>();
@@ -38,7 +53,7 @@ const logger = { log: quiet, warn: quiet, error: quiet, debug: quiet, verbose: q
 
 /** One node of a world: the real database and runtime on a file of its own, and the ways to harm it. */
 export class SimNode {
-  readonly skipped: HAEvent[] = [];
+  readonly skipped: Extract<HAEvent, { type: 'skipped' }>[] = [];
   readonly conflicts: HAConflict[] = [];
   halted: Error | undefined;
   /** Told of every step that reaches file or stream; it may kill the node there and then. */
@@ -56,7 +71,7 @@ export class SimNode {
     private readonly broker: MemoryBroker,
     private readonly settings: NodeSettings,
   ) {
-    this.life = this.live(path);
+    this.life = this.live(path, false);
   }
 
   get db(): HADatabase {
@@ -83,19 +98,31 @@ export class SimNode {
   }
 
   /** Position and contents in one snapshot. */
-  state(): { readonly received: number; readonly text: string } {
+  state(): { readonly received: number; readonly text: string; readonly inFlight: readonly OutboxMessage[] } {
     const { reader } = this.db;
     reader.exec('BEGIN');
     try {
       const received = reader.prepare('SELECT received_seq FROM ha_stats').pluck().get() as number;
-      return { received, text: dump(reader) };
+      return { received, text: dump(reader), inFlight: this.inFlight(reader) };
     } finally {
       reader.exec('COMMIT');
     }
   }
 
+  /** What lies over the fold. */
+  private inFlight(reader: Connection): OutboxMessage[] {
+    if (!this.isAsync) return [];
+    const { replication } = this.life.runtime as unknown as WithOutbox;
+    const db = replication?.async?.outbox.file?.db ?? reader;
+    return db.prepare('SELECT id, chunk, data FROM ha_outbox ORDER BY n').all() as OutboxMessage[];
+  }
+
+  private get isAsync(): boolean {
+    return this.settings.asyncNodes[this.index] === true;
+  }
+
   /** The process dies at this instant, with whatever it was doing, and starts again on the file as it is. */
-  kill(): void {
+  kill(offline = false): void {
     if (!this.isOpen) return;
     this.isUnbroken = false;
     const { runtime, stream } = this.life;
@@ -103,19 +130,20 @@ export class SimNode {
     const to = `${this.path}.${++this.generation}`;
     copyFileSync(from, to);
     if (existsSync(`${from}-wal`)) copyFileSync(`${from}-wal`, `${to}-wal`);
+    if (existsSync(outboxOf(from))) cpSync(outboxOf(from), outboxOf(to), { recursive: true });
     stream.kill();
     this.dead.push(runtime);
-    this.life = this.live(to);
+    this.life = this.live(to, offline);
   }
 
   /** The process ends in an orderly way, and starts again. */
-  restart(): void {
+  restart(offline = false): void {
     if (!this.isOpen) return;
     this.isUnbroken = false;
     const { runtime, db } = this.life;
     const path = runtime.open?.connections.path ?? '';
     this.restarting = db.close().then(async () => {
-      this.life = this.live(path);
+      this.life = this.live(path, offline);
       this.restarting = undefined;
       await this.life.ready;
     });
@@ -133,13 +161,17 @@ export class SimNode {
   }
 
   closeFiles(): void {
-    for (const runtime of [...this.dead, this.life.runtime]) runtime.open?.connections.close();
+    for (const runtime of [...this.dead, this.life.runtime]) {
+      runtime.open?.connections.close();
+      (runtime as unknown as WithOutbox).replication?.async?.outbox.close();
+    }
   }
 
   /** The options are read once: that takes longer than all else at the start of a node. */
   private get options(): ResolvedHAOptions {
     const { foreignKeys, recursiveTriggers, generatedIds, serializable, rowIdentify } = this.settings;
-    const key = JSON.stringify([foreignKeys, recursiveTriggers, generatedIds, serializable, rowIdentify]);
+    const { isAsync } = this;
+    const key = JSON.stringify([foreignKeys, recursiveTriggers, generatedIds, serializable, rowIdentify, isAsync]);
     const known = resolved.get(key);
     if (known !== undefined) return known;
     const dsn = [
@@ -156,6 +188,7 @@ export class SimNode {
         transactionTimeout: '60s',
         generatedIds,
         rowIdentify,
+        asyncPublisher: isAsync,
         concurrency: serializable ? 'serializable' : 'lww',
       },
       {},
@@ -164,7 +197,7 @@ export class SimNode {
     return options;
   }
 
-  private live(path: string): SimNode['life'] {
+  private live(path: string, offline: boolean): SimNode['life'] {
     const { settings, broker } = this;
     const { maxPayload, replicas, batchLimit } = settings;
     const onStep: StepListener = (step) => {
@@ -174,7 +207,10 @@ export class SimNode {
       new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, manual: true, maxPayload, replicas, batchLimit }),
       onStep,
     );
-    const options = { ...this.options, filename: path, name: `n${this.index}` };
+    // Only who publishes later can do without the stream.
+    if (offline && this.isAsync) stream.inner.disconnect();
+    const asyncPublisherOutboxDir = this.isAsync && settings.outboxFile ? outboxOf(path) : undefined;
+    const options = { ...this.options, asyncPublisherOutboxDir, filename: path, name: `n${this.index}` };
     const configure: ConfigureConnection = (db, role) => {
       if (role !== 'reader') watchTransactions(db, role, onStep);
     };
@@ -188,7 +224,8 @@ export class SimNode {
     });
     runtime.events.subscribe((event) => {
       if (stream.isKilled) return;
-      if (event.type === 'halted') this.halted = event.error;
+      // Nobody but the node itself writes to its file.
+      if (event.type === 'halted' || event.type === 'foreignWrite') this.halted = event.error;
       if (event.type === 'skipped') this.skipped.push(event);
       if (event.type === 'conflict') this.conflicts.push(event);
     });
