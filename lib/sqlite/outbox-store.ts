@@ -85,6 +85,11 @@ export class OutboxStore {
     this.undone = applier.prepare('SELECT count(*) FROM main.ha_undo').pluck().get() as number;
   }
 
+  /** The highest number that was given to a message. */
+  get last(): number {
+    return this.next - 1;
+  }
+
   /** Transactions in the outbox, in order. Call once, at start. */
   load(): InFlight[] {
     const entries: InFlight[] = [];
