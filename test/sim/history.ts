@@ -5,7 +5,7 @@ import type { Features } from './features.js';
 import { SimRandom } from './random.js';
 import { generateSchema } from './schema-generator.js';
 import type { SchemaSpec } from './schema-generator.js';
-import { generateMany, generateStatement } from './statement-generator.js';
+import { generateIncrement, generateMany, generateStatement } from './statement-generator.js';
 
 /** How a transaction is run. `script` is all or nothing, `callback` goes on behind statements that fail. */
 export type TransactionForm = 'statement' | 'script' | 'callback';
@@ -61,6 +61,8 @@ export interface History {
   readonly asyncNodes: readonly boolean[];
   /** Their outbox is a file of its own. */
   readonly outboxFile: boolean;
+  /** Name of the list of interceptors. */
+  readonly interceptors: string;
   readonly steps: readonly Step[];
 }
 
@@ -95,6 +97,7 @@ export function generateHistory(seed: number, className: string, rowIdentify?: r
     ]),
     asyncNodes: Array.from({ length: nodes }, (_value, index) => isAsync && index !== one),
     outboxFile: isAsync && random.chance(0.25),
+    interceptors: features.interceptors ?? 'none',
     steps: Array.from({ length: count }, () => ({
       event: generateEvent(random, features, schema, nodes),
       tasks: random.weighted([
@@ -176,6 +179,7 @@ function transaction(random: SimRandom, features: Features, schema: SchemaSpec):
 function statement(random: SimRandom, features: Features, schema: SchemaSpec): string[] {
   if (features.ddl === true && random.chance(0.12)) return generateDDL(random, schema);
   const table = random.pick(schema.tables);
+  if (features.increments === true && random.chance(0.6)) return [generateIncrement(random, table)];
   if (features.chunks === true && random.chance(0.15)) return [generateMany(random, table)];
   return [generateStatement(random, table, features.sequenceEdits ?? false)];
 }
