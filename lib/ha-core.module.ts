@@ -1,5 +1,7 @@
 import { Logger, Module } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
 import type { DynamicModule, Provider } from '@nestjs/common';
+import { NestTargets } from './cdc/nest-targets.js';
 import { DEFAULT_CONNECTION, getHAToken, partToken } from './common/tokens.js';
 import { HAError } from './common/ha-error.js';
 import type {
@@ -46,22 +48,31 @@ function build(connection: string, global: boolean, options: Provider, own?: HAW
   const providers: Provider[] = [
     options,
     {
+      provide: partToken('assembly', connection),
+      inject: [partToken('options', connection), HARegistry, HA_WIRING, ModuleRef],
+      useFactory: (given: HAFactoryOptions, registry: HARegistry, wiring: HAWiring, modules: ModuleRef) =>
+        createRuntime(connection, given, own ?? wiring, registry, modules),
+    },
+    {
       provide: partToken('runtime', connection),
-      inject: [partToken('options', connection), HARegistry, HA_WIRING],
-      useFactory: (given: HAFactoryOptions, registry: HARegistry, wiring: HAWiring) =>
-        registry.add(connection, () => createRuntime(connection, given, own ?? wiring)),
+      inject: [partToken('assembly', connection)],
+      useFactory: ({ runtime }: Assembly) => runtime,
     },
     {
       provide: partToken('lifecycle', connection),
-      inject: [partToken('runtime', connection), getHAToken(connection)],
-      useFactory: (runtime: HARuntime, database: unknown) => new HALifecycle(runtime, database),
+      inject: [partToken('assembly', connection), getHAToken(connection)],
+      useFactory: ({ runtime, targets }: Assembly, database: unknown) => new HALifecycle(runtime, database, targets),
     },
     part('publisher', connection, (runtime) => runtime.publisher),
     part('subscriber', connection, (runtime) => runtime.subscriber),
     part('database', connection, (runtime) => new HADatabase(runtime)),
     ...(connection === DEFAULT_CONNECTION ? aliases() : []),
   ];
-  const hidden = new Set([partToken('options', connection), partToken('runtime', connection)]);
+  const hidden = new Set([
+    partToken('options', connection),
+    partToken('assembly', connection),
+    partToken('runtime', connection),
+  ]);
   return {
     module: HACoreModule,
     global,
@@ -92,18 +103,48 @@ function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) 
   return (typeof provider === 'function' ? provider : provider.provide) as string;
 }
 
-function createRuntime(connection: string, given: HAFactoryOptions | undefined, wiring: HAWiring): HARuntime {
+/** A database, and who receives its changes. */
+interface Assembly {
+  readonly runtime: HARuntime;
+  readonly targets: NestTargets;
+}
+
+function createRuntime(
+  connection: string,
+  given: HAFactoryOptions | undefined,
+  wiring: HAWiring,
+  registry: HARegistry,
+  modules: ModuleRef,
+): Assembly {
+  let targets: NestTargets | undefined;
+  const runtime = registry.add(connection, () => {
+    const made = assemble(connection, given, wiring, modules);
+    targets = made.targets;
+    return made.runtime;
+  });
+  return { runtime, targets: targets as NestTargets };
+}
+
+function assemble(
+  connection: string,
+  given: HAFactoryOptions | undefined,
+  wiring: HAWiring,
+  modules: ModuleRef,
+): Assembly {
   // Without types a factory may give just the DSN, or nothing.
   const all = typeof given === 'object' ? given : { dsn: given as unknown as string };
-  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
+  const { cdc = [], configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
   const options = wiring.resolve({ ...all, connection } as HAModuleOptionsWithDsn, connection);
-  return new HARuntime(options, {
+  const targets = new NestTargets(cdc, options.replicationStream, modules);
+  const runtime = new HARuntime(options, {
     logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),
     configure,
     retryAttempts,
     retryDelay,
     stream: wiring.stream(options),
+    cdc: targets.registrations,
   });
+  return { runtime, targets };
 }
 
 function asyncOptions(connection: string, options: HAModuleAsyncOptions): Provider {
