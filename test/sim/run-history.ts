@@ -23,7 +23,7 @@ export interface HistoryResult {
  */
 export async function runHistory(history: History): Promise<HistoryResult> {
   const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit, rowIdentify } = history;
-  const { asyncNodes, outboxFile } = history;
+  const { asyncNodes, outboxFile, cdc } = history;
   const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
     seed,
     foreignKeys: schema.foreignKeys,
@@ -36,8 +36,10 @@ export async function runHistory(history: History): Promise<HistoryResult> {
     rowIdentify,
     asyncNodes,
     outboxFile,
+    cdc,
   });
   try {
+    for (const node of world.nodes) node.targetFailure = 0.1;
     let marks = 0;
     for (const { event, tasks } of history.steps) {
       applyEvent(world, event, () => `mark-${++marks}-`);

@@ -26,6 +26,7 @@ const DEFAULTS: NodeSettings = {
   rowIdentify: 'pk',
   asyncNodes: [],
   outboxFile: false,
+  cdc: false,
 };
 
 /** A file system in memory, where there is one: nothing here has to survive. */
@@ -104,7 +105,7 @@ export class World {
       for (let index = 0; index < nodes; index++) {
         const path = join(world.dir, `${index}.db`);
         writeFileSync(path, emptyFile());
-        const node = new SimNode(index, path, world.broker, settings);
+        const node = new SimNode(index, path, world.broker, settings, world.random);
         world.nodes.push(node);
         await world.scheduler.until(node.ready);
       }
@@ -307,7 +308,8 @@ export class World {
     const last = this.log.lastOn(SUBJECT);
     return (
       this.writes.every(({ state, orphaned, asked }) => (state !== 'pending' || orphaned) && asked === 0) &&
-      this.nodes.every(({ isOpen, db }) => isOpen && Number(db.position().received) >= last && isEmpty(db))
+      this.nodes.every(({ isOpen, db }) => isOpen && Number(db.position().received) >= last && isEmpty(db)) &&
+      this.nodes.every((node) => node.isTold)
     );
   }
 
