@@ -132,16 +132,22 @@ export class TargetRunner {
   }
 
   private async run(): Promise<void> {
-    try {
-      const target = await Promise.race([this.registration.resolve(), this.stopped]);
-      if (target === undefined) return;
-      this.target = target;
-      if (this.stored === undefined || this.stored.snapshot) await this.begin();
-      this.state = 'streaming';
-      for (;;) await this.next();
-    } catch (error) {
-      if (error !== STOPPED) this.ports.failed(this.failure(error));
+    while (!this.halt.signal.aborted) {
+      try {
+        await this.serve();
+      } catch (error) {
+        if (error !== STOPPED) await this.failed(error);
+      }
     }
+  }
+
+  private async serve(): Promise<void> {
+    const target = await Promise.race([this.registration.resolve(), this.stopped]);
+    if (target === undefined) throw STOPPED;
+    this.target = target;
+    if (this.stored === undefined || this.stored.snapshot) await this.begin();
+    this.state = 'streaming';
+    for (;;) await this.next();
   }
 
   /** Delivers the next batch, or waits for one. */
@@ -262,12 +268,17 @@ export class TargetRunner {
       } catch (error) {
         if (error === STOPPED || error === AGAIN) throw error;
         failed = true;
-        this.lastError = error instanceof Error ? error : new Error(String(error));
-        if (++this.failures === 1) this.ports.failed(this.failure(error));
-        await this.pause();
+        await this.failed(error);
         this.refuseStopped();
       }
     }
+  }
+
+  /** Notes a failure, and waits: longer each time in a row. Only the first of them is told. */
+  private async failed(error: unknown): Promise<void> {
+    this.lastError = error instanceof Error ? error : new Error(String(error));
+    if (++this.failures === 1) this.ports.failed(this.failure(error));
+    await this.pause();
   }
 
   private recovered(): void {

@@ -14,6 +14,8 @@ export class TestTarget implements HACDCTarget {
   failure: Error | undefined;
   /** Every delivery waits for it. */
   gate: Promise<void> = Promise.resolve();
+  /** Behind so many batches a delivery never ends. */
+  stuckAfter = Number.POSITIVE_INFINITY;
   /** Deliveries that have not ended, and the most there were at once. */
   open = 0;
   mostOpen = 0;
@@ -21,7 +23,7 @@ export class TestTarget implements HACDCTarget {
   async deliver(events: readonly HACDCEvent[], context: HACDCContext): Promise<void> {
     this.mostOpen = Math.max(this.mostOpen, ++this.open);
     try {
-      await this.gate;
+      await (this.batches.length < this.stuckAfter ? this.gate : new Promise(() => undefined));
       if (this.failure !== undefined) throw this.failure;
       this.batches.push({ events, context });
     } finally {

@@ -120,6 +120,37 @@ it('begins with all rows, and exactly behind them; or with what comes next', asy
   expect(none.told).toEqual([['u', 't', { id: 3n, v: 'v3' }, { id: 3n, v: null }]]);
 });
 
+it('tells what is gone of a snapshot that was interrupted', async () => {
+  const cluster = await startCluster({ nodes: 1 });
+  await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+  for (let id = 1; id <= 4; id++) await cluster.a.run('INSERT INTO t VALUES(?, ?)', [id, 'old']);
+  const target = new TestTarget();
+  target.stuckAfter = 2;
+  const settings = { maxBatchSize: 1, shutdownTimeout: 50, includeSchemaChanges: false };
+  const node = await cluster.add({ cdc: [registered(target, settings)] });
+  await until(() => target.batches.length === 2 && target.open === 1);
+  await node.db.stop();
+  await cluster.a.exec(
+    `DELETE FROM t WHERE id = 1; UPDATE t SET v = 'new' WHERE id = 4; INSERT INTO t VALUES(5, 'new')`,
+  );
+  target.stuckAfter = Number.POSITIVE_INFINITY;
+  await node.db.start();
+  await delivered(node);
+  const rows = new Map<unknown, unknown>();
+  for (const { key, value } of target.changes) {
+    if (value.op === 'd') rows.delete(key?.['id']);
+    else rows.set(key?.['id'], value.after?.['v']);
+  }
+  expect(target.told[0]).toEqual(['r', 't', null, { id: 1n, v: 'old' }]);
+  expect(target.changes.filter(({ value }) => value.source.snapshot === 'first')).toHaveLength(2);
+  expect([...rows].sort()).toEqual([
+    [2n, 'old'],
+    [3n, 'old'],
+    [4n, 'new'],
+    [5n, 'new'],
+  ]);
+});
+
 it('goes on where it was when the node starts again, with all that came meanwhile', async () => {
   const cluster = await startCluster({ nodes: 1 });
   await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY)');
