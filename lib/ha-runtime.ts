@@ -522,7 +522,11 @@ export class HARuntime implements DatabaseLifecycle {
       ? this.openOutbox(connections, applier, applied, { stream, position, hold, foreign })
       : undefined;
     if (async === undefined) refusePending(connections.applier);
-    const cdc = await this.openTargets(connections, applied, { position, control, async, carried: targets });
+    const hasTargets = this.targets.length > 0 || readTargets(connections.applier).length > 0;
+    const cdc =
+      hasTargets || targets !== undefined
+        ? await this.openTargets(connections, applied, { position, control, async, carried: targets })
+        : undefined;
     this.replication = { stream, position, outcomes, origins, skips, control, alarm, async, cdc };
     alarm.start(connections.applier, foreign);
     this.refuseExpelled();
