@@ -65,7 +65,7 @@ module.exports = {
       name: 'nothing-imports-the-entry-points',
       severity: 'error',
       from: { path: '^lib/', pathNot: '^lib/(health|metrics|testing)/' },
-      to: { path: '^lib/(ha-config[.]ts|(health|metrics|testing)/)' },
+      to: { path: '^lib/(ha-(config|cdc)[.]ts|(health|metrics|testing)/)' },
     },
     { name: 'no-barrels', severity: 'error', from: { path: '^lib/' }, to: { path: '^lib/.+/index\\.ts$' } },
     { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },

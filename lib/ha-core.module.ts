@@ -1,5 +1,7 @@
 import { Logger, Module } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
 import type { DynamicModule, Provider } from '@nestjs/common';
+import { NestTargets } from './cdc/nest-targets.js';
 import { DEFAULT_CONNECTION, getHAToken, partToken } from './common/tokens.js';
 import { HAError } from './common/ha-error.js';
 import type {
@@ -57,23 +59,43 @@ function build(
   const providers: Provider[] = [
     options,
     {
-      provide: partToken('runtime', connection),
+      provide: partToken('assembly', connection),
       // Whoever gets the database has the interceptors behind it: nothing is consumed without them.
-      inject: [partToken('options', connection), HARegistry, HA_WIRING, partToken('interceptors', connection)],
-      useFactory: (given: HAFactoryOptions, registry: HARegistry, wiring: HAWiring, list: readonly HAInterceptor[]) =>
-        registry.add(connection, () => createRuntime(connection, given, own ?? wiring, list)),
+      inject: [
+        partToken('options', connection),
+        HARegistry,
+        HA_WIRING,
+        ModuleRef,
+        partToken('interceptors', connection),
+      ],
+      useFactory: (
+        given: HAFactoryOptions,
+        registry: HARegistry,
+        wiring: HAWiring,
+        modules: ModuleRef,
+        interceptors: readonly HAInterceptor[],
+      ) => createRuntime(connection, given, own ?? wiring, registry, modules, interceptors),
+    },
+    {
+      provide: partToken('runtime', connection),
+      inject: [partToken('assembly', connection)],
+      useFactory: ({ runtime }: Assembly) => runtime,
     },
     {
       provide: partToken('lifecycle', connection),
-      inject: [partToken('runtime', connection), getHAToken(connection)],
-      useFactory: (runtime: HARuntime, database: unknown) => new HALifecycle(runtime, database),
+      inject: [partToken('assembly', connection), getHAToken(connection)],
+      useFactory: ({ runtime, targets }: Assembly, database: unknown) => new HALifecycle(runtime, database, targets),
     },
     part('publisher', connection, (runtime) => runtime.publisher),
     part('subscriber', connection, (runtime) => runtime.subscriber),
     part('database', connection, (runtime) => new HADatabase(runtime)),
     ...(connection === DEFAULT_CONNECTION ? aliases() : []),
   ];
-  const hidden = new Set([partToken('options', connection), partToken('runtime', connection)]);
+  const hidden = new Set([
+    partToken('options', connection),
+    partToken('assembly', connection),
+    partToken('runtime', connection),
+  ]);
   return {
     module: HACoreModule,
     global,
@@ -104,24 +126,51 @@ function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) 
   return (typeof provider === 'function' ? provider : provider.provide) as string;
 }
 
+/** A database, and who receives its changes. */
+interface Assembly {
+  readonly runtime: HARuntime;
+  readonly targets: NestTargets;
+}
+
 function createRuntime(
   connection: string,
   given: HAFactoryOptions | undefined,
   wiring: HAWiring,
+  registry: HARegistry,
+  modules: ModuleRef,
   interceptors: readonly HAInterceptor[],
-): HARuntime {
+): Assembly {
+  let targets: NestTargets | undefined;
+  const runtime = registry.add(connection, () => {
+    const made = assemble(connection, given, wiring, modules, interceptors);
+    targets = made.targets;
+    return made.runtime;
+  });
+  return { runtime, targets: targets as NestTargets };
+}
+
+function assemble(
+  connection: string,
+  given: HAFactoryOptions | undefined,
+  wiring: HAWiring,
+  modules: ModuleRef,
+  interceptors: readonly HAInterceptor[],
+): Assembly {
   // Without types a factory may give just the DSN, or nothing.
   const all = typeof given === 'object' ? given : { dsn: given as unknown as string };
-  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
+  const { cdc = [], configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
   const options = wiring.resolve({ ...all, connection } as HAModuleOptionsWithDsn, connection);
-  return new HARuntime(options, {
+  const targets = new NestTargets(cdc, options.replicationStream, modules);
+  const runtime = new HARuntime(options, {
     logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),
     configure,
     interceptors,
     retryAttempts,
     retryDelay,
     stream: wiring.stream(options),
+    cdc: targets.registrations,
   });
+  return { runtime, targets };
 }
 
 function asyncOptions(connection: string, options: HAModuleAsyncOptions): Provider {

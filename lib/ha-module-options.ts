@@ -1,4 +1,5 @@
 import type { ModuleMetadata, Provider, Type } from '@nestjs/common';
+import type { HACDCRegistration, HACDCTarget } from './cdc/target.js';
 import type { HAOptions } from './config/options.js';
 import type { HAInterceptorProvider } from './interceptor-providers.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
@@ -18,6 +19,11 @@ export interface HAModuleOptions extends HAOptions {
   imports?: ModuleMetadata['imports'];
   /** Called for every SQLite connection: register functions, collations or extensions on it. */
   configure?: ConfigureConnection;
+  /**
+   * Providers that receive every change of the database as Debezium events: classes, or with settings
+   * `{ target, name, snapshot, … }`. A class that no module provides is made for it.
+   */
+  cdc?: readonly (Type<HACDCTarget> | HACDCRegistration)[];
   /** How often connecting to NATS is tried again at start. Default 10. */
   retryAttempts?: number;
   /** Milliseconds between these tries. Default 3000. */

@@ -5,6 +5,10 @@ import { Applier } from './apply/applier.js';
 import { ConflictDetector } from './apply/conflict-detector.js';
 import { Interceptors } from './apply/interceptors.js';
 import { AsyncPublishing, refusePending } from './async-publishing.js';
+import { ChangeDataCapture, checkRegistrations, forgetOthers } from './cdc/change-data-capture.js';
+import { readTargets, startOf, writeTarget, createCdcTables } from './cdc/effect-log.js';
+import type { StoredTarget } from './cdc/effect-log.js';
+import type { Registration } from './cdc/target-runner.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
@@ -19,7 +23,7 @@ import type { MessageOrigin } from './changeset/codec.js';
 import type { HAInterceptor } from './changeset/interceptor.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
-import type { ConfigureConnection } from './sqlite/connection.js';
+import type { ConfigureConnection, Connection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
 import {
@@ -88,6 +92,8 @@ export interface RuntimeExtras {
   readonly idSlot?: IdSlot | undefined;
   /** Replaces the stream that the options describe: tests and simulators bring their own. */
   readonly stream?: ReplicationStream | undefined;
+  /** Who receives what the stream changes here. */
+  readonly cdc?: readonly Registration[] | undefined;
   /** Milliseconds between the heartbeats of a member, which tests shorten. */
   readonly heartbeatMs?: number | undefined;
 }
@@ -103,6 +109,7 @@ interface Replication {
   readonly control: ControlWrites;
   readonly alarm: ForeignWriteAlarm;
   readonly async: AsyncPublishing | undefined;
+  readonly cdc: ChangeDataCapture | undefined;
 }
 
 /** What is special about one start. */
@@ -117,6 +124,8 @@ interface Launch {
   readonly onFailed?: () => void;
   /** Rows that a new file takes over. */
   readonly carried?: CarriedRows;
+  /** Where targets of change data capture go on in a new file. */
+  readonly targets?: readonly StoredTarget[];
   /** A message that an operator wants left out. */
   readonly skip?: SkipRequest;
 }
@@ -177,6 +186,7 @@ export class HARuntime implements DatabaseLifecycle {
     private readonly extras: RuntimeExtras,
   ) {
     refuseUnsupported(options);
+    checkRegistrations(this.targets, !options.disableSubscriber && !this.isStandalone);
     this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
     this.idSlots.holder = this.ids;
     const { interceptors = [] } = extras;
@@ -188,6 +198,10 @@ export class HARuntime implements DatabaseLifecycle {
 
   private get subject(): string {
     return subjectOf(this.options.replicationStream, this.options.replicationID);
+  }
+
+  private get targets(): readonly Registration[] {
+    return this.extras.cdc ?? [];
   }
 
   get autoStart(): boolean {
@@ -282,7 +296,9 @@ export class HARuntime implements DatabaseLifecycle {
           onFailed: () => aside?.restore(),
         };
         const drained = async ? () => this.drain(async) : undefined;
-        await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files }, drained);
+        // Transactions are recorded anew, and may be cut into other parts: one that is half delivered begins again.
+        const targets = readTargets(applier).map((stored) => ({ ...stored, ...startOf(stored.sequence) }));
+        await this.relaunch({ startPoint: { kind: 'all' }, carried, targets, ...files }, drained);
       } catch (error) {
         if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
         throw error;
@@ -320,6 +336,7 @@ export class HARuntime implements DatabaseLifecycle {
       foreignWrite,
       skipped: [...(replication?.skips ?? [])].map(BigInt),
       ...(replication?.async === undefined ? {} : { outbox: replication.async.status }),
+      ...(replication?.cdc === undefined ? {} : { cdc: replication.cdc.status }),
     };
   }
 
@@ -456,6 +473,7 @@ export class HARuntime implements DatabaseLifecycle {
       onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
       publishesLater: ports?.outbox !== undefined,
       intercepts: this.follows ? this.interceptors?.concern.bind(this.interceptors) : undefined,
+      tellsEffects: ports?.record !== undefined,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
@@ -478,6 +496,7 @@ export class HARuntime implements DatabaseLifecycle {
       readOnly: options.disablePublisher && !this.isStandalone,
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
+    this.replication?.cdc?.start();
     this.events.next({ type: 'started' });
     return this.opened;
   }
@@ -506,7 +525,7 @@ export class HARuntime implements DatabaseLifecycle {
       received: () => position.received,
     });
     const outcomes = new Outcomes(connections.reader);
-    const { carried, skip } = launch;
+    const { carried, skip, targets } = launch;
     if (carried !== undefined) await control.run((db) => writeCarried(db, carried));
     if (skip !== undefined) await control.run((db) => recordSkip(db, skip.message, skip.reason));
     const origins = await control.run((db) => recordOrigin(db, origin));
@@ -515,14 +534,23 @@ export class HARuntime implements DatabaseLifecycle {
     const applier = new Applier(
       connections.applier,
       options.rowIdentify,
-      () => async?.overlay.stepAside(),
+      {
+        before: (info) => (cdc === undefined ? async?.overlay.stepAside() : cdc.recorder.before(info)),
+        behind: (sql, info, ran) => cdc?.recorder.behind(sql, info, ran),
+      },
       this.interceptors,
     );
+    const applied = this.appliedCapture(connections);
     const async = this.publishesLater
-      ? this.openOutbox(connections, applier, { stream, position, hold, foreign })
+      ? this.openOutbox(connections, applier, applied, { stream, position, hold, foreign })
       : undefined;
     if (async === undefined) refusePending(connections.applier);
-    this.replication = { stream, position, outcomes, origins, skips, control, alarm, async };
+    const hasTargets = this.targets.length > 0 || readTargets(connections.applier).length > 0;
+    const cdc =
+      hasTargets || targets !== undefined
+        ? await this.openTargets(connections, applied, { position, control, async, carried: targets })
+        : undefined;
+    this.replication = { stream, position, outcomes, origins, skips, control, alarm, async, cdc };
     alarm.start(connections.applier, foreign);
     this.refuseExpelled();
     const conflicts = new ConflictDetector({
@@ -551,9 +579,14 @@ export class HARuntime implements DatabaseLifecycle {
         applied: (sequence, changeSet, skipped) => {
           this.telemetry.sink?.applied(Math.max(0, Date.now() - Number(changeSet.timestampNs / 1_000_000n)));
           this.changeFeed.applied(sequence, changeSet, skipped);
+          cdc?.wake();
         },
         overlay: async?.overlay,
-        met: (sequence, messages) => this.changeFeed.committed(sequence, messages),
+        effects: cdc?.recorder,
+        met: (sequence, messages) => {
+          this.changeFeed.committed(sequence, messages);
+          cdc?.wake();
+        },
       });
     }
     if (stream instanceof LateStream) stream.begin();
@@ -567,12 +600,15 @@ export class HARuntime implements DatabaseLifecycle {
         markGeneratedIds: options.generatedIds === 'ordered' ? 'always' : 'once',
         rowIdentify: options.rowIdentify,
         pieceBytes: () => Math.min(256 * 1024, Math.floor(stream.maxPayload / 4)),
+        exactImages: cdc !== undefined,
       }),
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
       hold,
       outbox: async,
+      record: cdc?.record,
       applied: (transaction) => {
+        cdc?.wake();
         const { sequence, changes, messages } = transaction;
         this.changeFeed.committed(sequence, messages);
         conflicts.remember(() => recentOf(transaction, options.name), sequence);
@@ -659,30 +695,67 @@ export class HARuntime implements DatabaseLifecycle {
     return asyncPublisher && !disablePublisher && !this.isStandalone;
   }
 
+  /** What applying does to rows, where somebody has to know: who publishes later, and change data capture. */
+  private appliedCapture(connections: Connections): Capture {
+    return AsyncPublishing.capture(connections, this.options.rowIdentify);
+  }
+
+  private async openTargets(
+    connections: Connections,
+    capture: Capture,
+    ports: {
+      position: Position;
+      control: ControlWrites;
+      async: AsyncPublishing | undefined;
+      carried: readonly StoredTarget[] | undefined;
+    },
+  ): Promise<ChangeDataCapture | undefined> {
+    const { position, control, async, carried = [] } = ports;
+    const { replicationID, name, publisherTimeout } = this.options;
+    const common = {
+      connections,
+      control: <R>(work: (db: Connection) => R) => control.run(work),
+      log: (line: string) => this.extras.logger.log(line),
+    };
+    if (carried.length > 0) {
+      await control.run((db) => {
+        createCdcTables(db);
+        for (const target of carried) writeTarget(db, target);
+      });
+    }
+    if (this.targets.length === 0) {
+      await forgetOthers([], common);
+      return undefined;
+    }
+    return ChangeDataCapture.open(this.targets, {
+      ...common,
+      capture,
+      received: () => position.received,
+      isSettled: () => async?.isSettled ?? true,
+      settled: async () => async?.settled(publisherTimeout),
+      names: { db: replicationID, node: name },
+      failed: (error) => this.emit({ type: 'error', error }),
+    });
+  }
+
   private openOutbox(
     connections: Connections,
     applier: Applier,
+    capture: Capture,
     ports: { stream: ReplicationStream; position: Position; hold: HoldGate; foreign: ForeignWrites },
   ): AsyncPublishing {
     const { stream, position, hold, foreign } = ports;
     const store = AsyncPublishing.openStore(connections, this.options, position.seen);
     if (!(stream instanceof LateStream)) rememberPayload(connections.applier, stream.maxPayload);
-    return new AsyncPublishing(
-      connections.applier,
-      applier,
-      AsyncPublishing.capture(connections, this.options.rowIdentify),
-      store,
-      this.options.name,
-      {
-        stream,
-        position,
-        foreign,
-        busyTimeout: busyTimeout(this.options),
-        pass: () => hold.pass(),
-        lostStream: (sequence) => this.lostStream(sequence, position.received),
-        failed: (error) => this.emit({ type: 'error', error }),
-      },
-    );
+    return new AsyncPublishing(connections.applier, applier, capture, store, this.options.name, {
+      stream,
+      position,
+      foreign,
+      busyTimeout: busyTimeout(this.options),
+      pass: () => hold.pass(),
+      lostStream: (sequence) => this.lostStream(sequence, position.received),
+      failed: (error) => this.emit({ type: 'error', error }),
+    });
   }
 
   /** Makes sure that the stream is the one that was followed so far; else nothing is applied or written any more. */
@@ -779,6 +852,7 @@ export class HARuntime implements DatabaseLifecycle {
     this.membership = undefined;
     this.replication = undefined;
     this.files = undefined;
+    await replication?.cdc?.stop();
     replication?.position.fail(stoppedError());
     await replication?.alarm.stop();
     replication?.async?.stop();

@@ -17,10 +17,18 @@ export type {
   HATransactionOptions,
 } from './write/executor.js';
 export type { HAOutcome } from './write/outcome.js';
-export type { HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
+export type { HACDCStatus, HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+export type {
+  DebeziumEnvelope,
+  HACDCContext,
+  HACDCEvent,
+  HACDCRegistration,
+  HACDCSettings,
+  HACDCTarget,
+} from './cdc/target.js';
 export { InjectHA } from './common/inject-ha.js';
 export { OnHAChange } from './common/on-change.js';
 export type { HAChange, HAChangeOperation, HAChangeRow, HAChangeValue } from './changeset/row-changes.js';

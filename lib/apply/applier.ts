@@ -14,6 +14,7 @@ import { isInternalTable, readSchema, schemaVersion } from '../sqlite/schema.js'
 import type { RowIdentify, SchemaInfo } from '../sqlite/schema.js';
 import { raiseSequence, setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
+import type { StatementWatch } from './effects-port.js';
 import { HiddenTriggers } from './hidden-triggers.js';
 import { Interception } from './interception.js';
 import type { Step } from './interception.js';
@@ -71,8 +72,7 @@ export class Applier {
   constructor(
     private readonly db: Connection,
     private readonly rowIdentify: RowIdentify,
-    /** Called in front of every statement that a peer sent: triggers of our own would stop an ALTER TABLE. */
-    private readonly beforeStatement: () => void = () => undefined,
+    private readonly watch: StatementWatch = { before: () => undefined },
     /** Decide what takes effect; absent where there are none. */
     private readonly interceptors?: Interceptors,
   ) {
@@ -282,18 +282,21 @@ export class Applier {
     const info = classify(sql);
     const refusal = refusalOf(sql, info);
     if (refusal !== undefined) return refusal;
-    this.beforeStatement();
+    this.watch.before(info);
     this.triggers.show();
+    let ran = false;
     try {
       if (info.kind === 'ddl') this.runDDL(idempotentDDL(sql, info));
       else if (info.kind === 'pragma') this.db.exec(sql);
       else this.db.prepare(sql).run(...bindings(sql, args));
+      ran = true;
       return undefined;
     } catch (error) {
       if (isSharedFailure(error)) return error.message;
       throw error;
     } finally {
       this.loadSchema();
+      this.watch.behind?.(sql, info, ran);
     }
   }
 

@@ -7,6 +7,7 @@ import type { Counters, InFlight, OutboxStore, OutboxTransaction, StoredUndo } f
 import { setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { Applier } from './applier.js';
+import { changeSetText } from './effects-port.js';
 import type { Step } from './interception.js';
 import { InFlightList } from './in-flight-list.js';
 import { Undo } from './undo.js';
@@ -99,6 +100,14 @@ export class Overlay {
     const head = this.list.at(this.removed.length) as InFlight;
     this.removed.push(head);
     return head.changes;
+  }
+
+  /** What the head did to the fold, as changesets. */
+  headEffects(): Buffer[] {
+    const head = this.list.at(this.removed.length) as InFlight;
+    const stored = this.store.undoOf(head);
+    if (stored === undefined) return this.store.messagesOf(head).map(({ data }) => data);
+    return stored.effects.length === 0 ? [] : [changeSetText(this.messageOf(head), stored.effects)];
   }
 
   /** Call in front of applying a message that is not the head. */

@@ -33,7 +33,8 @@ export type HAErrorCode =
   | 'HA_NATS_SERVER'
   | 'HA_NODE_NAME_TAKEN'
   | 'HA_SUBJECT_TAKEN'
-  | 'HA_ID_SLOTS';
+  | 'HA_ID_SLOTS'
+  | 'HA_CDC_DELIVERY';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

@@ -2,6 +2,7 @@ import { immediate, sleep } from '../common/timing.js';
 import { isLocalLack } from '../apply/applier.js';
 import type { Applier } from '../apply/applier.js';
 import type { ConflictDetector, WatchedMessage } from '../apply/conflict-detector.js';
+import type { EffectsPort } from '../apply/effects-port.js';
 import type { Interception, Step } from '../apply/interception.js';
 import type { Overlay } from '../apply/overlay.js';
 import type { Change, ChangeSet } from '../changeset/changeset.js';
@@ -43,6 +44,8 @@ export interface SubscriberPorts {
     ((sequence: number, changeSet: ChangeSet, skipped: ReadonlySet<Change> | undefined) => void) | undefined;
   /** Own transactions that lie over the fold; absent where this node publishes before it commits. */
   readonly overlay?: Overlay | undefined;
+  /** Records what really happens to rows; absent where nobody asks for it. */
+  readonly effects?: EffectsPort | undefined;
   /** Sees the messages of every own transaction that met its place in the stream without being applied there again. */
   readonly met?: ((sequence: number, messages: readonly { readonly data: Buffer }[]) => void) | undefined;
 }
@@ -237,6 +240,7 @@ export class ReplicationSubscriber {
       conflicts.rollback();
       applier.reset();
       overlay?.rolledBack();
+      this.ports.effects?.rolledBack();
       position.seen = readSeen(db);
       throw error;
     }
@@ -349,7 +353,7 @@ export class ReplicationSubscriber {
 
   /** Takes an own transaction out of the overlay, where its rows can stay as they are; undefined where they cannot. */
   private popHead(message: IncomingMessage, id: MessageId): Popped | undefined {
-    const { overlay, conflicts, cursorWriter } = this.ports;
+    const { overlay, conflicts, cursorWriter, effects } = this.ports;
     if (overlay?.isHead(message.id) !== true || isVoidMessage(message)) return undefined;
     const { chunk, sequence } = message;
     let messages: readonly { readonly data: Buffer }[] = [{ data: dataOf(message) }];
@@ -367,6 +371,7 @@ export class ReplicationSubscriber {
       conflicts.close(watched, undefined);
     }
     if (chunk !== undefined) cursorWriter.endTransaction(chunk.split(';')[0] ?? '', 'committed', sequence);
+    if (effects?.wants(sequence) === true) effects.met(sequence, overlay.headEffects());
     return { changes: overlay.pop(), messages };
   }
 
@@ -398,7 +403,7 @@ export class ReplicationSubscriber {
 
   private *applyOne(decoded: Decoded, notices: (() => void)[]): Generator<Step, void> {
     const { message, changeSet, popped } = decoded;
-    const { applier, applied, conflicts, emit, met, observe, overlay } = this.ports;
+    const { applier, applied, conflicts, effects, emit, met, observe, overlay } = this.ports;
     const sequence = BigInt(message.sequence);
     if (overlay !== undefined && popped !== undefined) {
       notices.push(() => {
@@ -417,12 +422,16 @@ export class ReplicationSubscriber {
     const watched = conflicts.isActive ? watchedOf(decoded, changeSet) : undefined;
     const witness = watched && conflicts.open(watched);
     let skipped: Set<Change> | undefined;
-    const interception = yield* applier.apply(changeSet, { ...place, witness }, (index, change, reason) => {
+    const steps = applier.apply(changeSet, { ...place, witness }, (index, change, reason) => {
       if (watched !== undefined) (watched.refused ??= new Set()).add(index);
       (skipped ??= new Set()).add(change);
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });
+    const interception =
+      effects === undefined
+        ? yield* steps
+        : yield* effects.around({ sequence: message.sequence, node, timestampNs: changeSet.timestampNs }, steps);
     const taken = interception === undefined ? changeSet : interception.taken;
     if (watched !== undefined) {
       const known = interception === undefined ? watched : { ...watched, read: readAlready(taken) };

@@ -56,6 +56,8 @@ export interface RunnerSettings {
   readonly followsStream: boolean;
   /** Told of a table for which SQLite chose an id, where that does not make the insert ordered. */
   readonly onGeneratedId?: ((table: TableInfo) => void) | undefined;
+  /** Somebody wants to know every row that is changed, also those that SQLite tells no trigger of. */
+  readonly tellsEffects?: boolean;
   /** What is committed may have to be taken back: true where transactions are published behind their COMMIT. */
   readonly publishesLater: boolean;
   /** Whether interceptors decide on a transaction that changes rows of these tables; names in lower case. */
@@ -229,8 +231,8 @@ export class TransactionRunner {
     if (this.touchedSchema && this.settings.replicateDDL) return true;
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
-    // What no trigger told of could not be brought back.
-    if (this.settings.publishesLater) return true;
+    // What no trigger told of could not be brought back, or told to anybody.
+    if (this.settings.publishesLater || this.settings.tellsEffects === true) return true;
     if (schema.triggers.some((trigger) => trigger.virtualPart !== undefined)) return true;
     if (this.foreignKeys && schema.foreignKeyActions) return true;
     const choosesRowid = this.namesRowid || schema.rowidInTriggers;

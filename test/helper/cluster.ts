@@ -6,6 +6,7 @@ import type { Logger } from '@nestjs/common';
 import { connect } from 'nats';
 import type { Subscription } from 'rxjs';
 import type { JetStreamManager } from 'nats';
+import type { Registration } from '../../lib/cdc/target-runner.js';
 import type { HAInterceptor } from '../../lib/changeset/interceptor.js';
 import type { HAEvent } from '../../lib/common/events.js';
 import type { HAOptions } from '../../lib/config/options.js';
@@ -56,6 +57,7 @@ export interface NodeSettings {
   options?: HAOptions;
   query?: string;
   configure?: ConfigureConnection | undefined;
+  cdc?: readonly Registration[];
   url?: string;
   path?: string;
   /** Milliseconds. */
@@ -219,6 +221,7 @@ export class Cluster {
       retryDelay: 50,
       idSlot,
       heartbeatMs: node.heartbeatMs,
+      cdc: node.cdc,
       interceptors: this.settings.interceptorsOf?.(this.count - 1),
       ...(configure === undefined ? {} : { configure }),
     });

@@ -24,6 +24,7 @@ export function markSql(mark: string): string {
  */
 export function checkWorld(world: World): void {
   for (const node of world.nodes) world.check(node.index);
+  for (const node of world.nodes) node.mirror?.check(`n${node.index}`, node.db.reader);
   world.oracle.at(world.log.state().lastSequence);
   checkConflicts(world);
   for (const node of world.nodes) {

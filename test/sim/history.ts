@@ -57,6 +57,8 @@ export interface History {
   /** Most messages in an atomic batch; 1 where the stream takes none. */
   readonly batchLimit: number;
   readonly rowIdentify: RowIdentify;
+  /** Every node tells a target of change data capture what happens to its rows. */
+  readonly cdc: boolean;
   /** Which nodes publish asynchronously. */
   readonly asyncNodes: readonly boolean[];
   /** Their outbox is a file of its own. */
@@ -95,6 +97,7 @@ export function generateHistory(seed: number, className: string, rowIdentify?: r
       [1, 2],
       [1, 1],
     ]),
+    cdc: seed % 2 === 0,
     asyncNodes: Array.from({ length: nodes }, (_value, index) => isAsync && index !== one),
     outboxFile: isAsync && random.chance(0.25),
     interceptors: features.interceptors ?? 'none',

@@ -26,7 +26,7 @@ export interface HistoryResult {
  */
 export async function runHistory(history: History): Promise<HistoryResult> {
   const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit, rowIdentify } = history;
-  const { asyncNodes, outboxFile, interceptors } = history;
+  const { asyncNodes, outboxFile, interceptors, cdc } = history;
   const list = INTERCEPTORS[interceptors] ?? (() => []);
   const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
     seed,
@@ -42,8 +42,10 @@ export async function runHistory(history: History): Promise<HistoryResult> {
     outboxFile,
     interceptors: list,
     waitsForInterceptors: seed % 2 === 0,
+    cdc,
   });
   try {
+    for (const node of world.nodes) node.targetFailure = 0.1;
     let marks = 0;
     for (const { event, tasks } of history.steps) {
       applyEvent(world, event, () => `mark-${++marks}-`);

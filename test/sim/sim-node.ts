@@ -10,10 +10,13 @@ import type { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
 import type { ConfigureConnection, Connection } from '../../lib/sqlite/connection.js';
 import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
+import type { Registration } from '../../lib/cdc/target-runner.js';
 import { HADatabase } from '../../lib/write/ha-database.js';
+import { CdcMirror, mirrorTarget } from './cdc-mirror.js';
 import { dump } from './dump.js';
 import { slowly } from './interceptors.js';
 import { NodeStream } from './node-stream.js';
+import type { SimRandom } from './random.js';
 import { watchTransactions } from './steps.js';
 import type { StepListener } from './steps.js';
 
@@ -40,6 +43,8 @@ export interface NodeSettings {
   readonly interceptors: () => readonly HAInterceptor[];
   /** Each transaction waits for one of them. */
   readonly waitsForInterceptors: boolean;
+  /** Each node has a target of change data capture. */
+  readonly cdc: boolean;
 }
 
 /** What a node's runtime keeps to itself. */
@@ -67,6 +72,10 @@ export class SimNode {
   onStep: StepListener = () => undefined;
   /** It was there from the start, without a restart in between. */
   isUnbroken = true;
+  /** What its target of change data capture makes of the events. */
+  readonly mirror: CdcMirror | undefined;
+  /** How likely that fails at each step. */
+  targetFailure = 0;
   private life: { stream: NodeStream; runtime: HARuntime; db: HADatabase; ready: Promise<unknown> };
   private readonly dead: HARuntime[] = [];
   private restarting: Promise<void> | undefined;
@@ -77,7 +86,9 @@ export class SimNode {
     private readonly path: string,
     private readonly broker: MemoryBroker,
     private readonly settings: NodeSettings,
+    private readonly random: SimRandom,
   ) {
+    this.mirror = settings.cdc ? new CdcMirror() : undefined;
     this.life = this.live(path, false);
   }
 
@@ -97,6 +108,16 @@ export class SimNode {
 
   get isOpen(): boolean {
     return this.restarting === undefined && this.life.runtime.open !== undefined;
+  }
+
+  /** True where its target has all there is. */
+  get isTold(): boolean {
+    if (this.mirror === undefined || this.mirror.broken !== undefined) return true;
+    const [target] = this.db.status().cdc ?? [];
+    if (target === undefined || target.position === undefined) return false;
+    const sql =
+      'SELECT (SELECT count(*) FROM ha_cdc WHERE snapshot) + (SELECT count(*) FROM ha_cdc_log WHERE sequence > ?)';
+    return this.db.reader.prepare(sql).pluck().get(target.position) === 0;
   }
 
   /** Settled when the node runs. */
@@ -158,6 +179,7 @@ export class SimNode {
 
   /** Ends all harm, so that the node can catch up. */
   heal(): void {
+    this.targetFailure = 0;
     const { stream } = this;
     this.planPublishes([]);
     stream.loseAcks(0);
@@ -168,6 +190,7 @@ export class SimNode {
   }
 
   closeFiles(): void {
+    this.mirror?.close();
     for (const runtime of [...this.dead, this.life.runtime]) {
       runtime.open?.connections.close();
       (runtime as unknown as WithOutbox).replication?.async?.outbox.close();
@@ -204,6 +227,21 @@ export class SimNode {
     return options;
   }
 
+  private targets(isDead: () => boolean): Registration[] {
+    const { mirror, random, index } = this;
+    if (mirror === undefined) return [];
+    const mayFail = (): boolean => random.chance(this.targetFailure);
+    const settings = {
+      name: 'mirror',
+      snapshot: 'initial',
+      topicPrefix: `n${index}`,
+      includeSchemaChanges: true,
+      maxBatchSize: 1 + random.below(6),
+      shutdownTimeout: 100,
+    } as const;
+    return [{ settings, resolve: () => mirrorTarget(mirror, mayFail, isDead) }];
+  }
+
   private live(path: string, offline: boolean): SimNode['life'] {
     const { settings, broker } = this;
     const { maxPayload, replicas, batchLimit } = settings;
@@ -228,6 +266,7 @@ export class SimNode {
       stream,
       configure,
       interceptors: settings.waitsForInterceptors ? slowly(settings.interceptors()) : settings.interceptors(),
+      cdc: this.targets(() => stream.isKilled),
       idSlot: { slot: () => this.index },
     });
     runtime.events.subscribe((event) => {

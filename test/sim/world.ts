@@ -28,6 +28,7 @@ const DEFAULTS: NodeSettings = {
   outboxFile: false,
   interceptors: () => [],
   waitsForInterceptors: false,
+  cdc: false,
 };
 
 /** A file system in memory, where there is one: nothing here has to survive. */
@@ -106,7 +107,7 @@ export class World {
       for (let index = 0; index < nodes; index++) {
         const path = join(world.dir, `${index}.db`);
         writeFileSync(path, emptyFile());
-        const node = new SimNode(index, path, world.broker, settings);
+        const node = new SimNode(index, path, world.broker, settings, world.random);
         world.nodes.push(node);
         await world.scheduler.until(node.ready);
       }
@@ -309,7 +310,8 @@ export class World {
     const last = this.log.lastOn(SUBJECT);
     return (
       this.writes.every(({ state, orphaned, asked }) => (state !== 'pending' || orphaned) && asked === 0) &&
-      this.nodes.every(({ isOpen, db }) => isOpen && Number(db.position().received) >= last && isEmpty(db))
+      this.nodes.every(({ isOpen, db }) => isOpen && Number(db.position().received) >= last && isEmpty(db)) &&
+      this.nodes.every((node) => node.isTold)
     );
   }
 
