@@ -7,6 +7,7 @@ const stages = [
   'config',
   'sql',
   'changeset',
+  'interceptors',
   'sqlite',
   'stream',
   'capture',

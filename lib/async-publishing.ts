@@ -1,4 +1,5 @@
 import type { Applier } from './apply/applier.js';
+import type { Step } from './apply/interception.js';
 import { Overlay } from './apply/overlay.js';
 import { Capture } from './capture/capture.js';
 import { HAError } from './common/ha-error.js';
@@ -216,13 +217,14 @@ function leftInFile(path: string, count: number): HAError {
   );
 }
 
-async function inSlices<R>(steps: Generator<void, R>): Promise<R> {
+async function inSlices<R>(steps: Generator<Step, R>): Promise<R> {
   let until = performance.now() + SLICE_MS;
   for (;;) {
     const step = steps.next();
     if (step.done === true) return step.value;
-    if (performance.now() < until) continue;
-    await immediate();
+    if (step.value !== undefined) await step.value;
+    else if (performance.now() < until) continue;
+    else await immediate();
     until = performance.now() + SLICE_MS;
   }
 }

@@ -8,6 +8,9 @@ import type {
   HAModuleOptionsWithDsn,
   HAOptionsFactory,
 } from './ha-module-options.js';
+import type { HAInterceptor } from './changeset/interceptor.js';
+import { interceptorProviders } from './interceptor-providers.js';
+import type { HAInterceptorProvider } from './interceptor-providers.js';
 import { HARegistry } from './ha-registry.js';
 import { HARuntime } from './ha-runtime.js';
 import { HASharedModule } from './ha-shared.module.js';
@@ -26,13 +29,15 @@ const DEFAULT_RETRY_DELAY_MS = 3_000;
 export class HACoreModule {
   /** @param wiring Instead of the application's: see {@link HAWiring}. */
   static forRoot(options: HAModuleOptionsWithDsn, wiring?: HAWiring): DynamicModule {
-    const { connection = DEFAULT_CONNECTION, isGlobal = true, ...rest } = options;
-    return build(connection, isGlobal, { provide: partToken('options', connection), useValue: rest }, wiring);
+    const { connection = DEFAULT_CONNECTION, isGlobal = true, interceptors = [], imports = [], ...rest } = options;
+    const given = { provide: partToken('options', connection), useValue: rest };
+    const module = build(connection, isGlobal, given, interceptors, wiring);
+    return { ...module, imports: [...imports, ...(module.imports ?? [])] };
   }
 
   static forRootAsync(options: HAModuleAsyncOptions): DynamicModule {
     const { connection = DEFAULT_CONNECTION, isGlobal = true, imports = [], extraProviders = [] } = options;
-    const module = build(connection, isGlobal, asyncOptions(connection, options));
+    const module = build(connection, isGlobal, asyncOptions(connection, options), options.interceptors ?? []);
     const maker = options.useClass === undefined ? [] : [options.useClass];
     return {
       ...module,
@@ -42,14 +47,21 @@ export class HACoreModule {
   }
 }
 
-function build(connection: string, global: boolean, options: Provider, own?: HAWiring): DynamicModule {
+function build(
+  connection: string,
+  global: boolean,
+  options: Provider,
+  interceptors: readonly HAInterceptorProvider[],
+  own?: HAWiring,
+): DynamicModule {
   const providers: Provider[] = [
     options,
     {
       provide: partToken('runtime', connection),
-      inject: [partToken('options', connection), HARegistry, HA_WIRING],
-      useFactory: (given: HAFactoryOptions, registry: HARegistry, wiring: HAWiring) =>
-        registry.add(connection, () => createRuntime(connection, given, own ?? wiring)),
+      // Whoever gets the database has the interceptors behind it: nothing is consumed without them.
+      inject: [partToken('options', connection), HARegistry, HA_WIRING, partToken('interceptors', connection)],
+      useFactory: (given: HAFactoryOptions, registry: HARegistry, wiring: HAWiring, list: readonly HAInterceptor[]) =>
+        registry.add(connection, () => createRuntime(connection, given, own ?? wiring, list)),
     },
     {
       provide: partToken('lifecycle', connection),
@@ -66,7 +78,7 @@ function build(connection: string, global: boolean, options: Provider, own?: HAW
     module: HACoreModule,
     global,
     imports: [HASharedModule],
-    providers,
+    providers: [...interceptorProviders(connection, interceptors), ...providers],
     exports: providers.map(tokenOf).filter((token) => typeof token !== 'string' || !hidden.has(token)),
   };
 }
@@ -92,7 +104,12 @@ function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) 
   return (typeof provider === 'function' ? provider : provider.provide) as string;
 }
 
-function createRuntime(connection: string, given: HAFactoryOptions | undefined, wiring: HAWiring): HARuntime {
+function createRuntime(
+  connection: string,
+  given: HAFactoryOptions | undefined,
+  wiring: HAWiring,
+  interceptors: readonly HAInterceptor[],
+): HARuntime {
   // Without types a factory may give just the DSN, or nothing.
   const all = typeof given === 'object' ? given : { dsn: given as unknown as string };
   const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
@@ -100,6 +117,7 @@ function createRuntime(connection: string, given: HAFactoryOptions | undefined, 
   return new HARuntime(options, {
     logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),
     configure,
+    interceptors,
     retryAttempts,
     retryDelay,
     stream: wiring.stream(options),

@@ -1,5 +1,6 @@
 import type { ModuleMetadata, Provider, Type } from '@nestjs/common';
 import type { HAOptions } from './config/options.js';
+import type { HAInterceptorProvider } from './interceptor-providers.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
 
 /** Options of a database: those of the options table, and those that only code can give. */
@@ -8,6 +9,13 @@ export interface HAModuleOptions extends HAOptions {
   connection?: string;
   /** Whether the database can be injected everywhere without importing the module again. Default true. */
   isGlobal?: boolean;
+  /**
+   * Decide on every transaction of the stream, in this order: classes that Nest injects into, instances, or
+   * `{ useFactory, inject }`. All nodes have to have the same.
+   */
+  interceptors?: readonly HAInterceptorProvider[];
+  /** Modules whose exports the interceptors inject. */
+  imports?: ModuleMetadata['imports'];
   /** Called for every SQLite connection: register functions, collations or extensions on it. */
   configure?: ConfigureConnection;
   /** How often connecting to NATS is tried again at start. Default 10. */
@@ -22,8 +30,11 @@ export type HAModuleOptionsWithDsn = HAModuleOptions & {
   dsn: string;
 };
 
-/** What an async factory gives; `connection` and `isGlobal` stay outside, for tokens must exist before it runs. */
-export type HAFactoryOptions = Omit<HAModuleOptionsWithDsn, 'connection' | 'isGlobal'>;
+/**
+ * What an async factory gives; `connection`, `isGlobal` and `interceptors` stay outside, for their tokens must exist before it
+ * runs.
+ */
+export type HAFactoryOptions = Omit<HAModuleOptionsWithDsn, 'connection' | 'isGlobal' | 'interceptors' | 'imports'>;
 
 /** A class that makes options, for `useClass` and `useExisting`. */
 export interface HAOptionsFactory {
@@ -34,6 +45,8 @@ export interface HAOptionsFactory {
 export interface HAModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
   connection?: string;
   isGlobal?: boolean;
+  /** As in {@link HAModuleOptions}; they inject what `imports` and `extraProviders` have. */
+  interceptors?: readonly HAInterceptorProvider[];
   inject?: NonNullable<Extract<Provider, { inject?: unknown }>['inject']>;
   // oxlint-disable-next-line typescript/no-explicit-any -- what is injected is the caller's affair, as in all Nest modules
   useFactory?: (...args: any[]) => HAFactoryOptions | Promise<HAFactoryOptions>;

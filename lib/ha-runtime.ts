@@ -3,6 +3,7 @@ import type { Logger } from '@nestjs/common';
 import { Subject } from 'rxjs';
 import { Applier } from './apply/applier.js';
 import { ConflictDetector } from './apply/conflict-detector.js';
+import { Interceptors } from './apply/interceptors.js';
 import { AsyncPublishing, refusePending } from './async-publishing.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
@@ -15,6 +16,7 @@ import { refuseUnsupported } from './config/unsupported.js';
 import type { RecentMessage } from './apply/recent-messages.js';
 import { decodeChangeSet } from './changeset/codec.js';
 import type { MessageOrigin } from './changeset/codec.js';
+import type { HAInterceptor } from './changeset/interceptor.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import type { ConfigureConnection } from './sqlite/connection.js';
@@ -76,6 +78,8 @@ import { TransactionRunner } from './write/transaction-runner.js';
 export interface RuntimeExtras {
   readonly logger: Logger;
   readonly configure?: ConfigureConnection | undefined;
+  /** Decide on every transaction of the stream, in this order. */
+  readonly interceptors?: readonly HAInterceptor[] | undefined;
   /** How often connecting is tried again at start. */
   readonly retryAttempts: number;
   /** Milliseconds between tries. */
@@ -131,6 +135,8 @@ interface HaltedMessage extends SkipRequest {
 /** Largest message, bytes, as long as the server could not be asked: a little below what nats-server takes by default. */
 const ASSUMED_PAYLOAD = 1_000_000;
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
+const NEVER_INTERCEPTS =
+  'This node follows no stream, so its interceptors are never asked: its own writes stay as they are, whatever other nodes make of them.';
 
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
 export class HARuntime implements DatabaseLifecycle {
@@ -153,6 +159,7 @@ export class HARuntime implements DatabaseLifecycle {
   /** Why this node may go on no more, although nothing is wrong with what it applied. */
   private expelled: HAError | undefined;
   private readonly source: StreamSource;
+  private readonly interceptors: Interceptors | undefined;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping = false;
   /** Calls of stop that have not ended: a start behind them waits for them. */
@@ -172,6 +179,10 @@ export class HARuntime implements DatabaseLifecycle {
     refuseUnsupported(options);
     this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
     this.idSlots.holder = this.ids;
+    const { interceptors = [] } = extras;
+    if (interceptors.length > 0) {
+      this.interceptors = new Interceptors(interceptors, { node: options.name, replicationID: options.replicationID });
+    }
     this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
   }
 
@@ -316,6 +327,10 @@ export class HARuntime implements DatabaseLifecycle {
     return this.membership?.members() ?? [ownMember(this.facts(), 0)];
   }
 
+  private get follows(): boolean {
+    return !this.isStandalone && !this.options.disableSubscriber;
+  }
+
   private get role(): HARole {
     const { disablePublisher, disableSubscriber } = this.options;
     if (this.isStandalone) return 'standalone';
@@ -439,12 +454,14 @@ export class HARuntime implements DatabaseLifecycle {
       followsStream: !options.disableSubscriber,
       onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
       publishesLater: ports?.outbox !== undefined,
+      intercepts: this.follows ? this.interceptors && ((tables) => this.interceptors?.concernTables(tables) === true) : undefined,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
       busyTimeout: busyTimeout(options),
       telemetry: this.telemetry,
     });
+    if (this.interceptors !== undefined && !this.follows) extras.logger.warn(NEVER_INTERCEPTS);
     await this.catchUp();
     this.refuseExpelled();
     this.membership?.beat();
@@ -494,7 +511,7 @@ export class HARuntime implements DatabaseLifecycle {
     const origins = await control.run((db) => recordOrigin(db, origin));
     const skips = readSkips(connections.applier);
     const hold = new HoldGate(options.name);
-    const applier = new Applier(connections.applier, options.rowIdentify, () => async?.overlay.stepAside());
+    const applier = new Applier(connections.applier, options.rowIdentify, () => async?.overlay.stepAside(), this.interceptors);
     const async = this.publishesLater
       ? this.openOutbox(connections, applier, { stream, position, hold, foreign })
       : undefined;
@@ -774,6 +791,7 @@ export class HARuntime implements DatabaseLifecycle {
       this.telemetry.sink?.skipped();
       logger.warn(skippedLine(event));
     } else if (event.type === 'warning') logger.warn(event.message);
+    else if (event.type === 'intercepted') logger.debug?.(interceptedLine(event));
     else if (event.type === 'conflict') {
       this.conflicts++;
       this.telemetry.sink?.conflict();
@@ -803,6 +821,10 @@ function recentOf({ sequence, messages, ids }: CommittedTransaction, node: strin
       return { changes: parts.flatMap(({ changes }) => changes), epoch: parts[0]?.epoch ?? 0n };
     },
   };
+}
+
+function interceptedLine({ sequence, node, interceptors, written, applied }: HAEvent & { type: 'intercepted' }): string {
+  return `Of ${written} change(s) by ${node} at sequence ${sequence} ${applied} took effect: ${interceptors.join(', ')}`;
 }
 
 function skippedLine({ sequence, node, target, reason }: HAEvent & { type: 'skipped' }): string {

@@ -30,3 +30,23 @@ export type { HAErrorCode } from './common/ha-error.js';
 export type { HAConflict, HAEvent, HARow, HAValue, HAWarningCode } from './common/events.js';
 export type { HAOptions } from './config/options.js';
 export type { ConfigureConnection, ConnectionRole } from './sqlite/connection.js';
+export { FirstWriteWins } from './interceptors/first-write-wins.js';
+export type { FirstWriteWinsOptions as HAFirstWriteWinsOptions } from './interceptors/first-write-wins.js';
+export { IgnoreTables } from './interceptors/ignore-tables.js';
+export { LastWriteWinsByColumn } from './interceptors/last-write-wins-by-column.js';
+export type { LastWriteWinsOptions as HALastWriteWinsOptions } from './interceptors/last-write-wins-by-column.js';
+export { MergeCounter } from './interceptors/merge-counter.js';
+export { newValue, oldValue, withValues } from './changeset/interceptor.js';
+export type {
+  HAChangeSet,
+  HAInterceptedChange,
+  HAInterceptor,
+  HAInterceptorAnswer,
+  HAInterceptorContext,
+  HARowAnswer,
+  HARowContext,
+  HAStoredRow,
+} from './changeset/interceptor.js';
+export { InvalidText as HAInvalidText } from './changeset/changeset.js';
+export type { RowChange as HARowChange, SqlChange as HASqlChange, SqlValue as HASqlValue } from './changeset/changeset.js';
+export type { HAInterceptorProvider } from './interceptor-providers.js';

@@ -7,6 +7,7 @@ import type { Counters, InFlight, OutboxStore, OutboxTransaction, StoredUndo } f
 import { setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { Applier } from './applier.js';
+import type { Step } from './interception.js';
 import { InFlightList } from './in-flight-list.js';
 import { Undo } from './undo.js';
 
@@ -28,6 +29,7 @@ import { Undo } from './undo.js';
  * - A message with statements makes all of them way, for a new index or CHECK may not allow what is in flight.
  * - What takes a transaction back is what its *last* redo did, and not what its first run did: that is captured and stored.
  * - The counters of AUTOINCREMENT are as before the transaction when it is taken back.
+ * - What interceptors decide on is never popped, and makes everything way: what they read may be another thing now.
  */
 export class Overlay {
   readonly list: InFlightList;
@@ -76,7 +78,7 @@ export class Overlay {
   isHead(id: string | undefined): boolean {
     if (id === undefined || this.isUndone) return false;
     const head = this.list.at(this.removed.length);
-    return head?.id === id && head.refused !== true;
+    return head?.id === id && head.refused !== true && !this.applier.intercepts(head.tables);
   }
 
   /** True where a message ends a transaction in flight. */
@@ -85,7 +87,7 @@ export class Overlay {
   }
 
   /** Takes a transaction out whose message does not count: it was left out, or its id is void. */
-  *drop(id: string): Generator<void, void> {
+  *drop(id: string): Generator<Step, void> {
     const own = this.list.find(id);
     if (own === undefined || this.removed.includes(own)) return;
     if (!this.isUndone) yield* this.undoAll();
@@ -100,7 +102,7 @@ export class Overlay {
   }
 
   /** Call in front of applying a message that is not the head. */
-  *makeWay(id: string | undefined, changeSet: ChangeSet, foreign: boolean): Generator<void, void> {
+  *makeWay(id: string | undefined, changeSet: ChangeSet, foreign: boolean): Generator<Step, void> {
     if (this.removed.length === this.list.size) return;
     const own = id === undefined ? undefined : this.list.find(id);
     if (!this.isUndone) {
@@ -111,7 +113,7 @@ export class Overlay {
   }
 
   /** Puts back what made way. Call at the end of a batch, in front of COMMIT. */
-  *finish(): Generator<void, void> {
+  *finish(): Generator<Step, void> {
     if (this.isUndone) {
       for (const entry of this.remaining()) {
         const undo = yield* this.captured(this.messageOf(entry));
@@ -151,7 +153,7 @@ export class Overlay {
    * Applies a transaction of this node instead of keeping what running it did, inside the applier's transaction: where the
    * two may differ, applying is what counts.
    */
-  *canonicalise(transaction: OutboxTransaction): Generator<void, InFlight[]> {
+  *canonicalise(transaction: OutboxTransaction): Generator<Step, InFlight[]> {
     this.applier.prepare();
     const changeSet = joined(transaction.messages.map(({ data }) => decodeChangeSet(data.toString('utf8'))));
     const undo = yield* this.captured(changeSet);
@@ -161,7 +163,7 @@ export class Overlay {
     return [{ ...entry, tables: undo.tables, refused: undo.refused }];
   }
 
-  private *undoAll(): Generator<void, void> {
+  private *undoAll(): Generator<Step, void> {
     this.isUndone = true;
     const started = performance.now();
     const entries = this.remaining();
@@ -196,16 +198,18 @@ export class Overlay {
   }
 
   /** Applies a changeset and says what that did. */
-  private *captured(changeSet: ChangeSet): Generator<void, StoredUndo> {
+  private *captured(changeSet: ChangeSet): Generator<Step, StoredUndo> {
     this.capture.open();
     try {
       const before = this.counters();
       const tables = this.applier.tablesOf(changeSet, false) ?? new Set<string>();
       let refused = false;
       // Left out for a reason that all share: it is reported at its place in the stream.
-      yield* this.applier.apply(changeSet, { sequence: 0, foreign: false }, () => {
+      const interception = yield* this.applier.apply(changeSet, { sequence: 0, foreign: false }, () => {
         refused = true;
       });
+      // What interceptors decided here need not be what they decide at its place.
+      if (interception !== undefined) refused = true;
       const rows = this.capture.drain(0n);
       for (const table of rows?.tables ?? []) tables.add(table.name.toLowerCase());
       const effects = rows === undefined ? Buffer.alloc(0) : joinPieces(rows.pieces);
@@ -217,7 +221,8 @@ export class Overlay {
 
   private isDisjoint(changeSet: ChangeSet, foreign: boolean): boolean {
     const tables = this.applier.tablesOf(changeSet, foreign);
-    if (tables === undefined) return false;
+    if (tables === undefined || this.applier.interceptsChanges(changeSet, foreign)) return false;
+    if (this.applier.intercepts(this.list.tables)) return false;
     // A trigger that keeps a virtual table writes to more than its own.
     if (this.applier.currentSchema.triggers.some(({ virtualPart }) => virtualPart !== undefined))
       return tables.size === 0;

@@ -63,6 +63,22 @@ export type HAEvent =
     }
   | {
       /**
+       * Interceptors changed what a transaction of the stream does; on every node alike, its writer too. In front of its
+       * `applied`.
+       */
+      readonly type: 'intercepted';
+      readonly sequence: bigint;
+      /** Who wrote the transaction. */
+      readonly node: string;
+      /** Names of those that left something out or replaced it, in the order of the option. */
+      readonly interceptors: readonly string[];
+      /** How many changes it had. */
+      readonly written: number;
+      /** How many of them, or in their place, took effect. */
+      readonly applied: number;
+    }
+  | {
+      /**
        * A change was left out, on every node alike, or a whole message on this node, by `db.skip()`: then `target` is its id and `node` empty.
        * Both are recorded in `ha_skipped`.
        */

@@ -30,6 +30,7 @@ const MODULE_KEYS = new Set([
   'connection',
   'isGlobal',
   'interceptors',
+  'imports',
   'cdc',
   'configure',
   'retryAttempts',

@@ -2,10 +2,11 @@ import { immediate, sleep } from '../common/timing.js';
 import { isLocalLack } from '../apply/applier.js';
 import type { Applier } from '../apply/applier.js';
 import type { ConflictDetector, WatchedMessage } from '../apply/conflict-detector.js';
+import type { Interception, Step } from '../apply/interception.js';
 import type { Overlay } from '../apply/overlay.js';
 import type { Change, ChangeSet } from '../changeset/changeset.js';
 import { decodeChangeSet } from '../changeset/codec.js';
-import type { EventSink } from '../common/events.js';
+import type { EventSink, HAEvent } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../changeset/message-id.js';
 import type { MessageId } from '../changeset/message-id.js';
@@ -92,6 +93,12 @@ export class ReplicationSubscriber {
   /** The message that is being decoded or applied. */
   private current: IncomingMessage | undefined;
   private unreadable = false;
+  /** How many messages of the batch are in front of the current one. */
+  private inFront = 0;
+  /** Sequence of a message at which an interceptor failed: what is in front of it is committed without it. */
+  private barrier: number | undefined;
+  private stopping: Promise<void> = Promise.resolve();
+  private wakeStopping: () => void = () => undefined;
 
   get error(): Error | undefined {
     return this.lastError;
@@ -135,16 +142,21 @@ export class ReplicationSubscriber {
     this.lastError = undefined;
     this.current = undefined;
     this.unreadable = false;
+    this.barrier = undefined;
+    this.stopping = new Promise((resolve) => {
+      this.wakeStopping = resolve;
+    });
     this.subscription = await this.ports.stream.consume(this.ports.position.received, (message) =>
       this.queue.push(message),
     );
     this.pumping = this.pump();
   }
 
-  /** Ends behind the batch that is under way. */
+  /** Ends behind the batch that is under way; one that waits for an interceptor is taken back. */
   async stop(): Promise<void> {
     if (this.state === 'stopped') return;
     this.state = 'stopped';
+    this.wakeStopping();
     const { subscription } = this;
     this.subscription = undefined;
     this.queue.clear();
@@ -239,13 +251,15 @@ export class ReplicationSubscriber {
     let until = performance.now() + SLICE_MS;
     for (;;) {
       const message = this.queue.peek(taken);
-      if (message === undefined) break;
+      if (message === undefined || (taken > 0 && message.sequence === this.barrier)) break;
       this.current = message;
+      this.inFront = taken;
       const decoded = this.tryDecode(message, taken === 0, notices);
       if (decoded === undefined) break;
-      for (const _step of this.applyOne(decoded, notices)) {
-        if (performance.now() < until) continue;
-        await immediate();
+      for (const step of this.applyOne(decoded, notices)) {
+        if (step !== undefined) await this.unlessStopped(step);
+        else if (performance.now() < until) continue;
+        else await immediate();
         until = performance.now() + SLICE_MS;
       }
       cursor = follow(cursor, message);
@@ -261,13 +275,20 @@ export class ReplicationSubscriber {
     return { taken, cursor, notices };
   }
 
-  private async inSlices(steps: Generator<void, void>): Promise<void> {
+  private async inSlices(steps: Generator<Step, void>): Promise<void> {
     let until = performance.now() + SLICE_MS;
-    for (const _step of steps) {
-      if (performance.now() < until) continue;
-      await immediate();
+    for (const step of steps) {
+      if (step !== undefined) await this.unlessStopped(step);
+      else if (performance.now() < until) continue;
+      else await immediate();
       until = performance.now() + SLICE_MS;
     }
+  }
+
+  /** Waits for an interceptor, with an open transaction that nobody else may use: but not longer than this node lives. */
+  private async unlessStopped(answer: Promise<void>): Promise<void> {
+    await Promise.race([answer, this.stopping]);
+    if (!this.isActive()) throw new HAError('HA_UNAVAILABLE', 'Stopped while an interceptor was waited for.');
   }
 
   /** Undefined where a message cannot be read: what is in front of it is committed first. */
@@ -375,7 +396,7 @@ export class ReplicationSubscriber {
     return { message, id, changeSet: { ...last, changes }, bytes };
   }
 
-  private *applyOne(decoded: Decoded, notices: (() => void)[]): Generator<void, void> {
+  private *applyOne(decoded: Decoded, notices: (() => void)[]): Generator<Step, void> {
     const { message, changeSet, popped } = decoded;
     const { applier, applied, conflicts, emit, met, observe, overlay } = this.ports;
     const sequence = BigInt(message.sequence);
@@ -396,20 +417,25 @@ export class ReplicationSubscriber {
     const watched = conflicts.isActive ? watchedOf(decoded, changeSet) : undefined;
     const witness = watched && conflicts.open(watched);
     let skipped: Set<Change> | undefined;
-    yield* applier.apply(changeSet, { ...place, witness }, (index, change, reason) => {
+    const interception = yield* applier.apply(changeSet, { ...place, witness }, (index, change, reason) => {
       if (watched !== undefined) (watched.refused ??= new Set()).add(index);
       (skipped ??= new Set()).add(change);
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });
+    const taken = interception === undefined ? changeSet : interception.taken;
     if (watched !== undefined) {
-      for (const conflict of conflicts.close(watched, witness)) notices.push(() => emit(conflict));
+      const known = interception === undefined ? watched : { ...watched, read: readAlready(taken) };
+      for (const conflict of conflicts.close(known, witness)) notices.push(() => emit(conflict));
+    }
+    if (interception !== undefined && interception.names.length > 0) {
+      notices.push(() => emit(interceptedEvent(sequence, node, interception)));
     }
     const commands = changeSet.changes.flatMap((change) => (change.operation === 'CUSTOM' ? [change.command] : []));
     notices.push(() => {
       observe(node, commands);
-      emit({ type: 'applied', sequence, node, changes: changeSet.changes.length });
-      applied?.(message.sequence, changeSet, skipped);
+      emit({ type: 'applied', sequence, node, changes: taken.changes.length });
+      applied?.(message.sequence, taken, skipped);
     });
   }
 
@@ -437,6 +463,10 @@ export class ReplicationSubscriber {
   private failed(error: unknown): void {
     const reason = error instanceof Error || isSqliteError(error) ? error : new Error(String(error));
     if (!this.isActive()) return;
+    if (reason instanceof HAError && reason.code === 'HA_INTERCEPTOR' && this.current !== undefined && this.inFront > 0) {
+      this.barrier = this.current.sequence;
+      return;
+    }
     this.lastError = reason;
     if (isSqliteError(error) && !/^SQLITE_(ERROR|CORRUPT|NOTADB|MISUSE|RANGE)/.test(error.code)) {
       this.failures++;
@@ -473,6 +503,11 @@ export class ReplicationSubscriber {
       { cause: error, details: { sequence, received } },
     );
   }
+}
+
+function interceptedEvent(sequence: bigint, node: string, interception: Interception): HAEvent {
+  const { names: interceptors, written, effective } = interception;
+  return { type: 'intercepted', sequence, node, interceptors, written, applied: effective.length };
 }
 
 function adviceFor(error: Error): string {

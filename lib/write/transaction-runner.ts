@@ -58,6 +58,8 @@ export interface RunnerSettings {
   readonly onGeneratedId?: ((table: TableInfo) => void) | undefined;
   /** What is committed may have to be taken back: true where transactions are published behind their COMMIT. */
   readonly publishesLater: boolean;
+  /** Whether interceptors decide on a transaction that changes these tables; names in lower case. */
+  readonly intercepts?: ((tables: ReadonlySet<string>) => boolean) | undefined;
 }
 
 const NO_REACH = { tables: [], countersBefore: [] } as const;
@@ -83,6 +85,8 @@ export class TransactionRunner {
   /** True once it did. */
   changedSchema = false;
   private madeTemp = false;
+  /** It sends statements besides those that change the schema. */
+  private hasStatements = false;
   private deferred = false;
   /** True once the transaction did something that must not share the fate of others. */
   isAlone = false;
@@ -110,6 +114,7 @@ export class TransactionRunner {
     this.isAlone = false;
     this.isMisplaced = false;
     this.madeTemp = false;
+    this.hasStatements = false;
     if (this.deferred) this.db.pragma('defer_foreign_keys = OFF');
     this.deferred = false;
     this.pieces = [];
@@ -219,6 +224,7 @@ export class TransactionRunner {
    * where the statement chose the rowid itself. And a trigger that keeps an index would miss them.
    */
   private isInexact(schema: SchemaInfo): boolean {
+    if (this.isIntercepted()) return true;
     // One path makes the schema on every node, and follows what it renames: the applier.
     if (this.touchedSchema && this.settings.replicateDDL) return true;
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
@@ -229,6 +235,16 @@ export class TransactionRunner {
     if (this.foreignKeys && schema.foreignKeyActions) return true;
     const choosesRowid = this.namesRowid || schema.rowidInTriggers;
     return this.touches((table) => table.bag || (choosesRowid && hasForgottenRowid(table)));
+  }
+
+  /** What interceptors make of it is known only at its place in the stream. */
+  private isIntercepted(): boolean {
+    const { intercepts, replicateDDL } = this.settings;
+    if (intercepts === undefined) return false;
+    const tables = new Set([...this.tables].map(({ name }) => name.toLowerCase()));
+    if (tables.size === 0 || !intercepts(tables)) return this.hasStatements;
+    if (this.changedSchema && !replicateDDL) throw mixedSchema();
+    return true;
   }
 
   private noteReplace(sql: string): void {
@@ -283,6 +299,7 @@ export class TransactionRunner {
     const result = this.callPlain(method, sql, params, shape);
     if (this.capture === undefined) return result;
     this.flush();
+    this.hasStatements = true;
     this.push(sqlChangeJson(sql, this.wireArguments(sql, params), this.timestampNs));
     return result;
   }
@@ -394,6 +411,14 @@ export class TransactionRunner {
 /** True where rows have a rowid by which nothing is found: neither a column, nor what tells rows apart. */
 function hasForgottenRowid({ identity, rowid, rowidAlias }: TableInfo): boolean {
   return identity === 'key' && rowid !== undefined && rowidAlias === undefined;
+}
+
+/** The rows come back through interceptors, the schema does not. */
+function mixedSchema(): HAError {
+  return new HAError(
+    'HA_STATEMENT_REFUSED',
+    'With disableDDLSync and interceptors a transaction that changes the schema must not change rows: nothing was written. Use a transaction of its own for each.',
+  );
 }
 
 /** True for the object of named parameters among those that better-sqlite3 takes. */

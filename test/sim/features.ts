@@ -29,6 +29,8 @@ export interface Features {
   readonly rowIdentify?: readonly RowIdentify[];
   /** Some or all nodes publish asynchronously. */
   readonly async?: boolean;
+  /** Interceptors of all nodes, by the name of the list. */
+  readonly interceptors?: string;
 }
 
 const KEYED = ['integer', 'autoincrement', 'composite', 'withoutRowid'] as const;
@@ -86,6 +88,12 @@ const SYNC: Readonly<Record<string, Features>> = {
     recursiveTriggers: 'on',
     ...HARM,
   },
+  lastWrite: { ...EVERYTHING, interceptors: 'lastWrite' },
+  firstWrite: { ...EVERYTHING, interceptors: 'firstWrite' },
+  merge: { ...EVERYTHING, interceptors: 'merge' },
+  ignore: { ...EVERYTHING, interceptors: 'ignore' },
+  intercepted: { ...EVERYTHING, rowIdentify: ['pk', 'pk', 'rowid', 'full'], interceptors: 'mixed' },
+  interceptedByOthers: { ...EVERYTHING, interceptors: 'others' },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
 };
 
@@ -101,6 +109,12 @@ const ALSO_ASYNC = [
   'ddl',
   'ddlMixed',
   'chunks',
+  'lastWrite',
+  'firstWrite',
+  'merge',
+  'ignore',
+  'intercepted',
+  'interceptedByOthers',
   'calm',
 ] as const;
 

@@ -61,6 +61,8 @@ export interface History {
   readonly asyncNodes: readonly boolean[];
   /** Their outbox is a file of its own. */
   readonly outboxFile: boolean;
+  /** Name of the list of interceptors. */
+  readonly interceptors: string;
   readonly steps: readonly Step[];
 }
 
@@ -95,6 +97,7 @@ export function generateHistory(seed: number, className: string, rowIdentify?: r
     ]),
     asyncNodes: Array.from({ length: nodes }, (_value, index) => isAsync && index !== one),
     outboxFile: isAsync && random.chance(0.25),
+    interceptors: features.interceptors ?? 'none',
     steps: Array.from({ length: count }, () => ({
       event: generateEvent(random, features, schema, nodes),
       tasks: random.weighted([

@@ -1,6 +1,7 @@
 import type { HATransaction } from '../../lib/write/executor.js';
 import { checkWorld, MARKS, markSql } from './check.js';
 import type { Fault, History, SimEvent, TransactionSpec } from './history.js';
+import { INTERCEPTORS } from './interceptors.js';
 import { schemaSql } from './schema-generator.js';
 import type { SimNode } from './sim-node.js';
 import { World } from './world.js';
@@ -14,6 +15,8 @@ export interface HistoryResult {
   readonly leftOut: number;
   /** Conflicts in the stream, which nodes were compared with. */
   readonly conflicts: number;
+  /** Transactions that interceptors changed. */
+  readonly intercepted: number;
 }
 
 /**
@@ -23,7 +26,8 @@ export interface HistoryResult {
  */
 export async function runHistory(history: History): Promise<HistoryResult> {
   const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit, rowIdentify } = history;
-  const { asyncNodes, outboxFile } = history;
+  const { asyncNodes, outboxFile, interceptors } = history;
+  const list = INTERCEPTORS[interceptors] ?? (() => []);
   const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
     seed,
     foreignKeys: schema.foreignKeys,
@@ -36,6 +40,8 @@ export async function runHistory(history: History): Promise<HistoryResult> {
     rowIdentify,
     asyncNodes,
     outboxFile,
+    interceptors: list,
+    waitsForInterceptors: seed % 2 === 0,
   });
   try {
     let marks = 0;
@@ -54,6 +60,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
       messages: world.log.state().lastSequence,
       checks: world.checks,
       leftOut: world.oracle.leftOut.length,
+      intercepted: world.oracle.intercepted.length,
       conflicts: world.nodes.some(({ isUnbroken }) => isUnbroken) ? world.oracle.conflicts.length : 0,
     };
   } finally {

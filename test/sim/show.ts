@@ -17,6 +17,7 @@ export function showHistory(history: History): string {
     batchLimit > 1 ? `batches of ${batchLimit}` : 'no batches',
     ...asyncNodes.flatMap((isAsync, index) => (isAsync ? [`n${index} async`] : [])),
     ...(outboxFile ? ['outbox in a file'] : []),
+    ...(history.interceptors === 'none' ? [] : [`interceptors ${history.interceptors}`]),
   ];
   const tables = schema.tables.flatMap(({ sql, indexes, rows }) => [sql, ...indexes, ...rows]);
   const steps = history.steps.map(({ event, tasks }) => {

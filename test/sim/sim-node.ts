@@ -1,5 +1,6 @@
 import { copyFileSync, cpSync, existsSync } from 'node:fs';
 import type { Logger } from '@nestjs/common';
+import type { HAInterceptor } from '../../lib/changeset/interceptor.js';
 import type { HAConflict, HAEvent } from '../../lib/common/events.js';
 import type { ResolvedHAOptions } from '../../lib/config/resolved.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
@@ -11,6 +12,7 @@ import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
 import { HADatabase } from '../../lib/write/ha-database.js';
 import { dump } from './dump.js';
+import { slowly } from './interceptors.js';
 import { NodeStream } from './node-stream.js';
 import { watchTransactions } from './steps.js';
 import type { StepListener } from './steps.js';
@@ -34,6 +36,10 @@ export interface NodeSettings {
   readonly asyncNodes: readonly boolean[];
   /** Their outbox is a file of its own. */
   readonly outboxFile: boolean;
+  /** Interceptors of all nodes, made anew for each start. */
+  readonly interceptors: () => readonly HAInterceptor[];
+  /** Each transaction waits for one of them. */
+  readonly waitsForInterceptors: boolean;
 }
 
 /** What a node's runtime keeps to itself. */
@@ -55,6 +61,7 @@ const logger = { log: quiet, warn: quiet, error: quiet, debug: quiet, verbose: q
 export class SimNode {
   readonly skipped: Extract<HAEvent, { type: 'skipped' }>[] = [];
   readonly conflicts: HAConflict[] = [];
+  readonly intercepted: Extract<HAEvent, { type: 'intercepted' }>[] = [];
   halted: Error | undefined;
   /** Told of every step that reaches file or stream; it may kill the node there and then. */
   onStep: StepListener = () => undefined;
@@ -220,6 +227,7 @@ export class SimNode {
       retryDelay: 1,
       stream,
       configure,
+      interceptors: settings.waitsForInterceptors ? slowly(settings.interceptors()) : settings.interceptors(),
       idSlot: { slot: () => this.index },
     });
     runtime.events.subscribe((event) => {
@@ -227,6 +235,7 @@ export class SimNode {
       // Nobody but the node itself writes to its file.
       if (event.type === 'halted' || event.type === 'foreignWrite') this.halted = event.error;
       if (event.type === 'skipped') this.skipped.push(event);
+      if (event.type === 'intercepted') this.intercepted.push(event);
       if (event.type === 'conflict') this.conflicts.push(event);
     });
     const db = new HADatabase(runtime);

@@ -26,6 +26,8 @@ const DEFAULTS: NodeSettings = {
   rowIdentify: 'pk',
   asyncNodes: [],
   outboxFile: false,
+  interceptors: () => [],
+  waitsForInterceptors: false,
 };
 
 /** A file system in memory, where there is one: nothing here has to survive. */
@@ -87,7 +89,7 @@ export class World {
     const time = 1_700_000_000_000;
     this.broker = new MemoryBroker({ now: () => time, defer: this.scheduler.defer });
     const pragma = `recursive_triggers = ${settings.recursiveTriggers ? 1 : 0}`;
-    this.oracle = new Oracle(() => this.log, [pragma], settings.rowIdentify);
+    this.oracle = new Oracle(() => this.log, [pragma], settings.rowIdentify, settings.interceptors());
   }
 
   /** Starts nodes with a schema that every node has applied. Call {@link close} at the end, whatever happens. */
