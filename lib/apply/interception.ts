@@ -30,6 +30,8 @@ export class Interception {
   readonly effective: Change[] = [];
   private readonly changedBy = new Set<NamedInterceptor>();
   private readonly earlier = new Map<string, EarlierChange>();
+  /** Made by interceptors for tables that may come into being in the same transaction. */
+  private readonly unchecked = new Map<unknown, NamedInterceptor>();
   private view: HAChangeSet;
 
   /** @param shown Names as they are now. */
@@ -70,6 +72,8 @@ export class Interception {
   /** Asks about the change of a row, behind those in front of it; undefined where it is left out. */
   row(change: RowChange): RowChange | undefined {
     const planned = this.ports.planned(change);
+    const maker = this.unchecked.get(change);
+    if (maker !== undefined) this.guarded(maker, undefined, () => this.checked(change));
     // Applying tells why it cannot be applied.
     if (planned === undefined) return change;
     const table = change.table.toLowerCase();
@@ -185,7 +189,15 @@ export class Interception {
     if (list.length === changes.length && list.every((change, index) => change === changes[index])) return;
     this.changedBy.add(one);
     const known = new Set<unknown>(changes);
-    this.view = this.viewOf(list.map((change) => (known.has(change) ? change : this.checked(change).change)));
+    const makesTables = changes.some((change) => !isRowChange(change));
+    const checked = list.map((change) => {
+      if (known.has(change)) return change;
+      if (!makesTables) return this.checked(change).change;
+      const made = asRowChange(change);
+      this.unchecked.set(made, one);
+      return made;
+    });
+    this.view = this.viewOf(checked);
   }
 
   /** A change that an interceptor made, where it can be applied. */

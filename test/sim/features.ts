@@ -29,6 +29,8 @@ export interface Features {
   readonly rowIdentify?: readonly RowIdentify[];
   /** Some or all nodes publish asynchronously. */
   readonly async?: boolean;
+  /** Many statements add to a number. */
+  readonly increments?: boolean;
   /** Interceptors of all nodes, by the name of the list. */
   readonly interceptors?: string;
 }
@@ -48,6 +50,18 @@ const EVERYTHING: Features = {
   ddl: true,
   vacuum: true,
   serializable: true,
+  chunks: true,
+  ...HARM,
+};
+
+/** Nodes that write the same few rows at once. */
+const RACES: Features = {
+  kinds: ALL,
+  tables: 1,
+  unique: true,
+  nocase: true,
+  triggers: true,
+  recursiveTriggers: 'mixed',
   chunks: true,
   ...HARM,
 };
@@ -88,11 +102,11 @@ const SYNC: Readonly<Record<string, Features>> = {
     recursiveTriggers: 'on',
     ...HARM,
   },
-  lastWrite: { ...EVERYTHING, interceptors: 'lastWrite' },
-  firstWrite: { ...EVERYTHING, interceptors: 'firstWrite' },
-  merge: { ...EVERYTHING, interceptors: 'merge' },
+  lastWrite: { ...RACES, interceptors: 'lastWrite' },
+  firstWrite: { ...RACES, interceptors: 'firstWrite' },
+  merge: { ...RACES, increments: true, interceptors: 'merge' },
   ignore: { ...EVERYTHING, interceptors: 'ignore' },
-  intercepted: { ...EVERYTHING, rowIdentify: ['pk', 'pk', 'rowid', 'full'], interceptors: 'mixed' },
+  intercepted: { ...EVERYTHING, increments: true, rowIdentify: ['pk', 'pk', 'rowid', 'full'], interceptors: 'mixed' },
   interceptedByOthers: { ...EVERYTHING, interceptors: 'others' },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
 };

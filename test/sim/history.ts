@@ -5,7 +5,7 @@ import type { Features } from './features.js';
 import { SimRandom } from './random.js';
 import { generateSchema } from './schema-generator.js';
 import type { SchemaSpec } from './schema-generator.js';
-import { generateMany, generateStatement } from './statement-generator.js';
+import { generateIncrement, generateMany, generateStatement } from './statement-generator.js';
 
 /** How a transaction is run. `script` is all or nothing, `callback` goes on behind statements that fail. */
 export type TransactionForm = 'statement' | 'script' | 'callback';
@@ -179,6 +179,7 @@ function transaction(random: SimRandom, features: Features, schema: SchemaSpec):
 function statement(random: SimRandom, features: Features, schema: SchemaSpec): string[] {
   if (features.ddl === true && random.chance(0.12)) return generateDDL(random, schema);
   const table = random.pick(schema.tables);
+  if (features.increments === true && random.chance(0.6)) return [generateIncrement(random, table)];
   if (features.chunks === true && random.chance(0.15)) return [generateMany(random, table)];
   return [generateStatement(random, table, features.sequenceEdits ?? false)];
 }
