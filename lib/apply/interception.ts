@@ -213,10 +213,14 @@ export class Interception {
     return planned;
   }
 
+  /** The row of an image: by what finds it, and where only its values do, by the rowid that it had at its writer. */
   private identity({ plan, change }: PlannedChange, image: 'old' | 'new'): string {
     const { oldValues, newValues, oldRowid, newRowid = oldRowid } = change;
     const isOld = image === 'old' && oldValues !== undefined;
-    return this.ports.stored.identity(plan, (isOld ? oldValues : newValues) ?? [], isOld ? oldRowid : newRowid);
+    const values = (isOld ? oldValues : newValues) ?? [];
+    const rowid = isOld ? oldRowid : newRowid;
+    if (rowid !== undefined && !plan.isByRowid && !plan.isKeyed(values)) return `${plan.table.name}\0w${rowid}`;
+    return this.ports.stored.identity(plan, values, rowid);
   }
 
   private context(): TransactionContext {
