@@ -454,7 +454,7 @@ export class HARuntime implements DatabaseLifecycle {
       followsStream: !options.disableSubscriber,
       onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
       publishesLater: ports?.outbox !== undefined,
-      intercepts: this.follows ? this.interceptors && ((tables) => this.interceptors?.concernTables(tables) === true) : undefined,
+      intercepts: this.follows ? this.interceptors?.concern.bind(this.interceptors) : undefined,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,

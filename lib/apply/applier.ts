@@ -17,7 +17,7 @@ import { StatementCache } from '../sqlite/statement-cache.js';
 import { HiddenTriggers } from './hidden-triggers.js';
 import { Interception } from './interception.js';
 import type { Step } from './interception.js';
-import type { Interceptors } from './interceptors.js';
+import type { Interceptors, NamedInterceptor } from './interceptors.js';
 import { RowApplier } from './row-applier.js';
 import type { PlannedChange } from './row-applier.js';
 import { RenameTrace, renamed } from './renames.js';
@@ -118,13 +118,26 @@ export class Applier {
 
   /** True where interceptors decide on a transaction that changes these tables; names in lower case. */
   intercepts(tables: readonly string[]): boolean {
-    return this.interceptors?.concernTables(new Set(tables)) === true;
+    return this.interceptors?.concern(new Set(tables), false) === true;
   }
 
   /** True where interceptors decide on a changeset. */
   interceptsChanges(changeSet: ChangeSet, foreign: boolean): boolean {
+    return this.concerned(changeSet, foreign).length > 0;
+  }
+
+  /** The interceptors that decide on a changeset. */
+  private concerned(changeSet: ChangeSet, foreign: boolean): readonly NamedInterceptor[] {
     const { interceptors } = this;
-    return interceptors !== undefined && interceptors.of(changeSet, this.tablesOf(changeSet, foreign)).length > 0;
+    if (interceptors === undefined) return [];
+    const epoch = foreign ? Infinity : Number(changeSet.epoch);
+    const tables = new Set<string>();
+    let hasStatements = false;
+    for (const change of changeSet.changes) {
+      if (change.operation === 'SQL') hasStatements = true;
+      if (isRowChange(change)) tables.add(renamed(this.knownRenames(), epoch, change.table, []).table.toLowerCase());
+    }
+    return interceptors.of(tables, hasStatements);
   }
 
   /**
@@ -178,7 +191,7 @@ export class Applier {
   private intercept(changeSet: ChangeSet, place: ApplyPlace): Interception | undefined {
     const { interceptors } = this;
     if (interceptors === undefined) return undefined;
-    const concerned = interceptors.of(changeSet, this.tablesOf(changeSet, place.foreign));
+    const concerned = this.concerned(changeSet, place.foreign);
     if (concerned.length === 0) return undefined;
     // Rows of go-ha in a table that the same message makes: only behind that can they be mended.
     const raw = new Set<Change>();

@@ -1,7 +1,4 @@
-import { isRowChange } from '../changeset/changeset.js';
-import type { ChangeSet } from '../changeset/changeset.js';
 import type { HAInterceptor } from '../changeset/interceptor.js';
-import { isIntercepted } from '../changeset/interceptor.js';
 import { HAError } from '../common/ha-error.js';
 
 /** An interceptor with its name, and its tables in lower case. */
@@ -30,21 +27,22 @@ export class Interceptors {
     this.all = interceptors.map(named);
   }
 
-  /** True where a transaction that changes these tables, names in lower case, is to be shown to one of them. */
-  concernTables(tables: ReadonlySet<string>): boolean {
-    return this.all.some((one) => isOneOf(one, tables));
+  /**
+   * True where a transaction is to be shown to one of them. `tables`: of its rows, names in lower case. `hasStatements`: it holds
+   * statements.
+   */
+  concern(tables: ReadonlySet<string>, hasStatements: boolean): boolean {
+    return this.all.some((one) => isOneOf(one, tables, hasStatements));
   }
 
-  /** Those that a transaction is to be shown to. `tables`: names in lower case, undefined where it holds statements. */
-  of(changeSet: ChangeSet, tables: ReadonlySet<string> | undefined): readonly NamedInterceptor[] {
-    if (!changeSet.changes.some(isIntercepted)) return [];
-    if (tables === undefined && changeSet.changes.some((change) => !isRowChange(change))) return this.all;
-    return this.all.filter((one) => tables === undefined || isOneOf(one, tables));
+  /** Those that a transaction is to be shown to. */
+  of(tables: ReadonlySet<string>, hasStatements: boolean): readonly NamedInterceptor[] {
+    return this.all.filter((one) => isOneOf(one, tables, hasStatements));
   }
 }
 
-function isOneOf({ tables: wanted }: NamedInterceptor, tables: ReadonlySet<string>): boolean {
-  if (wanted === undefined) return true;
+function isOneOf({ tables: wanted }: NamedInterceptor, tables: ReadonlySet<string>, hasStatements: boolean): boolean {
+  if (wanted === undefined) return tables.size > 0 || hasStatements;
   for (const table of tables) if (wanted.has(table)) return true;
   return false;
 }

@@ -26,8 +26,8 @@ export interface HAInterceptor {
   /** For errors and events. Default: the name of the class. */
   readonly name?: string;
   /**
-   * Tables whose rows it cares about, in any case of letters; all where it is left out. Transactions without rows of these
-   * tables and without statements pass unseen, and as fast as without interceptors.
+   * Tables whose rows it cares about, in any case of letters; all, and statements, where it is left out. Transactions without
+   * rows of these tables pass unseen, and as fast as without interceptors.
    */
   readonly tables?: readonly string[];
   /** Decides on a transaction as a whole, before anything of it is applied. All others wait for a promise. */

@@ -58,8 +58,8 @@ export interface RunnerSettings {
   readonly onGeneratedId?: ((table: TableInfo) => void) | undefined;
   /** What is committed may have to be taken back: true where transactions are published behind their COMMIT. */
   readonly publishesLater: boolean;
-  /** Whether interceptors decide on a transaction that changes these tables; names in lower case. */
-  readonly intercepts?: ((tables: ReadonlySet<string>) => boolean) | undefined;
+  /** Whether interceptors decide on a transaction that changes rows of these tables; names in lower case. */
+  readonly intercepts?: ((tables: ReadonlySet<string>, hasStatements: boolean) => boolean) | undefined;
 }
 
 const NO_REACH = { tables: [], countersBefore: [] } as const;
@@ -242,7 +242,7 @@ export class TransactionRunner {
     const { intercepts, replicateDDL } = this.settings;
     if (intercepts === undefined) return false;
     const tables = new Set([...this.tables].map(({ name }) => name.toLowerCase()));
-    if (tables.size === 0 || !intercepts(tables)) return this.hasStatements;
+    if (!intercepts(tables, this.hasStatements)) return false;
     if (this.changedSchema && !replicateDDL) throw mixedSchema();
     return true;
   }

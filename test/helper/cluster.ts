@@ -6,6 +6,7 @@ import type { Logger } from '@nestjs/common';
 import { connect } from 'nats';
 import type { Subscription } from 'rxjs';
 import type { JetStreamManager } from 'nats';
+import type { HAInterceptor } from '../../lib/changeset/interceptor.js';
 import type { HAEvent } from '../../lib/common/events.js';
 import type { HAOptions } from '../../lib/config/options.js';
 import { subjectOf } from '../../lib/config/normalize.js';
@@ -39,6 +40,8 @@ export interface ClusterSettings {
   /** PRAGMAs and other parameters of the DSN, such as `_foreign_keys=on`. */
   query?: string;
   configure?: ConfigureConnection;
+  /** Interceptors of each node; the one that is the fold is the next behind them. */
+  interceptorsOf?: (index: number) => readonly HAInterceptor[];
   /** Where each node has the slot of its ids from. */
   idSlotOf?: (index: number) => IdSlot;
   /** Put a proxy between the first node and the server. */
@@ -216,6 +219,7 @@ export class Cluster {
       retryDelay: 50,
       idSlot,
       heartbeatMs: node.heartbeatMs,
+      interceptors: this.settings.interceptorsOf?.(this.count - 1),
       ...(configure === undefined ? {} : { configure }),
     });
     const events: HAEvent[] = [];
