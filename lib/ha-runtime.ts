@@ -511,7 +511,12 @@ export class HARuntime implements DatabaseLifecycle {
     const origins = await control.run((db) => recordOrigin(db, origin));
     const skips = readSkips(connections.applier);
     const hold = new HoldGate(options.name);
-    const applier = new Applier(connections.applier, options.rowIdentify, () => async?.overlay.stepAside(), this.interceptors);
+    const applier = new Applier(
+      connections.applier,
+      options.rowIdentify,
+      () => async?.overlay.stepAside(),
+      this.interceptors,
+    );
     const async = this.publishesLater
       ? this.openOutbox(connections, applier, { stream, position, hold, foreign })
       : undefined;
@@ -823,7 +828,13 @@ function recentOf({ sequence, messages, ids }: CommittedTransaction, node: strin
   };
 }
 
-function interceptedLine({ sequence, node, interceptors, written, applied }: HAEvent & { type: 'intercepted' }): string {
+function interceptedLine({
+  sequence,
+  node,
+  interceptors,
+  written,
+  applied,
+}: HAEvent & { type: 'intercepted' }): string {
   return `Of ${written} change(s) by ${node} at sequence ${sequence} ${applied} took effect: ${interceptors.join(', ')}`;
 }
 

@@ -48,5 +48,9 @@ export type {
   HAStoredRow,
 } from './changeset/interceptor.js';
 export { InvalidText as HAInvalidText } from './changeset/changeset.js';
-export type { RowChange as HARowChange, SqlChange as HASqlChange, SqlValue as HASqlValue } from './changeset/changeset.js';
+export type {
+  RowChange as HARowChange,
+  SqlChange as HASqlChange,
+  SqlValue as HASqlValue,
+} from './changeset/changeset.js';
 export type { HAInterceptorProvider } from './interceptor-providers.js';

@@ -6,9 +6,7 @@ import { partToken } from './common/tokens.js';
 
 /** How an interceptor is made: a class that Nest injects into, an instance, or a factory with what it injects. */
 export type HAInterceptorProvider =
-  | Type<HAInterceptor>
-  | HAInterceptor
-  | Pick<FactoryProvider<HAInterceptor>, 'useFactory' | 'inject'>;
+  Type<HAInterceptor> | HAInterceptor | Pick<FactoryProvider<HAInterceptor>, 'useFactory' | 'inject'>;
 
 /** Providers of the interceptors of a database, and of the list of them. */
 export function interceptorProviders(connection: string, given: readonly HAInterceptorProvider[]): Provider[] {

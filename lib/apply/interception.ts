@@ -205,7 +205,8 @@ export class Interception {
     const made = asRowChange(change);
     if (isInternalTable(made.table)) throw invalid(`'${made.table}' belongs to replication`);
     const planned = this.ports.planned(made);
-    if (planned === undefined) throw invalid(`a change of '${made.table}' cannot be applied: no such table, or its key is missing`);
+    if (planned === undefined)
+      throw invalid(`a change of '${made.table}' cannot be applied: no such table, or its key is missing`);
     const { plan } = planned;
     const names = new Set(plan.table.columns.map(({ name }) => name));
     const unknown = made.columns.find((column) => !names.has(column));
@@ -250,9 +251,12 @@ function asRowChange(value: unknown): RowChange {
   const change = value as Partial<RowChange> | null | undefined;
   const { operation, table, columns, oldValues, newValues } = change ?? {};
   if (operation !== 'INSERT' && operation !== 'UPDATE' && operation !== 'DELETE') {
-    throw invalid('it answered with something that is neither one of the changes that it was given nor the change of a row');
+    throw invalid(
+      'it answered with something that is neither one of the changes that it was given nor the change of a row',
+    );
   }
-  if (typeof table !== 'string' || !Array.isArray(columns)) throw invalid('it answered with a change without table or columns');
+  if (typeof table !== 'string' || !Array.isArray(columns))
+    throw invalid('it answered with a change without table or columns');
   const needed = [...(operation === 'INSERT' ? [] : [oldValues]), ...(operation === 'DELETE' ? [] : [newValues])];
   for (const values of needed) {
     if (!Array.isArray(values) || values.length !== columns.length) {

@@ -463,7 +463,12 @@ export class ReplicationSubscriber {
   private failed(error: unknown): void {
     const reason = error instanceof Error || isSqliteError(error) ? error : new Error(String(error));
     if (!this.isActive()) return;
-    if (reason instanceof HAError && reason.code === 'HA_INTERCEPTOR' && this.current !== undefined && this.inFront > 0) {
+    if (
+      reason instanceof HAError &&
+      reason.code === 'HA_INTERCEPTOR' &&
+      this.current !== undefined &&
+      this.inFront > 0
+    ) {
       this.barrier = this.current.sequence;
       return;
     }

@@ -120,10 +120,7 @@ describe('a counter that is merged', () => {
 
   it('goes by what the writer had, where a trigger had changed the row before', () =>
     scenario(
-      [
-        ...COUNTER,
-        'CREATE TRIGGER g BEFORE UPDATE OF other ON c BEGIN UPDATE c SET n = n + 3 WHERE id = old.id; END',
-      ],
+      [...COUNTER, 'CREATE TRIGGER g BEFORE UPDATE OF other ON c BEGIN UPDATE c SET n = n + 3 WHERE id = old.id; END'],
       async (world) => {
         await race(world, ['UPDATE c SET n = n + 100'], [`UPDATE c SET other = 'x', n = n + 1`]);
         const [alone] = rows(world, 0, 'SELECT n FROM c');
@@ -143,7 +140,9 @@ describe('a counter that is merged', () => {
       async (world) => {
         await race(
           world,
-          ['UPDATE c SET n = n + 1 WHERE id IN (1, 5); UPDATE c SET n = 9223372036854775807 WHERE id = 2; DELETE FROM c WHERE id = 6'],
+          [
+            'UPDATE c SET n = n + 1 WHERE id IN (1, 5); UPDATE c SET n = 9223372036854775807 WHERE id = 2; DELETE FROM c WHERE id = 6',
+          ],
           [
             'UPDATE c SET n = n + 1 WHERE id IN (1, 5, 6); UPDATE c SET n = n + 3 WHERE id = 2',
             `UPDATE c SET n = 7 WHERE id = 3; UPDATE c SET n = 'y' WHERE id = 4`,
@@ -328,8 +327,18 @@ describe('the first write', () => {
     ['UPDATE over UPDATE', `UPDATE t SET v = 'a'`, 'UPDATE t SET at = 11', '1 one 10 a'],
     ['DELETE over UPDATE', `UPDATE t SET v = 'a'`, 'DELETE FROM t', '1 one 10 a'],
     ['UPDATE behind DELETE', 'DELETE FROM t', `UPDATE t SET v = 'b'`, ''],
-    ['INSERT over INSERT', `INSERT INTO t VALUES(2, 2, 2, 'a')`, `INSERT INTO t VALUES(2, 3, 3, 'b')`, '1 one 10 start,2 2 2 a'],
-    ['a unique value', `INSERT INTO t VALUES(2, 'x', 2, 'a')`, `INSERT INTO t VALUES(3, 'x', 3, 'b')`, '1 one 10 start,2 x 2 a'],
+    [
+      'INSERT over INSERT',
+      `INSERT INTO t VALUES(2, 2, 2, 'a')`,
+      `INSERT INTO t VALUES(2, 3, 3, 'b')`,
+      '1 one 10 start,2 2 2 a',
+    ],
+    [
+      'a unique value',
+      `INSERT INTO t VALUES(2, 'x', 2, 'a')`,
+      `INSERT INTO t VALUES(3, 'x', 3, 'b')`,
+      '1 one 10 start,2 x 2 a',
+    ],
     ['a key', `INSERT INTO t VALUES(2, 'x', 2, 'a')`, 'UPDATE t SET id = 2', '1 one 10 start,2 x 2 a'],
   ])('%s', (_name, one, other, expected) =>
     scenario(
@@ -353,7 +362,12 @@ describe('the first write', () => {
       `UPDATE t SET v = 'b'`,
       'b',
     ],
-    ['by OR REPLACE of a row of its own', [], `DELETE FROM t; INSERT INTO t VALUES(1, 1, 1, 'x'); INSERT OR REPLACE INTO t VALUES(1, 1, 1, 'b')`, 'b'],
+    [
+      'by OR REPLACE of a row of its own',
+      [],
+      `DELETE FROM t; INSERT INTO t VALUES(1, 1, 1, 'x'); INSERT OR REPLACE INTO t VALUES(1, 1, 1, 'b')`,
+      'b',
+    ],
   ])('lets a transaction change its own rows again: %s', (_name, schema, sql, expected) =>
     scenario(
       [...ROWS, ...schema],

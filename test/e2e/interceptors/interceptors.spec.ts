@@ -27,31 +27,37 @@ describe('counters', () => {
   it.each([
     ['sync', {}],
     ['async', { asyncPublisher: true }],
-  ])('that three nodes count on at once are exact, without serializable: %s', async (_name, options) => {
-    const on = await cluster(() => [MergeCounter('accounts', 'balance')], { nodes: 3, options });
-    await on.a.exec(
-      `CREATE TABLE accounts(id INTEGER PRIMARY KEY, balance INTEGER, by TEXT);
+  ])(
+    'that three nodes count on at once are exact, without serializable: %s',
+    async (_name, options) => {
+      const on = await cluster(() => [MergeCounter('accounts', 'balance')], { nodes: 3, options });
+      await on.a.exec(
+        `CREATE TABLE accounts(id INTEGER PRIMARY KEY, balance INTEGER, by TEXT);
        INSERT INTO accounts VALUES(1, 9007199254740993, ''), (2, 0, '')`,
-    );
-    await on.settle();
-    const rounds = 40;
-    const work = on.nodes.map(async ({ db }, index) => {
-      for (let round = 0; round < rounds; round++) {
-        await Promise.all([
-          db.run('UPDATE accounts SET balance = balance + 1, by = ? WHERE id = 1', [`n${index}`]),
-          db.run('UPDATE accounts SET balance = balance - ? WHERE id = 2', [index + 1]),
-        ]);
-      }
-    });
-    await Promise.all(work);
-    await on.settle();
-    const sums = on.nodes.map(({ db }) => db.reader.prepare('SELECT balance FROM accounts ORDER BY id').pluck().safeIntegers().all());
-    const expected = [9007199254740993n + 3n * BigInt(rounds), -6n * BigInt(rounds)];
-    expect(sums).toEqual([expected, expected, expected]);
-    // They did meet, or nothing is proven.
-    expect(eventsOf(on.node(0), 'intercepted').length).toBeGreaterThan(0);
-    await on.expectEqual();
-  }, 120_000);
+      );
+      await on.settle();
+      const rounds = 40;
+      const work = on.nodes.map(async ({ db }, index) => {
+        for (let round = 0; round < rounds; round++) {
+          await Promise.all([
+            db.run('UPDATE accounts SET balance = balance + 1, by = ? WHERE id = 1', [`n${index}`]),
+            db.run('UPDATE accounts SET balance = balance - ? WHERE id = 2', [index + 1]),
+          ]);
+        }
+      });
+      await Promise.all(work);
+      await on.settle();
+      const sums = on.nodes.map(({ db }) =>
+        db.reader.prepare('SELECT balance FROM accounts ORDER BY id').pluck().safeIntegers().all(),
+      );
+      const expected = [9007199254740993n + 3n * BigInt(rounds), -6n * BigInt(rounds)];
+      expect(sums).toEqual([expected, expected, expected]);
+      // They did meet, or nothing is proven.
+      expect(eventsOf(on.node(0), 'intercepted').length).toBeGreaterThan(0);
+      await on.expectEqual();
+    },
+    120_000,
+  );
 });
 
 describe('an interceptor that answers later', () => {
@@ -174,13 +180,17 @@ describe('an interceptor that fails', () => {
     ['NaN', () => [row({ newValues: [1n, NaN] })], /holds number NaN/],
     ['a statement', () => [{ operation: 'SQL', command: 'DELETE FROM t', args: [] }], /neither one of the changes/],
     ['a table of replication', () => [row({ table: 'ha_stats' })], /belongs to replication/],
-  ])('by an answer that cannot be applied: %s', async (_name, why, message) => {
-    const on = await cluster((index) => (index === 1 ? [failing({ is: true, why })] : []));
-    await on.a.run('INSERT INTO t VALUES(1, 1)');
-    await until(() => on.b.status().state === 'halted');
-    expect(on.b.status().lastError).toMatchObject({ code: 'HA_INTERCEPTOR' });
-    expect(on.b.status().lastError?.message).toMatch(message);
-  }, 60_000);
+  ])(
+    'by an answer that cannot be applied: %s',
+    async (_name, why, message) => {
+      const on = await cluster((index) => (index === 1 ? [failing({ is: true, why })] : []));
+      await on.a.run('INSERT INTO t VALUES(1, 1)');
+      await until(() => on.b.status().state === 'halted');
+      expect(on.b.status().lastError).toMatchObject({ code: 'HA_INTERCEPTOR' });
+      expect(on.b.status().lastError?.message).toMatch(message);
+    },
+    60_000,
+  );
 
   it.each<[string, (node: () => TestNode) => HAInterceptor, RegExp]>([
     [
@@ -209,15 +219,19 @@ describe('an interceptor that fails', () => {
       /Cannot delete property/,
     ],
     ['behind the rows', () => ({ tables: ['t'], afterApply: () => Promise.reject(new Error('not so')) }), /not so/],
-  ])('is said so: %s', async (_name, make, message) => {
-    let made: Cluster | undefined;
-    const on = await cluster((index) => (index === 1 ? [make(() => (made as Cluster).node(1))] : []));
-    made = on;
-    await on.a.run('INSERT INTO t VALUES(1, 1)').catch(() => undefined);
-    await until(() => on.b.status().state === 'halted');
-    expect(on.b.status().lastError).toMatchObject({ code: 'HA_INTERCEPTOR' });
-    expect(on.b.status().lastError?.message).toMatch(message);
-  }, 60_000);
+  ])(
+    'is said so: %s',
+    async (_name, make, message) => {
+      let made: Cluster | undefined;
+      const on = await cluster((index) => (index === 1 ? [make(() => (made as Cluster).node(1))] : []));
+      made = on;
+      await on.a.run('INSERT INTO t VALUES(1, 1)').catch(() => undefined);
+      await until(() => on.b.status().state === 'halted');
+      expect(on.b.status().lastError).toMatchObject({ code: 'HA_INTERCEPTOR' });
+      expect(on.b.status().lastError?.message).toMatch(message);
+    },
+    60_000,
+  );
 });
 
 function row(change: object): object {
