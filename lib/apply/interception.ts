@@ -64,7 +64,7 @@ export class Interception {
     for (const one of this.interceptors) {
       if (one.interceptor.beforeApply === undefined || this.view.changes.length === 0) continue;
       const answer = yield* this.call(one, (context) => one.interceptor.beforeApply?.(this.view, context));
-      this.guarded(one, undefined, () => this.take(one, answer as HAInterceptorAnswer));
+      this.guarded(one, undefined, () => this.take(one, answer));
     }
     return this.view.changes;
   }

@@ -53,11 +53,12 @@ export class TransactionContext implements HAInterceptorContext {
     return this.place.sequence === 0;
   }
 
-  get<T>(sql: string, params: readonly SqlValue[] = []): T | undefined {
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- who wrote the query knows its columns
+  get<T = Record<string, SqlValue>>(sql: string, params: readonly SqlValue[] = []): T | undefined {
     return this.read(() => this.prepared(sql).get(...bound(params)) as T | undefined);
   }
 
-  all<T>(sql: string, params: readonly SqlValue[] = []): T[] {
+  all<T = Record<string, SqlValue>>(sql: string, params: readonly SqlValue[] = []): T[] {
     return this.read(() => this.prepared(sql).all(...bound(params)) as T[]);
   }
 
@@ -129,11 +130,12 @@ export class RowContext implements HARowContext {
     return this.find().inTheWay.map((row) => this.view(row));
   }
 
-  get<T>(sql: string, params?: readonly SqlValue[]): T | undefined {
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- who wrote the query knows its columns
+  get<T = Record<string, SqlValue>>(sql: string, params?: readonly SqlValue[]): T | undefined {
     return this.context.get<T>(sql, params);
   }
 
-  all<T>(sql: string, params?: readonly SqlValue[]): T[] {
+  all<T = Record<string, SqlValue>>(sql: string, params?: readonly SqlValue[]): T[] {
     return this.context.all<T>(sql, params);
   }
 

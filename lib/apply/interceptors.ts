@@ -41,6 +41,8 @@ export class Interceptors {
   }
 }
 
+const METHODS = ['beforeApply', 'beforeRow', 'afterApply'] as const;
+
 function isOneOf({ tables: wanted }: NamedInterceptor, tables: ReadonlySet<string>, hasStatements: boolean): boolean {
   if (wanted === undefined) return tables.size > 0 || hasStatements;
   for (const table of tables) if (wanted.has(table)) return true;
@@ -48,17 +50,18 @@ function isOneOf({ tables: wanted }: NamedInterceptor, tables: ReadonlySet<strin
 }
 
 function named(interceptor: HAInterceptor, index: number): NamedInterceptor {
-  const { tables, name = interceptor?.constructor?.name } = interceptor ?? {};
-  const methods = [interceptor?.beforeApply, interceptor?.beforeRow, interceptor?.afterApply];
-  if (!methods.some((method) => typeof method === 'function')) {
+  // Without types there may be anything.
+  const given = interceptor as Partial<Record<string, unknown>> | null | undefined;
+  const { tables, name = given?.constructor?.name ?? '' } = (given ?? {}) as HAInterceptor;
+  if (!METHODS.some((method) => typeof given?.[method] === 'function')) {
     throw new HAError(
       'HA_OPTIONS_INVALID',
-      `interceptors[${index}] (${String(name)}) has none of beforeApply, beforeRow and afterApply. Give classes, instances such as MergeCounter('accounts', 'balance'), or { useFactory, inject }.`,
+      `interceptors[${index}] (${name}) has none of beforeApply, beforeRow and afterApply. Give classes, instances such as MergeCounter('accounts', 'balance'), or { useFactory, inject }.`,
       { details: { index } },
     );
   }
   return {
-    name: name === undefined || name === '' || name === 'Object' ? `interceptors[${index}]` : name,
+    name: name === '' || name === 'Object' ? `interceptors[${index}]` : name,
     interceptor,
     tables: tables === undefined ? undefined : new Set(tables.map((table) => table.toLowerCase())),
   };

@@ -74,6 +74,7 @@ export interface HAInterceptorContext {
   /** With asynchronous publishing: it is not at its place in the stream yet, and will be asked about again there. */
   readonly provisional: boolean;
   /** The first row of a query on the database as it is at this place. INTEGER is a `bigint`. Only reads. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- who wrote the query knows its columns
   get<T = Record<string, SqlValue>>(sql: string, params?: readonly SqlValue[]): T | undefined;
   /** All rows of a query. */
   all<T = Record<string, SqlValue>>(sql: string, params?: readonly SqlValue[]): T[];

@@ -43,10 +43,11 @@ function isAsSeen({ values }: HAStoredRow, { columns, oldValues = [] }: RowChang
 function same(a: SqlValue, b: SqlValue): boolean {
   if (Buffer.isBuffer(a)) return Buffer.isBuffer(b) && a.equals(b);
   if (b instanceof InvalidText) return a === b.bytes.toString('utf8');
-  if (isNumber(a) && isNumber(b)) return a >= b && a <= b;
+  if (typeof a === 'bigint' && typeof b === 'number') return isSame(a, b);
+  if (typeof a === 'number' && typeof b === 'bigint') return isSame(b, a);
   return a === b;
 }
 
-function isNumber(value: SqlValue): value is bigint | number {
-  return typeof value === 'bigint' || typeof value === 'number';
+function isSame(integer: bigint, real: number): boolean {
+  return Number.isInteger(real) && BigInt(real) === integer;
 }
