@@ -347,6 +347,7 @@ export class HARuntime implements DatabaseLifecycle {
       received: replication?.position.received ?? 0,
       address: this.source.address,
       host: hostname(),
+      interceptors: this.interceptors?.names ?? [],
     };
   }
 
@@ -608,8 +609,18 @@ export class HARuntime implements DatabaseLifecycle {
       idSlots: this.idSlots,
       warn: (line) => extras.logger.warn(line),
       lost: (error) => this.expel(error),
+      met: (member) => this.compareInterceptors(member),
     });
     await this.membership.join();
+  }
+
+  /** Nodes that decide otherwise hold other rows. */
+  private compareInterceptors({ node, role, interceptors }: MemberFacts): void {
+    if (interceptors === undefined || role === 'publisher' || !this.follows) return;
+    const own = this.interceptors?.names ?? [];
+    if (own.join('\n') === interceptors.join('\n')) return;
+    const message = `The interceptors of '${node}' are ${listOf(interceptors)}, and those of this node ${listOf(own)}: their rows will differ for good. Give all nodes the same, in the same order, and then call db.resync() where they were wrong.`;
+    this.emit({ type: 'warning', code: 'HA_INTERCEPTORS', node, message });
   }
 
   /** What a start without the stream left out is done when it can be reached. */
@@ -826,6 +837,10 @@ function recentOf({ sequence, messages, ids }: CommittedTransaction, node: strin
       return { changes: parts.flatMap(({ changes }) => changes), epoch: parts[0]?.epoch ?? 0n };
     },
   };
+}
+
+function listOf(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : names.join(', ');
 }
 
 function interceptedLine({

@@ -27,6 +27,10 @@ export class Interceptors {
     this.all = interceptors.map(named);
   }
 
+  get names(): readonly string[] {
+    return this.all.map(({ name }) => name);
+  }
+
   /**
    * True where a transaction is to be shown to one of them. `tables`: of its rows, names in lower case. `hasStatements`: it holds
    * statements.

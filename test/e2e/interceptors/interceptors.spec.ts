@@ -259,6 +259,23 @@ it('sees messages of go-ha as they are stored', async () => {
   expect(on.a.reader.prepare('SELECT hex(x) AS x, typeof(y) AS y FROM b').get()).toEqual({ x: '00FF', y: 'real' });
 }, 60_000);
 
+it('warns of nodes that have others', async () => {
+  const on = await startCluster({
+    nodes: 3,
+    interceptorsOf: (index) => (index < 2 ? [IgnoreTables('log'), MergeCounter('t', 'v')] : [MergeCounter('t', 'v')]),
+  });
+  const warnings = on.nodes.map(({ events }) => events.flatMap((event) => (event.type === 'warning' ? [event] : [])));
+  expect(warnings[0]).toEqual([]);
+  expect(warnings[1]).toEqual([]);
+  expect(warnings[2]).toMatchObject([
+    { code: 'HA_INTERCEPTORS', node: 'n1' },
+    { code: 'HA_INTERCEPTORS', node: 'n2' },
+  ]);
+  expect(on.node(2).log.join('\n')).toContain(
+    `The interceptors of 'n1' are IgnoreTables(log), MergeCounter(t.v), and those of this node MergeCounter(t.v)`,
+  );
+}, 60_000);
+
 it('says where it is never asked', async () => {
   const on = await cluster(() => [IgnoreTables('log')], {
     optionsOf: (index) => (index === 1 ? { disableSubscriber: true } : {}),
