@@ -144,6 +144,8 @@ interface HaltedMessage extends SkipRequest {
 /** Largest message, bytes, as long as the server could not be asked: a little below what nats-server takes by default. */
 const ASSUMED_PAYLOAD = 1_000_000;
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
+/** How often stopping looks whether an interceptor does not answer, ms. */
+const LOOK_FOR_STUCK_MS = 500;
 const NEVER_INTERCEPTS =
   'This node follows no stream, so its interceptors are never asked: its own writes stay as they are, whatever other nodes make of them.';
 
@@ -232,7 +234,7 @@ export class HARuntime implements DatabaseLifecycle {
   async stop(): Promise<void> {
     this.stopped = true;
     this.stops++;
-    await this.maintain(() => this.stopNow()).finally(() => this.stops--);
+    await this.impatiently(this.maintain(() => this.stopNow())).finally(() => this.stops--);
   }
 
   private async startNow(): Promise<OpenDatabase> {
@@ -394,7 +396,7 @@ export class HARuntime implements DatabaseLifecycle {
   /** Takes everything down, and starts again: calls wait for it, and writes that wait already fail. */
   private relaunch(launch: Launch = {}, finished?: () => Promise<void>): Promise<OpenDatabase> {
     const stop = async (): Promise<void> => {
-      await this.finishWrites(relaunchError());
+      await this.impatiently(this.finishWrites(relaunchError()));
       await finished?.();
       await this.tearDown();
       this.events.next({ type: 'stopped' });
@@ -846,17 +848,40 @@ export class HARuntime implements DatabaseLifecycle {
     await this.replication?.async?.flush(this.options.publisherTimeout);
   }
 
+  /** Waits for something that interceptors hold back: no longer for one of them than a write waits for the stream. */
+  private async impatiently(work: Promise<void>): Promise<void> {
+    const { publisherTimeout } = this.options;
+    const every = Math.max(10, Math.min(LOOK_FOR_STUCK_MS, publisherTimeout / 4));
+    const timer = setInterval(() => this.abandonStuck(publisherTimeout), every);
+    try {
+      await work;
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  /** Takes back what waits for an interceptor that does not answer, so that stopping gets on. */
+  private abandonStuck(afterMs: number): void {
+    const { async, position } = this.replication ?? {};
+    const askedAt = Math.min(this.subscriber.askedAt ?? Infinity, async?.askedAt ?? Infinity);
+    if (performance.now() - askedAt < afterMs) return;
+    position?.fail(stoppedError());
+    async?.abandon();
+    this.subscriber.stop().catch(() => undefined);
+  }
+
   private async tearDown(): Promise<void> {
     const { replication, files, membership } = this;
     this.opened = undefined;
     this.membership = undefined;
     this.replication = undefined;
     this.files = undefined;
-    await replication?.cdc?.stop();
     replication?.position.fail(stoppedError());
-    await replication?.alarm.stop();
     replication?.async?.stop();
+    // In front of all that writes to the control tables: it may hold the write turn, and wait for an interceptor.
     await this.subscriber.stop();
+    await replication?.cdc?.stop();
+    await replication?.alarm.stop();
     this.publisher.detach();
     await membership?.leave();
     this.expelled = undefined;

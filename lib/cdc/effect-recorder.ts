@@ -61,6 +61,8 @@ export class EffectRecorder implements EffectsPort, StatementWatch {
         yield step.value;
       }
     } finally {
+      // Where it is given up half-way, the steps have something to put back too.
+      steps.return(undefined as R);
       this.capture.close();
       this.current = undefined;
     }

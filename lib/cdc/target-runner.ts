@@ -315,6 +315,7 @@ export class TargetRunner {
 
 /** Waits for work, but no longer than until a signal. */
 async function unlessAborted(signal: AbortSignal, work: () => Promise<void>): Promise<void> {
+  if (signal.aborted) throw STOPPED;
   let onAbort: () => void = () => undefined;
   const aborted = new Promise<never>((_resolve, reject) => {
     onAbort = () => reject(STOPPED);

@@ -102,6 +102,9 @@ export class ReplicationSubscriber {
   private barrier: number | undefined;
   private stopping: Promise<void> = Promise.resolve();
   private wakeStopping: () => void = () => undefined;
+  private ended: Promise<void> = Promise.resolve();
+  /** Since when an interceptor is waited for; a time of `performance.now()`, undefined where none is. */
+  askedAt: number | undefined;
 
   get error(): Error | undefined {
     return this.lastError;
@@ -156,8 +159,12 @@ export class ReplicationSubscriber {
   }
 
   /** Ends behind the batch that is under way; one that waits for an interceptor is taken back. */
-  async stop(): Promise<void> {
-    if (this.state === 'stopped') return;
+  stop(): Promise<void> {
+    if (this.state !== 'stopped') this.ended = this.end();
+    return this.ended;
+  }
+
+  private async end(): Promise<void> {
     this.state = 'stopped';
     this.wakeStopping();
     const { subscription } = this;
@@ -291,7 +298,12 @@ export class ReplicationSubscriber {
 
   /** Waits for an interceptor, with an open transaction that nobody else may use: but not longer than this node lives. */
   private async unlessStopped(answer: Promise<void>): Promise<void> {
-    await Promise.race([answer, this.stopping]);
+    this.askedAt = performance.now();
+    try {
+      await Promise.race([answer, this.stopping]);
+    } finally {
+      this.askedAt = undefined;
+    }
     if (!this.isActive()) throw new HAError('HA_UNAVAILABLE', 'Stopped while an interceptor was waited for.');
   }
 
@@ -501,6 +513,7 @@ export class ReplicationSubscriber {
     if (this.state === 'stopped' || this.state === 'halted') return;
     this.lastError = error;
     this.state = 'halted';
+    this.wakeStopping();
     this.ports.position.fail(error);
     const { sequence } = error.details;
     const place = typeof sequence === 'number' ? sequence : (this.queue.peek(0)?.sequence ?? 0);
