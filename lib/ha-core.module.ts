@@ -21,6 +21,7 @@ import type { HAWiring } from './ha-wiring.js';
 import { HALifecycle } from './ha.lifecycle.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+import { checkAsyncOptions, resolveModuleOptions } from './resolve-module-options.js';
 import { HADatabase } from './write/ha-database.js';
 
 const DEFAULT_RETRY_ATTEMPTS = 10;
@@ -38,6 +39,7 @@ export class HACoreModule {
   }
 
   static forRootAsync(options: HAModuleAsyncOptions): DynamicModule {
+    checkAsyncOptions(options);
     const { connection = DEFAULT_CONNECTION, isGlobal = true, imports = [], extraProviders = [] } = options;
     const module = build(connection, isGlobal, asyncOptions(connection, options), options.interceptors ?? []);
     const maker = options.useClass === undefined ? [] : [options.useClass];
@@ -156,10 +158,8 @@ function assemble(
   modules: ModuleRef,
   interceptors: readonly HAInterceptor[],
 ): Assembly {
-  // Without types a factory may give just the DSN, or nothing.
-  const all = typeof given === 'object' ? given : { dsn: given as unknown as string };
-  const { cdc = [], configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
-  const options = wiring.resolve({ ...all, connection } as HAModuleOptionsWithDsn, connection);
+  const { options, cdc, all } = resolveModuleOptions(given, connection, wiring);
+  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
   const targets = new NestTargets(cdc, options.replicationStream, modules);
   const runtime = new HARuntime(options, {
     logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),

@@ -1,18 +1,9 @@
 import type { Type } from '@nestjs/common';
 import type { ModuleRef } from '@nestjs/core';
-import { HAError } from '../common/ha-error.js';
-import type { HACDCRegistration, HACDCTarget } from './target.js';
+import { Problems } from '../config/problems.js';
+import type { ReadTarget } from './registrations.js';
+import type { HACDCTarget } from './target.js';
 import type { Registration } from './target-runner.js';
-
-/** Targets as the module options name them. */
-export type GivenTargets = readonly (Type<HACDCTarget> | HACDCRegistration)[];
-
-const DEFAULTS = {
-  snapshot: 'initial',
-  includeSchemaChanges: true,
-  maxBatchSize: 1_000,
-  shutdownTimeout: 5_000,
-} as const;
 
 /**
  * The targets of one database in a Nest application. They are known by name at once, found when all providers are there,
@@ -25,7 +16,7 @@ export class NestTargets {
   private readonly sources = new Map<Registration, Type<HACDCTarget> | HACDCTarget>();
 
   constructor(
-    given: GivenTargets,
+    given: readonly ReadTarget[],
     /** Default of `topicPrefix`. */
     topicPrefix: string,
     private readonly modules: ModuleRef,
@@ -33,14 +24,12 @@ export class NestTargets {
     this.started = new Promise((resolve) => {
       this.release = resolve;
     });
-    for (const each of given) {
-      const { target, ...settings } = typeof each === 'function' ? { target: each } : each;
-      const name = typeof target === 'function' ? target.name : target.constructor.name;
+    for (const { source, settings } of given) {
       const registration: Registration = {
-        settings: { name, topicPrefix, ...DEFAULTS, ...settings },
+        settings: { topicPrefix, ...settings },
         resolve: () => this.find(registration),
       };
-      this.sources.set(registration, target);
+      this.sources.set(registration, source);
     }
   }
 
@@ -54,16 +43,13 @@ export class NestTargets {
    * @throws HAError `HA_OPTIONS_INVALID` for what is no target; what Nest throws where one cannot be made.
    */
   async init(): Promise<void> {
+    const problems = new Problems();
     for (const [registration, source] of this.sources) {
       const target = typeof source === 'function' ? await this.provided(source) : source;
-      if (typeof (target as Partial<HACDCTarget>).deliver !== 'function') {
-        throw new HAError(
-          'HA_OPTIONS_INVALID',
-          `The CDC target '${registration.settings.name}' has no method deliver(events, context).`,
-        );
-      }
-      this.instances.set(registration, target);
+      if (typeof (target as Partial<HACDCTarget>).deliver === 'function') this.instances.set(registration, target);
+      else problems.add(`the CDC target '${registration.settings.name}' has no method deliver(events, context)`);
     }
+    problems.throwIfAny();
   }
 
   /** Begins to serve: call when the application has started. */

@@ -139,7 +139,7 @@ function joinOptions(first: string | HAOptionsWithDsn, second: HAOptions): { dsn
 }
 
 /** Names the database, where an application has several. */
-function titleOf(options: object): string {
+export function titleOf(options: object): string {
   const connection = 'connection' in options ? options.connection : undefined;
   return connection === undefined || connection === DEFAULT_CONNECTION
     ? 'The options'
