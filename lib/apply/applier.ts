@@ -1,6 +1,7 @@
 import { isRowChange } from '../changeset/changeset.js';
 import type { Change, ChangeSet, RowChange, SqlChange } from '../changeset/changeset.js';
 import { InvalidText } from '../changeset/changeset.js';
+import { emptyRecord } from '../common/own.js';
 import { classify } from '../sql/classify.js';
 import { idempotentDDL } from '../sql/ddl.js';
 import { ownName } from '../sql/own-names.js';
@@ -18,7 +19,7 @@ import type { StatementWatch } from './effects-port.js';
 import { HiddenTriggers } from './hidden-triggers.js';
 import { Interception } from './interception.js';
 import type { Step } from './interception.js';
-import type { Interceptors, NamedInterceptor } from './interceptors.js';
+import type { Interceptors } from './interceptors.js';
 import { RowApplier } from './row-applier.js';
 import type { PlannedChange } from './row-applier.js';
 import { RenameTrace, renamed } from './renames.js';
@@ -123,13 +124,13 @@ export class Applier {
 
   /** True where interceptors decide on a changeset. */
   interceptsChanges(changeSet: ChangeSet, foreign: boolean): boolean {
-    return this.concerned(changeSet, foreign).length > 0;
+    const { interceptors } = this;
+    if (interceptors === undefined) return false;
+    const { tables, hasStatements } = this.shownTables(changeSet, foreign);
+    return interceptors.concern(tables, hasStatements);
   }
 
-  /** The interceptors that decide on a changeset. */
-  private concerned(changeSet: ChangeSet, foreign: boolean): readonly NamedInterceptor[] {
-    const { interceptors } = this;
-    if (interceptors === undefined) return [];
+  private shownTables(changeSet: ChangeSet, foreign: boolean): { tables: Set<string>; hasStatements: boolean } {
     const epoch = foreign ? Infinity : Number(changeSet.epoch);
     const tables = new Set<string>();
     let hasStatements = false;
@@ -137,7 +138,7 @@ export class Applier {
       if (change.operation === 'SQL') hasStatements = true;
       if (isRowChange(change)) tables.add(renamed(this.knownRenames(), epoch, change.table, []).table.toLowerCase());
     }
-    return interceptors.of(tables, hasStatements);
+    return { tables, hasStatements };
   }
 
   /**
@@ -190,9 +191,7 @@ export class Applier {
 
   private intercept(changeSet: ChangeSet, place: ApplyPlace): Interception | undefined {
     const { interceptors } = this;
-    if (interceptors === undefined) return undefined;
-    const concerned = this.concerned(changeSet, place.foreign);
-    if (concerned.length === 0) return undefined;
+    if (interceptors === undefined || !this.interceptsChanges(changeSet, place.foreign)) return undefined;
     // Rows of go-ha in a table that the same message makes: only behind that can they be mended.
     const raw = new Set<Change>();
     const ports = {
@@ -202,7 +201,7 @@ export class Applier {
       planned: (change: RowChange) => this.planned(change, Infinity, raw.has(change)),
     };
     const shown = { ...changeSet, changes: this.shown(changeSet, place.foreign, raw) };
-    return new Interception(ports, concerned, shown, { sequence: place.sequence, writer: changeSet.node });
+    return new Interception(ports, interceptors.all, shown, { sequence: place.sequence, writer: changeSet.node });
   }
 
   /** The changes as interceptors see them: with names as they are now, and values as they are stored. */
@@ -349,7 +348,7 @@ function isSharedFailure(error: unknown): error is Error {
 /** better-sqlite3 binds named and numbered parameters from an object only, and all others in order. */
 function bindings(sql: string, args: SqlChange['args']): unknown[] {
   const plain: unknown[] = [];
-  const named: Record<string, unknown> = {};
+  const named = emptyRecord<unknown>();
   for (const { ordinal, key } of parameters(sql)) {
     const arg = args[ordinal - 1] ?? null;
     const value = arg instanceof InvalidText ? textOf(arg.bytes) : arg;

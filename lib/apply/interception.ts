@@ -8,6 +8,7 @@ import type { Connection } from '../sqlite/connection.js';
 import { isInternalTable } from '../sqlite/schema.js';
 import { RowContext, TransactionContext } from './interceptor-context.js';
 import type { EarlierChange, InterceptedPlace } from './interceptor-context.js';
+import { isConcerned } from './interceptors.js';
 import type { InterceptingNode, NamedInterceptor } from './interceptors.js';
 import type { PlannedChange } from './row-applier.js';
 import type { StoredRows } from './stored-rows.js';
@@ -24,7 +25,16 @@ export interface InterceptionPorts {
   readonly planned: (change: RowChange) => PlannedChange | undefined;
 }
 
-/** One transaction on its way through the interceptors that it concerns. */
+/** What changes hold: names of tables in lower case. */
+interface Reach {
+  readonly tables: ReadonlySet<string>;
+  readonly hasStatements: boolean;
+}
+
+/**
+ * One transaction on its way through the interceptors. Each is asked where what those in front of it left concerns it: rows
+ * that one of them adds to another table are shown to those behind it, and rows that are taken out are not.
+ */
 export class Interception {
   /** What takes effect, in order. */
   readonly effective: Change[] = [];
@@ -33,6 +43,8 @@ export class Interception {
   /** Made by interceptors for tables that may come into being in the same transaction. */
   private readonly unchecked = new Map<unknown, NamedInterceptor>();
   private view: HAChangeSet;
+  /** What {@link view} holds. */
+  private reach: Reach = { tables: new Set(), hasStatements: false };
 
   /** @param shown Names as they are now. */
   constructor(
@@ -41,7 +53,7 @@ export class Interception {
     private readonly shown: ChangeSet,
     private readonly place: InterceptedPlace,
   ) {
-    this.view = this.viewOf(shown.changes.filter(isShown));
+    this.view = this.show(shown.changes.filter(isShown));
   }
 
   /** Names of those that changed something, in order. */
@@ -62,7 +74,7 @@ export class Interception {
   /** Asks about the transaction as a whole. Returns the changes that remain. */
   *before(): Generator<Step, readonly HAInterceptedChange[]> {
     for (const one of this.interceptors) {
-      if (one.interceptor.beforeApply === undefined || this.view.changes.length === 0) continue;
+      if (one.interceptor.beforeApply === undefined || !concerns(one, this.reach)) continue;
       const answer = yield* this.call(one, (context) => one.interceptor.beforeApply?.(this.view, context));
       this.guarded(one, undefined, () => this.take(one, answer));
     }
@@ -76,16 +88,16 @@ export class Interception {
     if (maker !== undefined) this.guarded(maker, undefined, () => this.checked(change));
     // Applying tells why it cannot be applied.
     if (planned === undefined) return change;
-    const table = change.table.toLowerCase();
-    const concerned = this.interceptors.filter(
-      ({ interceptor, tables }) => interceptor.beforeRow !== undefined && (tables === undefined || tables.has(table)),
-    );
-    if (concerned.length === 0) return planned.change;
+    if (!this.interceptors.some((one) => decidesOnRow(one, change))) return planned.change;
     const identity = this.identity(planned, 'old');
-    const past = this.earlier.get(identity);
+    let past = this.earlier.get(identity);
     let result: PlannedChange | undefined = planned;
-    for (const one of concerned) {
-      result = this.askRow(one, result, past);
+    for (const one of this.interceptors) {
+      if (!decidesOnRow(one, result.change)) continue;
+      const answer: PlannedChange | undefined = this.askRow(one, result, past);
+      // Its writer knew nothing of a row that was put in its place in another table.
+      if (answer !== undefined && answer.plan.table.name !== result.plan.table.name) past = undefined;
+      result = answer;
       if (result === undefined) break;
     }
     const outcome = { change: planned.change, outcome: result === undefined ? 'skipped' : 'applied' } as const;
@@ -97,9 +109,11 @@ export class Interception {
   /** Shows what took effect, in front of COMMIT. */
   *after(): Generator<Step, void> {
     if (this.place.sequence === 0) return;
-    this.view = this.viewOf(this.effective.filter(isIntercepted));
+    const written = reachOf(this.shown.changes.filter(isShown));
+    this.view = this.show(this.effective.filter(isIntercepted));
     for (const one of this.interceptors) {
       if (one.interceptor.afterApply === undefined) continue;
+      if (!concerns(one, written) && !concerns(one, this.reach)) continue;
       yield* this.call(one, (context) => one.interceptor.afterApply?.(this.view, context));
     }
   }
@@ -167,13 +181,13 @@ export class Interception {
   private failed({ name }: NamedInterceptor, context: TransactionContext | undefined, error: unknown): unknown {
     if (context?.failure !== undefined) return context.failure;
     const { sequence } = this.place;
-    const place = sequence === 0 ? 'a transaction that waits for its place in the stream' : `sequence ${sequence}`;
     const reason = error instanceof Error ? error.message : String(error);
-    return new HAError(
-      'HA_INTERCEPTOR',
-      `The interceptor '${name}' failed at ${place}: ${reason}. Nothing from there on is applied, for the nodes would not decide alike without it. Mend it on all nodes, and start the database again: it is asked again.`,
-      { cause: error, details: { interceptor: name, ...(sequence === 0 ? {} : { sequence }) } },
-    );
+    const details = { interceptor: name, ...(sequence === 0 ? {} : { sequence }) };
+    const message =
+      sequence === 0
+        ? `The interceptor '${name}' failed on a transaction that has no place in the stream yet: ${reason}.`
+        : `The interceptor '${name}' failed at sequence ${sequence}: ${reason}. Nothing from there on is applied, for the nodes would not decide alike without it. Mend it on all nodes, and start the database again: it is asked again.`;
+    return new HAError('HA_INTERCEPTOR', message, { cause: error, details });
   }
 
   private take(one: NamedInterceptor, answer: HAInterceptorAnswer): void {
@@ -181,7 +195,7 @@ export class Interception {
     if (answer === undefined || answer === 'pass' || answer === changes) return;
     if (answer === 'skip') {
       this.changedBy.add(one);
-      this.view = this.viewOf([]);
+      this.view = this.show([]);
       return;
     }
     if (!Array.isArray(answer)) throw invalid(`its answer is neither 'pass', 'skip' nor a list of changes`);
@@ -197,7 +211,7 @@ export class Interception {
       this.unchecked.set(made, one);
       return made;
     });
-    this.view = this.viewOf(checked);
+    this.view = this.show(checked);
   }
 
   /** A change that an interceptor made, where it can be applied. */
@@ -228,10 +242,29 @@ export class Interception {
     return new TransactionContext(this.ports.db, this.place, this.ports.facts);
   }
 
-  private viewOf(changes: readonly HAInterceptedChange[]): HAChangeSet {
+  private show(changes: readonly HAInterceptedChange[]): HAChangeSet {
+    this.reach = reachOf(changes);
     const { node, timestampNs } = this.shown;
     return Object.freeze({ node, timestampNs, changes: Object.freeze(changes.map(frozen)) });
   }
+}
+
+function reachOf(changes: readonly HAInterceptedChange[]): Reach {
+  const tables = new Set<string>();
+  let hasStatements = false;
+  for (const change of changes) {
+    if (isRowChange(change)) tables.add(change.table.toLowerCase());
+    else hasStatements = true;
+  }
+  return { tables, hasStatements };
+}
+
+function concerns(one: NamedInterceptor, { tables, hasStatements }: Reach): boolean {
+  return isConcerned(one, tables, hasStatements);
+}
+
+function decidesOnRow({ interceptor, tables }: NamedInterceptor, { table }: RowChange): boolean {
+  return interceptor.beforeRow !== undefined && (tables === undefined || tables.has(table.toLowerCase()));
 }
 
 /** Tables of replication itself are not applied, so they are no affair of interceptors. */

@@ -108,6 +108,7 @@ const SYNC: Readonly<Record<string, Features>> = {
   ignore: { ...EVERYTHING, interceptors: 'ignore' },
   intercepted: { ...EVERYTHING, increments: true, rowIdentify: ['pk', 'pk', 'rowid', 'full'], interceptors: 'mixed' },
   interceptedByOthers: { ...EVERYTHING, interceptors: 'others' },
+  chained: { ...EVERYTHING, interceptors: 'chained' },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
 };
 
@@ -129,6 +130,7 @@ const ALSO_ASYNC = [
   'ignore',
   'intercepted',
   'interceptedByOthers',
+  'chained',
   'calm',
 ] as const;
 

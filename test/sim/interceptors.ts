@@ -24,6 +24,40 @@ function byOtherTable(): HAInterceptor {
   };
 }
 
+/** Tables that only interceptors write to. */
+export const COPIES = ['CREATE TABLE copies(id INTEGER PRIMARY KEY, v)', 'CREATE TABLE seconds(id INTEGER PRIMARY KEY, v)'];
+
+/** Adds a row to one table for each row of another; where that is not there yet, nothing. */
+function copying(from: string, to: string): HAInterceptor {
+  return {
+    name: `copying(${from}, ${to})`,
+    tables: [from],
+    beforeApply: ({ changes }, context) => {
+      if (context.get('SELECT 1 FROM sqlite_schema WHERE name = ?', [to]) === undefined) return 'pass';
+      const last = context.get<{ id: bigint }>(`SELECT ifnull(max(id), 0) AS id FROM ${to}`)?.id ?? 0n;
+      const copied = changes.filter((change) => isRowChange(change) && change.table.toLowerCase() === from);
+      const made = copied.map((change, index) => ({
+        operation: 'INSERT' as const,
+        database: 'main',
+        table: to,
+        columns: ['id', 'v'],
+        pkColumns: ['id'],
+        newValues: [last + BigInt(index) + 1n, change.operation],
+      }));
+      return [...changes, ...made];
+    },
+  };
+}
+
+/** Leaves out every third row of a table. */
+function thinning(table: string): HAInterceptor {
+  return {
+    name: `thinning(${table})`,
+    tables: [table],
+    beforeRow: ({ newValues }) => (BigInt((newValues?.[0] as bigint | undefined) ?? 0n) % 3n === 0n ? 'skip' : 'pass'),
+  };
+}
+
 const merge = (): HAInterceptor[] => ['t0', 't1', 't2'].map((table) => MergeCounter(table, 'w'));
 
 /** Lists of interceptors by name, as histories have them. */
@@ -34,6 +68,7 @@ export const INTERCEPTORS: Readonly<Record<string, () => readonly HAInterceptor[
   merge,
   ignore: () => [IgnoreTables('T0', 'audit')],
   others: () => [byOtherTable()],
+  chained: () => [copying('t0', 'copies'), thinning('copies'), copying('copies', 'seconds'), IgnoreTables('t1')],
   mixed: () => [
     IgnoreTables('t2'),
     FirstWriteWins({ tables: ['t1'] }),

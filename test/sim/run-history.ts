@@ -1,7 +1,7 @@
 import type { HATransaction } from '../../lib/write/executor.js';
 import { checkWorld, MARKS, markSql } from './check.js';
 import type { Fault, History, SimEvent, TransactionSpec } from './history.js';
-import { INTERCEPTORS } from './interceptors.js';
+import { COPIES, INTERCEPTORS } from './interceptors.js';
 import { schemaSql } from './schema-generator.js';
 import type { SimNode } from './sim-node.js';
 import { World } from './world.js';
@@ -28,7 +28,8 @@ export async function runHistory(history: History): Promise<HistoryResult> {
   const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit, rowIdentify } = history;
   const { asyncNodes, outboxFile, interceptors, cdc } = history;
   const list = INTERCEPTORS[interceptors] ?? (() => []);
-  const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
+  const made = interceptors === 'chained' ? COPIES : [];
+  const world = await World.open(nodes, [MARKS, ...made, ...schemaSql(schema)], {
     seed,
     foreignKeys: schema.foreignKeys,
     recursiveTriggers: schema.recursiveTriggers,

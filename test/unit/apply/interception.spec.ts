@@ -4,9 +4,10 @@ import { Applier } from '../../../lib/apply/applier.js';
 import { Interceptors } from '../../../lib/apply/interceptors.js';
 import type { Interception, Step } from '../../../lib/apply/interception.js';
 import type { ChangeSet, RowChange, SqlValue } from '../../../lib/changeset/changeset.js';
-import { InvalidText } from '../../../lib/changeset/changeset.js';
+import { InvalidText, isRowChange } from '../../../lib/changeset/changeset.js';
 import { newValue, oldValue, withValues } from '../../../lib/changeset/interceptor.js';
 import type { HAInterceptor, HAInterceptorContext, HARowContext } from '../../../lib/changeset/interceptor.js';
+import { IgnoreTables } from '../../../lib/interceptors/ignore-tables.js';
 import { createControlTables } from '../../../lib/sqlite/control-tables.js';
 
 let db: Database;
@@ -96,6 +97,90 @@ it('is not asked about other tables, nor about rows of a transaction that are no
   const both = [{ ...insert, newRowid: 2n, newValues: [2n] }, update([1n, 'one', 'a'], [1n, 'one', 'b'])];
   expect(await apply([one], ...both)).toMatchObject({ names: [], written: 2 });
   expect(seen).toEqual(['t']);
+});
+
+describe('rows that an interceptor adds to another table', () => {
+  const log = (x: bigint): RowChange => ({
+    operation: 'INSERT',
+    database: 'main',
+    table: 'other',
+    columns: ['x'],
+    pkColumns: ['x'],
+    newValues: [x],
+  });
+  const adding: HAInterceptor = {
+    name: 'adding',
+    tables: ['t'],
+    beforeApply: ({ changes }) => [...changes, log(1n), log(2n)],
+  };
+  const rows = (): unknown[] => db.prepare('SELECT x FROM other ORDER BY x').pluck().all();
+  const change = update([1n, 'one', 'a'], [1n, 'one', 'b']);
+
+  beforeEach(() => db.exec('CREATE TABLE other(x INTEGER PRIMARY KEY)'));
+
+  it('are shown to those behind it that care about that table, also where they did not before', async () => {
+    const seen: unknown[] = [];
+    const behind: HAInterceptor = {
+      name: 'behind',
+      tables: ['OTHER'],
+      beforeApply: ({ changes }) => {
+        seen.push(changes.map((each) => (isRowChange(each) ? each.table : each.command)));
+        return changes.slice(0, -1);
+      },
+      beforeRow: ({ newValues }) => void seen.push(newValues),
+      afterApply: ({ changes }) => void seen.push(changes.length),
+    };
+    const result = await apply([adding, behind], change);
+    expect(seen).toEqual([['t', 'other', 'other'], [1n], 2]);
+    expect(rows()).toEqual([1]);
+    expect(result?.names).toEqual(['adding', 'behind']);
+  });
+
+  it('are not shown as a whole to those in front of it, but row by row', async () => {
+    const front: HAInterceptor = {
+      tables: ['other'],
+      beforeApply: () => {
+        throw new Error('not of its tables yet');
+      },
+      beforeRow: () => 'skip',
+    };
+    await apply([front, adding], change);
+    expect(rows()).toEqual([]);
+  });
+
+  it('are left out where tables are ignored, behind it or in front of it', async () => {
+    await apply([adding, IgnoreTables('other')], change);
+    await apply([IgnoreTables('other'), adding], change);
+    expect(rows()).toEqual([]);
+  });
+
+  it('and those that were taken out are shown to nobody behind it', async () => {
+    const never: HAInterceptor = {
+      tables: ['t'],
+      beforeApply: () => {
+        throw new Error('nothing of its table is left');
+      },
+    };
+    await apply([{ tables: ['t'], beforeApply: () => [log(3n)] }, never], change);
+    expect(rows()).toEqual([3]);
+  });
+
+  it('in place of a row are shown to those behind it, as rows that nobody wrote before', async () => {
+    const seen: unknown[] = [];
+    const moving: HAInterceptor = { name: 'moving', tables: ['t'], beforeRow: () => log(4n) };
+    const behind: HAInterceptor = {
+      tables: ['other'],
+      beforeRow: ({ newValues }, { earlier }) => void seen.push([newValues, earlier]),
+    };
+    await apply([moving, behind], change, change);
+    expect(seen).toEqual([
+      [[4n], undefined],
+      [[4n], undefined],
+    ]);
+    expect(rows()).toEqual([4]);
+    await apply([moving, IgnoreTables('other')], change);
+    expect(rows()).toEqual([4]);
+  });
 });
 
 it('finds the stored row, and those in the way, exactly', async () => {
