@@ -4,6 +4,7 @@ import type { ChangeSet, RowChange } from '../changeset/changeset.js';
 import type { Capture } from '../capture/capture.js';
 import type { Connection } from '../sqlite/connection.js';
 import type { Counters, InFlight, OutboxStore, OutboxTransaction, StoredUndo } from '../sqlite/outbox-store.js';
+import { HAError } from '../common/ha-error.js';
 import { setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { Applier } from './applier.js';
@@ -43,6 +44,10 @@ export class Overlay {
   private isUndone = false;
   /** Milliseconds that the batch has spent on taking back: so long it may go on, or a long overlay would stop everything. */
   private undoMs = 0;
+  /** Called where an interceptor failed on what waits for its place: it is asked again there. Once for each transaction. */
+  onDeferred: (error: HAError) => void = () => undefined;
+  private deferred = new Map<string, HAError>();
+  private readonly toldDeferred = new Set<string>();
 
   constructor(
     private readonly db: Connection,
@@ -73,6 +78,7 @@ export class Overlay {
     this.retabled = [];
     this.isUndone = false;
     this.undoMs = 0;
+    this.deferred.clear();
   }
 
   /** True where a message is the first in flight, and its rows stand where they belong. */
@@ -125,7 +131,7 @@ export class Overlay {
   *finish(): Generator<Step, void> {
     if (this.isUndone) {
       for (const entry of this.remaining()) {
-        const undo = yield* this.captured(this.messageOf(entry));
+        const undo = yield* this.redone(entry);
         this.store.putUndo(entry, undo);
         const isSame = sameNames(entry.tables, undo.tables) && (entry.refused ?? false) === undo.refused;
         if (!isSame) this.retabled.push([entry, { ...entry, tables: undo.tables, refused: undo.refused }]);
@@ -138,9 +144,11 @@ export class Overlay {
   committed(): void {
     for (const [before, after] of this.retabled) this.list.replace(before, after);
     this.retabled = [];
+    this.tellDeferred();
     const { removed } = this;
     if (removed.length === 0) return;
     this.removed = [];
+    for (const { id } of removed) this.toldDeferred.delete(id);
     this.list.remove(removed);
     this.store.removed(removed);
     if (this.isEmpty) this.onEmpty();
@@ -165,7 +173,7 @@ export class Overlay {
   *canonicalise(transaction: OutboxTransaction): Generator<Step, InFlight[]> {
     this.applier.prepare();
     const changeSet = joined(transaction.messages.map(({ data }) => decodeChangeSet(data.toString('utf8'))));
-    const undo = yield* this.captured(changeSet);
+    const undo = yield* this.refusing(changeSet);
     const [entry] = this.store.add(this.db, [transaction]);
     if (entry === undefined) return [];
     this.store.putUndo(entry, undo);
@@ -204,6 +212,63 @@ export class Overlay {
     const before = stored === undefined ? this.store.countersOf(entry) : stored.countersBefore;
     for (const [table, value] of before) counters.set(table, value);
     return counters;
+  }
+
+  /**
+   * Does a transaction again, provisionally. An interceptor that fails at what is not the stream's state decides nothing: the
+   * transaction has no effect until it is asked at its place, and only what fails there halts.
+   */
+  private *redone(entry: InFlight): Generator<Step, StoredUndo> {
+    const changeSet = this.messageOf(entry);
+    if (!this.applier.interceptsChanges(changeSet, false)) return yield* this.captured(changeSet);
+    this.db.exec('SAVEPOINT ha_redo');
+    try {
+      return yield* this.captured(changeSet);
+    } catch (error) {
+      if (!isInterceptorFailure(error)) throw error;
+      this.takeBackRedo();
+      this.deferred.set(entry.id, error);
+      const tables = this.applier.tablesOf(changeSet, false) ?? new Set(entry.tables);
+      return { effects: Buffer.alloc(0), tables: [...tables], countersBefore: [], refused: true };
+    } finally {
+      if (this.db.inTransaction) this.db.exec('RELEASE ha_redo');
+    }
+  }
+
+  private takeBackRedo(): void {
+    this.db.exec('ROLLBACK TO ha_redo');
+    this.capture.invalidate();
+    this.applier.reset();
+    this.applier.prepare();
+  }
+
+  /** Who is about to write can be told that an interceptor fails: nothing of it is stored or published. */
+  private *refusing(changeSet: ChangeSet): Generator<Step, StoredUndo> {
+    try {
+      return yield* this.captured(changeSet);
+    } catch (error) {
+      if (!isInterceptorFailure(error)) throw error;
+      const { message, cause, details } = error;
+      throw new HAError('HA_INTERCEPTOR', `${message} Nothing was written or published. Mend it, and write again.`, {
+        cause,
+        details,
+      });
+    }
+  }
+
+  private tellDeferred(): void {
+    for (const [id, { message, cause, details }] of this.deferred) {
+      if (this.toldDeferred.has(id)) continue;
+      this.toldDeferred.add(id);
+      this.onDeferred(
+        new HAError(
+          'HA_INTERCEPTOR',
+          `${message} Its rows are left out here until it has its place; there it is asked again, and halts replication where it fails again.`,
+          { cause, retryable: true, details: { ...details, id } },
+        ),
+      );
+    }
+    this.deferred.clear();
   }
 
   /** Applies a changeset and says what that did. */
@@ -269,6 +334,10 @@ function decodeEffects(effects: Buffer): RowChange[] {
 function joinPieces(pieces: readonly Buffer[]): Buffer {
   const comma = Buffer.from(',');
   return Buffer.concat(pieces.flatMap((piece, index) => (index === 0 ? [piece] : [comma, piece])));
+}
+
+function isInterceptorFailure(error: unknown): error is HAError {
+  return error instanceof HAError && error.code === 'HA_INTERCEPTOR';
 }
 
 function sameNames(a: readonly string[], b: readonly string[]): boolean {

@@ -1,4 +1,5 @@
 import type { HAChangeSet, HAInterceptor } from '../../lib/changeset/interceptor.js';
+import type { HAError } from '../../lib/common/ha-error.js';
 import { FirstWriteWins } from '../../lib/interceptors/first-write-wins.js';
 import { IgnoreTables } from '../../lib/interceptors/ignore-tables.js';
 import { LastWriteWinsByColumn } from '../../lib/interceptors/last-write-wins-by-column.js';
@@ -45,6 +46,77 @@ function witness(log: [number, boolean][]): HAInterceptor {
     afterApply: ({ changes }: HAChangeSet, { own }) => void log.push([changes.length, own]),
   };
 }
+
+describe('one that fails on what has no place in the stream yet', () => {
+  /** Fails while the gate holds one row, and only in front of the second row. */
+  const guarded: HAInterceptor = {
+    name: 'guarded',
+    tables: ['t'],
+    beforeRow: ({ newValues }, context) => {
+      const open = context.get<{ n: bigint }>('SELECT count(*) AS n FROM gate')?.n === 1n;
+      if (context.provisional && open && newValues?.[0] === 2n) throw new Error('the gate is open');
+      return 'pass';
+    },
+  };
+  /** The fold with what is in flight over it is another thing here: there the interceptor does not fail. */
+  const comes = async (world: World, sql: string): Promise<void> => {
+    world.exec(1, sql);
+    await world.finish(1);
+    await world.receive(0);
+  };
+  const GATE = ['CREATE TABLE gate(x)', 'CREATE TABLE t(id INTEGER PRIMARY KEY, n)', 'CREATE TABLE bag(x)'];
+  const told = (world: World): unknown[] =>
+    world.node(0).errors.filter((error) => (error as HAError).code === 'HA_INTERCEPTOR');
+
+  it('decides nothing: what waits has no effect until it is asked at its place, and that is told once', () =>
+    scenario(
+      GATE,
+      async (world) => {
+        await hold(world, `INSERT INTO t VALUES(1, 'a'), (2, 'b')`, `INSERT INTO bag VALUES('behind')`);
+        await comes(world, 'INSERT INTO gate VALUES(1)');
+        // All of it, also the row in front of the one at which it failed; what is behind it stays.
+        expect(rows(world, 0, 'SELECT id FROM t')).toEqual([]);
+        expect(rows(world, 0, 'SELECT x FROM bag')).toEqual(['behind']);
+        await comes(world, `INSERT INTO bag VALUES('again')`);
+        expect(told(world)).toMatchObject([{ retryable: true, details: { interceptor: 'guarded' } }]);
+        expect((told(world)[0] as Error).message).toMatch(/no place in the stream yet: the gate is open\. Its rows are left/);
+        expect(world.node(0).db.status()).toMatchObject({ state: 'running', outbox: { size: 2 } });
+        await expectRows(world, 'SELECT id, n FROM t ORDER BY id', ['1|a', '2|b']);
+      },
+      { ...ASYNC, interceptors: () => [guarded] },
+    ));
+
+  it('has its effect back where it does not fail any more', () =>
+    scenario(
+      GATE,
+      async (world) => {
+        await hold(world, `INSERT INTO t VALUES(1, 'a'), (2, 'b')`);
+        await comes(world, 'INSERT INTO gate VALUES(1)');
+        expect(rows(world, 0, 'SELECT id FROM t')).toEqual([]);
+        await comes(world, 'INSERT INTO gate VALUES(2)');
+        expect(rows(world, 0, 'SELECT id FROM t')).toEqual(['1', '2']);
+        await expectRows(world, 'SELECT id FROM t', ['1', '2']);
+      },
+      { ...ASYNC, interceptors: () => [guarded] },
+    ));
+
+  it('keeps a write out whose caller can still be told', () =>
+    scenario(
+      GATE,
+      async (world) => {
+        world.exec(1, 'INSERT INTO gate VALUES(1)');
+        await world.settle();
+        const write = world.exec(0, `INSERT INTO t VALUES(1, 'a'), (2, 'b')`);
+        await world.calm();
+        expect(states([write])).toEqual(['HA_INTERCEPTOR']);
+        expect(write.error?.message).toMatch(/the gate is open\. Nothing was written or published/);
+        expect(world.node(0).db.status()).toMatchObject({ state: 'running', outbox: { size: 0 } });
+        world.exec(0, `INSERT INTO t VALUES(3, 'c')`);
+        await expectRows(world, 'SELECT id FROM t', ['3']);
+      },
+      { ...ASYNC, interceptors: () => [guarded] },
+    ));
+});
 
 describe('a counter that is merged', () => {
   it('adds up what nodes do at once', () =>

@@ -67,6 +67,8 @@ export class SimNode {
   readonly skipped: Extract<HAEvent, { type: 'skipped' }>[] = [];
   readonly conflicts: HAConflict[] = [];
   readonly intercepted: Extract<HAEvent, { type: 'intercepted' }>[] = [];
+  /** What failed and is tried again by itself. */
+  readonly errors: Error[] = [];
   halted: Error | undefined;
   /** Told of every step that reaches file or stream; it may kill the node there and then. */
   onStep: StepListener = () => undefined;
@@ -275,6 +277,7 @@ export class SimNode {
       if (event.type === 'halted' || event.type === 'foreignWrite') this.halted = event.error;
       if (event.type === 'skipped') this.skipped.push(event);
       if (event.type === 'intercepted') this.intercepted.push(event);
+      if (event.type === 'error') this.errors.push(event.error);
       if (event.type === 'conflict') this.conflicts.push(event);
     });
     const db = new HADatabase(runtime);
