@@ -602,7 +602,8 @@ export class HARuntime implements DatabaseLifecycle {
         markGeneratedIds: options.generatedIds === 'ordered' ? 'always' : 'once',
         rowIdentify: options.rowIdentify,
         pieceBytes: () => Math.min(256 * 1024, Math.floor(stream.maxPayload / 4)),
-        exactImages: cdc !== undefined,
+        // What waits in the outbox may be told to a target of a later start.
+        exactImages: cdc !== undefined || async !== undefined,
       }),
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,

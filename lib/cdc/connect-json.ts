@@ -1,3 +1,4 @@
+import { own } from '../common/own.js';
 import { valueLiteral } from '../changeset/values.js';
 import type { HARow, HAValue } from '../common/events.js';
 import { columnField, field } from './connect-schema.js';
@@ -28,7 +29,7 @@ export function cdcKeyJson(event: HACDCEvent, { schemas = false }: CdcJsonOption
   if (key === null) return null;
   const payload = rowJson(key);
   if (!schemas) return payload;
-  const fields = Object.keys(key).map((name) => columnField(name, [key], event.columnTypes[name], false));
+  const fields = Object.keys(key).map((name) => columnField(name, [key], own(event.columnTypes, name), false));
   return withSchema(struct(fields, { name: `${topic}.Key` }), payload);
 }
 
@@ -103,7 +104,7 @@ const SCHEMA_CHANGE: FieldSchema = struct(
 function envelopeSchema({ topic, columnTypes }: HACDCChangeEvent, { before, after }: DebeziumEnvelope): FieldSchema {
   const images = [before, after].filter((image) => image !== null);
   const columns = Object.keys(after ?? before ?? {});
-  const fields = columns.map((name) => columnField(name, images, columnTypes[name], true));
+  const fields = columns.map((name) => columnField(name, images, own(columnTypes, name), true));
   const image = (side: string): FieldSchema => struct(fields, { optional: true, name: `${topic}.Value`, field: side });
   return struct(
     [image('before'), image('after'), SOURCE, TRANSACTION, field('op', 'string', false), field('ts_ms', 'int64', true)],

@@ -1,3 +1,4 @@
+import { own } from '../common/own.js';
 import type { HARow, HAValue } from '../common/events.js';
 
 /** Types of Kafka Connect that SQLite's values have. */
@@ -27,7 +28,7 @@ export function columnField(
   declared: string | undefined,
   optional: boolean,
 ): FieldSchema {
-  const found = new Set(images.flatMap((image) => typeOf(image[name] ?? null) ?? []));
+  const found = new Set(images.flatMap((image) => typeOf(own(image, name) ?? null) ?? []));
   const wanted = declared === undefined ? undefined : affinityOf(declared);
   const [first, ...others] = found;
   if (first === undefined) return field(name, wanted ?? 'string', optional);

@@ -1,6 +1,7 @@
 import { InvalidText, isRowChange } from '../changeset/changeset.js';
 import type { Change, ChangeSet, RowChange, SqlChange, SqlValue } from '../changeset/changeset.js';
 import type { HARow, HAValue } from '../common/events.js';
+import { emptyRecord, own } from '../common/own.js';
 import { VERSION } from '../common/version.js';
 import { classify } from '../sql/classify.js';
 import { isInternalTable } from '../sqlite/schema.js';
@@ -78,7 +79,7 @@ export class EventMaker {
     const before = oldValues === undefined ? undefined : imageOf(columns, pkColumns, oldValues);
     const after = newValues === undefined ? undefined : imageOf(columns, pkColumns, newValues);
     let { events } = progress;
-    let ofTable = progress.tables[table] ?? 0;
+    let ofTable = own(progress.tables, table) ?? 0;
     const make = (op: DebeziumOperation, key: HARow | null, old?: HARow, now?: HARow): HACDCEvent => {
       const source = this.source(table, { ...place, event: ++events });
       const transaction = { id: String(place.sequence), total_order: events, data_collection_order: ++ofTable };
@@ -127,7 +128,7 @@ export class EventMaker {
 /** The progress behind events of one transaction. */
 export function advanced({ events, tables }: Progress, made: readonly HACDCEvent[]): Progress {
   if (made.length === 0) return { events, tables };
-  const counts = { ...tables };
+  const counts = Object.assign(emptyRecord<number>(), tables);
   for (const event of made) {
     if (event.type === 'change') counts[event.value.source.table] = (counts[event.value.source.table] ?? 0) + 1;
   }
@@ -141,7 +142,7 @@ function topicPart(name: string): string {
 
 function imageOf(columns: readonly string[], pk: readonly string[], values: readonly SqlValue[]): Image {
   const row = Object.fromEntries(columns.map((name, index) => [name, plain(values[index] ?? null)]));
-  const key = pk.map((name) => [name, row[name] ?? null] as const);
+  const key = pk.map((name) => [name, own(row, name) ?? null] as const);
   const isKeyed = key.length > 0 && key.every(([, value]) => value !== null);
   return { row, key: isKeyed ? Object.fromEntries(key) : null };
 }
@@ -153,7 +154,7 @@ function plain(value: SqlValue): HAValue {
 
 function sameKey(a: HARow | null, b: HARow | null): boolean {
   if (a === null || b === null) return a === b;
-  return Object.keys(a).every((name) => same(a[name] ?? null, b[name] ?? null));
+  return Object.keys(a).every((name) => same(own(a, name) ?? null, own(b, name) ?? null));
 }
 
 function same(a: HAValue, b: HAValue): boolean {

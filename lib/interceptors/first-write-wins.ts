@@ -1,3 +1,4 @@
+import { own } from '../common/own.js';
 import { InvalidText } from '../changeset/changeset.js';
 import type { RowChange, SqlValue } from '../changeset/changeset.js';
 import type { HAInterceptor, HARowContext, HAStoredRow } from '../changeset/interceptor.js';
@@ -34,7 +35,7 @@ function isLate(change: RowChange, context: HARowContext): boolean {
 /** Columns that one of the two does not know, say nothing. */
 function isAsSeen({ values }: HAStoredRow, { columns, oldValues = [] }: RowChange): boolean {
   return columns.every((column, index) => {
-    const value = values[column];
+    const value = own(values, column);
     return value === undefined || same(value, oldValues[index] ?? null);
   });
 }

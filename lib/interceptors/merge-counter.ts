@@ -51,7 +51,7 @@ function isNumber(value: SqlValue | undefined): value is bigint | number {
 }
 
 function valueIn(values: Readonly<Record<string, SqlValue>>, column: string): SqlValue | undefined {
-  if (column in values) return values[column];
+  if (Object.hasOwn(values, column)) return values[column];
   const lower = column.toLowerCase();
   const name = Object.keys(values).find((key) => key.toLowerCase() === lower);
   return name === undefined ? undefined : values[name];

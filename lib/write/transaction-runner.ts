@@ -1,4 +1,5 @@
 import { HAError } from '../common/ha-error.js';
+import { emptyRecord } from '../common/own.js';
 import { sqlChangeJson } from '../changeset/codec.js';
 import { InvalidText } from '../changeset/changeset.js';
 import type { SequenceChange, SqlValue } from '../changeset/changeset.js';
@@ -392,7 +393,7 @@ export class TransactionRunner {
   private wireArguments(sql: string, params: HAParameters | undefined): SqlValue[] {
     const given = bindArguments(params).flat();
     const plain = given.filter((value) => !isNamed(value));
-    const named = Object.assign({}, ...given.filter(isNamed)) as Readonly<Record<string, unknown>>;
+    const named = Object.assign(emptyRecord<unknown>(), ...given.filter(isNamed)) as Readonly<Record<string, unknown>>;
     const values: SqlValue[] = [];
     for (const { ordinal, key } of parameters(sql)) {
       while (values.length < ordinal) values.push(null);

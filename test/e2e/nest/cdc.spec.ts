@@ -1,6 +1,7 @@
 import { Inject, Injectable, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import type { TestingModule } from '@nestjs/testing';
+import { cdcValueJson } from '../../../lib/cdc/connect-json.js';
 import type { HACDCEvent, HACDCTarget } from '../../../lib/cdc/target.js';
 import type { HAModuleOptions } from '../../../lib/ha-module-options.js';
 import { HATestingModule } from '../../../lib/testing/ha-testing.module.js';
@@ -58,6 +59,33 @@ it('takes objects and settings, and makes a class that nobody provides', async (
   await until(() => target.changes.length === 1);
   expect(target.changes[0]?.topic).toMatch(/^shop\..*\.t$/);
   expect(db.status().cdc?.map(({ name }) => name)).toEqual(['first', 'TestTarget', 'third']);
+});
+
+it('tells tables and columns whose names every object has', async () => {
+  const target = new TestTarget();
+  const app = await started({ cdc: [{ target, maxBatchSize: 1 }] });
+  const db = app.get(HADatabase);
+  const names = ['constructor', '__proto__', 'toString'];
+  for (const name of names) await db.exec(`CREATE TABLE "${name}"(id INTEGER PRIMARY KEY, "${name}" TEXT)`);
+  await db.transaction(async (tx) => {
+    for (const id of [1, 2]) for (const name of names) await tx.run(`INSERT INTO "${name}" VALUES(?, 'x')`, [id]);
+  });
+  await until(() => target.changes.length === 6);
+  const told = target.changes.map(({ value: { source, transaction } }) => [
+    source.table,
+    transaction?.total_order,
+    transaction?.data_collection_order,
+  ]);
+  expect(told).toEqual([...names.map((name, at) => [name, at + 1, 1]), ...names.map((name, at) => [name, at + 4, 2])]);
+  for (const event of target.changes) {
+    const { table } = event.value.source;
+    expect(Object.entries(event.value.after ?? {})).toEqual([
+      ['id', expect.anything()],
+      [table, 'x'],
+    ]);
+    const { schema } = JSON.parse(cdcValueJson(event, { schemas: true })) as { schema: { fields: { fields: unknown }[] } };
+    expect(schema.fields[1]?.fields).toMatchObject([{ type: 'int64' }, { type: 'string', field: table }]);
+  }
 });
 
 it('refuses two targets of one name, what is no target, and a database without a stream', async () => {
