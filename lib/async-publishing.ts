@@ -223,9 +223,13 @@ export class AsyncPublishing implements OutboxPort {
       this.askedAt = undefined;
     }
     if (!this.isAbandoned) return;
-    throw new HAError('HA_UNAVAILABLE', 'Stopped while an interceptor was waited for; the transaction was not written.', {
-      retryable: true,
-    });
+    throw new HAError(
+      'HA_UNAVAILABLE',
+      'Stopped while an interceptor was waited for; the transaction was not written.',
+      {
+        retryable: true,
+      },
+    );
   }
 
   private get isFlushed(): boolean {

@@ -42,7 +42,9 @@ export function resolveModuleOptions(given: unknown, connection: string, wiring:
     );
     delete known[key];
   }
-  const options = problems.collect(() => wiring.resolve({ ...known, connection } as unknown as HAModuleOptionsWithDsn, connection));
+  const options = problems.collect(() =>
+    wiring.resolve({ ...known, connection } as unknown as HAModuleOptionsWithDsn, connection),
+  );
   const cdc = readTargets(all.cdc, problems);
   problems.throwIfAny(titleOf({ connection }));
   return { options: options as ResolvedHAOptions, cdc, all };

@@ -39,7 +39,6 @@ export class Interceptors {
   concern(tables: ReadonlySet<string>, hasStatements: boolean): boolean {
     return this.all.some((one) => isConcerned(one, tables, hasStatements));
   }
-
 }
 
 const METHODS = ['beforeApply', 'beforeRow', 'afterApply'] as const;
@@ -74,7 +73,11 @@ function check(interceptors: readonly HAInterceptor[]): void {
 }
 
 /** True where one of them is to be shown a transaction with rows of these tables. */
-export function isConcerned({ tables: wanted }: NamedInterceptor, tables: ReadonlySet<string>, hasStatements: boolean): boolean {
+export function isConcerned(
+  { tables: wanted }: NamedInterceptor,
+  tables: ReadonlySet<string>,
+  hasStatements: boolean,
+): boolean {
   if (wanted === undefined) return tables.size > 0 || hasStatements;
   for (const table of tables) if (wanted.has(table)) return true;
   return false;

@@ -16,7 +16,12 @@ export interface ReadTarget {
 
 type Settings = Required<HACDCSettings>;
 
-const DEFAULTS = { snapshot: 'initial', includeSchemaChanges: true, maxBatchSize: 1_000, shutdownTimeout: 5_000 } as const;
+const DEFAULTS = {
+  snapshot: 'initial',
+  includeSchemaChanges: true,
+  maxBatchSize: 1_000,
+  shutdownTimeout: 5_000,
+} as const;
 
 const flag: ValueType<boolean> = {
   allowed: 'true, false',
@@ -36,7 +41,8 @@ const SETTINGS: { readonly [K in keyof Settings]: ValueType<Settings[K]> } = {
   shutdownTimeout: integer(0, 2_147_483_647),
 };
 
-const ALLOWED = 'a class with deliver(events, context), or { target, name, snapshot, … } with a class or an object as target';
+const ALLOWED =
+  'a class with deliver(events, context), or { target, name, snapshot, … } with a class or an object as target';
 
 /** Reads the option `cdc`, of which without types anything may be given; notes everything that is wrong with it. */
 export function readTargets(given: unknown, problems: Problems): ReadTarget[] {
@@ -101,7 +107,7 @@ function readSettings(given: Record<string, unknown>, where: string, problems: P
       }
     }
   }
-  return Object.fromEntries(found) as Partial<Settings>;
+  return Object.fromEntries(found);
 }
 
 function isClass(value: unknown): value is Type<HACDCTarget> {

@@ -24,7 +24,8 @@ export class Problems {
     try {
       return read();
     } catch (error) {
-      const problems = error instanceof HAError && error.code === 'HA_OPTIONS_INVALID' ? error.details.problems : undefined;
+      const problems =
+        error instanceof HAError && error.code === 'HA_OPTIONS_INVALID' ? error.details.problems : undefined;
       if (!Array.isArray(problems)) throw error;
       this.list.push(...(problems as string[]));
       return undefined;

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import type { Logger } from '@nestjs/common';
 import { connect } from 'nats';
 import type { Subscription } from 'rxjs';
@@ -267,8 +268,15 @@ export class Cluster {
 
   /** Waits until every node has applied the last message on the subject. */
   async settle(): Promise<void> {
-    for (const { runtime } of this.nodes) {
-      if (runtime.open !== undefined) await until(() => (runtime.status().outbox?.size ?? 0) === 0, SETTLE_MS);
+    for (const { runtime, events, log } of this.nodes) {
+      if (runtime.open === undefined) continue;
+      await until(() => (runtime.status().outbox?.size ?? 0) === 0, SETTLE_MS).catch((error: Error) => {
+        const { foreignWrite, ...status } = runtime.status();
+        const last = events.slice(-5).map(({ type }) => type);
+        throw new Error(
+          `${error.message} ${inspect({ foreignWrite: foreignWrite?.message, ...status, last, log: log.slice(-10) }, { depth: 5 })}`,
+        );
+      });
     }
     const last = await this.lastSequence();
     for (const { db, runtime } of this.nodes) {

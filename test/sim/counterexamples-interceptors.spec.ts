@@ -79,7 +79,9 @@ describe('one that fails on what has no place in the stream yet', () => {
         expect(rows(world, 0, 'SELECT x FROM bag')).toEqual(['behind']);
         await comes(world, `INSERT INTO bag VALUES('again')`);
         expect(told(world)).toMatchObject([{ retryable: true, details: { interceptor: 'guarded' } }]);
-        expect((told(world)[0] as Error).message).toMatch(/no place in the stream yet: the gate is open\. Its rows are left/);
+        expect((told(world)[0] as Error).message).toMatch(
+          /no place in the stream yet: the gate is open\. Its rows are left/,
+        );
         expect(world.node(0).db.status()).toMatchObject({ state: 'running', outbox: { size: 2 } });
         await expectRows(world, 'SELECT id, n FROM t ORDER BY id', ['1|a', '2|b']);
       },

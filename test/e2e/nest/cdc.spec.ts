@@ -83,7 +83,9 @@ it('tells tables and columns whose names every object has', async () => {
       ['id', expect.anything()],
       [table, 'x'],
     ]);
-    const { schema } = JSON.parse(cdcValueJson(event, { schemas: true })) as { schema: { fields: { fields: unknown }[] } };
+    const { schema } = JSON.parse(cdcValueJson(event, { schemas: true })) as {
+      schema: { fields: { fields: unknown }[] };
+    };
     expect(schema.fields[1]?.fields).toMatchObject([{ type: 'int64' }, { type: 'string', field: table }]);
   }
 });
