@@ -80,7 +80,7 @@ export class ConflictWatch implements RowWitness {
     if (!byRowid && !plan.isKeyed(oldValues)) return this.lostInBag(plan, change, index);
     const row = byRowid ? this.stored.atRowid(plan, oldRowid) : this.stored.byKey(plan, oldValues);
     if (operation === 'DELETE') return row === undefined ? [] : this.lostAt(plan, change, row);
-    const target = row === undefined ? this.lostDelete(plan, change, false) : this.lostAt(plan, change, row);
+    const target = row === undefined ? this.lostDelete({ plan, change }, index, false) : this.lostAt(plan, change, row);
     return [...target, ...this.lostToRow(plan, change, row)];
   }
 
@@ -93,19 +93,21 @@ export class ConflictWatch implements RowWitness {
   }
 
   /** The row that a change means is not there. */
-  private lostDelete(plan: RowPlan, { oldValues = [], oldRowid }: RowChange, isInBag: boolean): Loss[] {
+  private lostDelete({ plan, change }: PlannedChange, index: number, isInBag: boolean): Loss[] {
+    const { oldValues = [], oldRowid } = change;
     const identity = this.stored.identity(plan, oldValues, oldRowid);
     if (this.isOwn(identity)) return [];
     // Where a row has its key, it was changed: that row is what is lost.
     if (plan.hasKey(oldValues) && this.stored.byKey(plan, oldValues) !== undefined) return [];
+    const isMadeBehind = (): boolean => this.rows.isMadeBehind(this.message, { plan, change }, index);
     const missing = (): MissingRow | undefined => {
       const row = wholeRow(plan, oldValues);
       const isProven = this.rows.wasLeftLike(identity, row);
-      return isProven || this.followsItsOwn() ? { row, isProven } : undefined;
+      return isProven || (this.followsItsOwn() && !isMadeBehind()) ? { row, isProven } : undefined;
     };
     const culprit = this.rows.whoRemoved(plan, identity, missing, this.epoch);
     if (culprit?.message.origin === this.message.origin) return [];
-    if (culprit === undefined && this.isCovered) return [];
+    if (culprit === undefined && (this.isCovered || isMadeBehind())) return [];
     // A row without a key that somebody else updated is still there: both are kept.
     if (isInBag && culprit?.operation !== 'DELETE') return [];
     return [{ row: undefined, loser: culprit?.message, inTheWay: false }];
@@ -117,7 +119,7 @@ export class ConflictWatch implements RowWitness {
     if (rowid === undefined) this.missed.add(index);
     if (change.operation === 'DELETE') return [];
     if (rowid === undefined)
-      return [...this.lostDelete(plan, change, true), ...this.lostToRow(plan, change, undefined)];
+      return [...this.lostDelete({ plan, change }, index, true), ...this.lostToRow(plan, change, undefined)];
     return rowid === null ? [] : this.lostToRow(plan, change, this.stored.atRowid(plan, rowid));
   }
 

@@ -100,6 +100,37 @@ export class RecentRows {
     return wrote !== undefined && imageText(wrote) === imageText(row);
   }
 
+  /**
+   * True where a later change of the same message makes the row that a change of it speaks of, as that left it. What a foreign
+   * key or a trigger does to a row that was just made or moved is logged in front of the change that made it, for the triggers
+   * of the inner statement fire first: https://www.sqlite.org/lang_createtrigger.html
+   */
+  isMadeBehind({ sequence, foreign, read }: RecentMessage, { plan, change }: PlannedChange, index: number): boolean {
+    const { changes, epoch } = read();
+    const names = foreign ? sequence : Number(epoch);
+    let [, identity] = this.identitiesOf({ plan, change });
+    let { newValues: image } = change;
+    for (const later of changes.slice(index + 1)) {
+      if (identity === undefined || image === undefined || later.operation === 'SQL') return false;
+      const planned = isRowChange(later) ? this.planner.planned(later, names, foreign) : undefined;
+      if (planned === undefined) continue;
+      const [from, to] = this.identitiesOf(planned);
+      const { newValues } = planned.change;
+      if (from === identity) [identity, image] = [to, newValues];
+      else if (to === identity) return imageText(planned.plan.pick(newValues ?? [])) === imageText(plan.pick(image));
+    }
+    return false;
+  }
+
+  /** The row that a change speaks of, and the row that it makes of it. */
+  private identitiesOf({ plan, change }: PlannedChange): [string | undefined, string | undefined] {
+    const { oldValues, newValues, oldRowid, newRowid = oldRowid } = change;
+    return [
+      oldValues && this.stored.identity(plan, oldValues, oldRowid),
+      newValues && this.stored.identity(plan, newValues, newRowid),
+    ];
+  }
+
   private firstInTheWayOf(
     plan: RowPlan,
     { row, isProven }: MissingRow,

@@ -161,6 +161,18 @@ describe('a conflict is told by all nodes alike', () => {
     ]);
   });
 
+  it('UPDATE over DELETE, where the winner puts another row in its place behind that', async () => {
+    const on = await cluster();
+    const at = await race(
+      on,
+      'DELETE FROM t WHERE id = 1',
+      `UPDATE t SET v = 'b' WHERE id = 1;INSERT OR REPLACE INTO t VALUES(1, 'one', 'c', 1)`,
+    );
+    expect(conflicts(on)).toMatchObject([
+      { key: { id: 1n }, operation: 'UPDATE', lost: undefined, loser: { sequence: at.first } },
+    ]);
+  });
+
   it('with the names that table and columns have now', async () => {
     const on = await cluster();
     await race(
@@ -232,6 +244,24 @@ describe('no conflict is told', () => {
       await on.settle();
     }
     expect(conflicts(on)).toEqual([]);
+  });
+
+  it('for a row that the winner makes itself, and that a foreign key changes in front of it', async () => {
+    const family = `CREATE TABLE family(id INTEGER PRIMARY KEY, u UNIQUE, parent REFERENCES family(id) ON UPDATE SET NULL);
+      INSERT INTO family VALUES(2, 'x', 2);`;
+    const on = await cluster(3, family);
+    const at = await race(
+      on,
+      `INSERT OR REPLACE INTO family VALUES(4, 'x', NULL)`,
+      `UPDATE family SET id = 5 WHERE id = 2`,
+    );
+    // Row 4 has to go, and row 2 is gone. Row 5, which the foreign key changes before the UPDATE is logged, never was another's.
+    expect(conflicts(on).map(({ key, loser }) => ({ key, loser: loser?.sequence }))).toEqual([
+      { key: { id: 4n }, loser: at.first },
+      { key: { id: 2n }, loser: at.first },
+    ]);
+    expect(on.a.reader.prepare('SELECT * FROM family').all()).toEqual([{ id: 5, u: 'x', parent: null }]);
+    await on.expectEqual();
   });
 
   it('but the first, where the winner goes on in the same group', async () => {
