@@ -142,6 +142,7 @@ export class ReplicationSubscriber {
 
   /** Starts behind the stored position. */
   async start(ports: SubscriberPorts): Promise<void> {
+    await this.ended;
     if (this.state !== 'stopped') return;
     this.attached = ports;
     this.state = 'running';
@@ -152,9 +153,11 @@ export class ReplicationSubscriber {
     this.stopping = new Promise((resolve) => {
       this.wakeStopping = resolve;
     });
-    this.subscription = await this.ports.stream.consume(this.ports.position.received, (message) =>
-      this.queue.push(message),
-    );
+    this.queue.open(ports.position.received);
+    const subscription = await ports.stream.consume(ports.position.received, (message) => this.queue.push(message));
+    // Stopped meanwhile.
+    if (!this.isActive()) return subscription.stop();
+    this.subscription = subscription;
     this.pumping = this.pump();
   }
 
@@ -169,9 +172,8 @@ export class ReplicationSubscriber {
     this.wakeStopping();
     const { subscription } = this;
     this.subscription = undefined;
-    this.queue.clear();
+    this.queue.close();
     await subscription?.stop();
-    this.queue.clear();
     await this.pumping;
   }
 
@@ -265,6 +267,7 @@ export class ReplicationSubscriber {
       if (message === undefined || (taken > 0 && message.sequence === this.barrier)) break;
       this.current = message;
       this.inFront = taken;
+      if (this.queue.inFrontOf(taken) > cursor.received) throw lost(message, this.queue.inFrontOf(taken), cursor);
       const decoded = this.tryDecode(message, taken === 0, notices);
       if (decoded === undefined) break;
       for (const step of this.applyOne(decoded, notices)) {
@@ -541,6 +544,15 @@ function adviceFor(error: Error): string {
   return isLocalLack(error)
     ? 'Other nodes have what is missing here: this node goes on by itself when it is started with it (configure, or the same build of SQLite).'
     : 'This node goes on by itself when that is mended and the database started again.';
+}
+
+/** A fault of this program, which must not become one of the data. */
+function lost({ sequence }: IncomingMessage, inFront: number, { received }: StreamCursor): HAError {
+  return new HAError(
+    'HA_STREAM_GAP',
+    `The message at sequence ${sequence} was delivered behind ${inFront}, but only what lies up to ${received} is applied. Nothing behind that is applied, so nothing is lost: start the database again, and it goes on behind ${received}.`,
+    { details: { sequence, received } },
+  );
 }
 
 function follow(cursor: StreamCursor, message: IncomingMessage): StreamCursor {
