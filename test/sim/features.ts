@@ -17,6 +17,8 @@ export interface Features {
   readonly ddl?: boolean;
   readonly vacuum?: boolean;
   readonly crashes?: boolean;
+  /** Nodes are stopped and started all the time, on a machine so slow that every batch is cut. */
+  readonly restarts?: boolean;
   /** Lost acknowledgements, dropped and refused messages, cut connections. */
   readonly network?: boolean;
   /** Messages that are stored again behind the duplicate window. */
@@ -102,6 +104,7 @@ const SYNC: Readonly<Record<string, Features>> = {
     recursiveTriggers: 'on',
     ...HARM,
   },
+  restarts: { kinds: ALL, unique: true, chunks: true, restarts: true, recursiveTriggers: 'mixed', ...HARM },
   lastWrite: { ...RACES, interceptors: 'lastWrite' },
   firstWrite: { ...RACES, interceptors: 'firstWrite' },
   merge: { ...RACES, increments: true, interceptors: 'merge' },
@@ -124,6 +127,7 @@ const ALSO_ASYNC = [
   'ddl',
   'ddlMixed',
   'chunks',
+  'restarts',
   'lastWrite',
   'firstWrite',
   'merge',

@@ -63,6 +63,8 @@ export interface History {
   readonly asyncNodes: readonly boolean[];
   /** Their outbox is a file of its own. */
   readonly outboxFile: boolean;
+  /** How likely a look at the clock takes long. */
+  readonly slowness: number;
   /** Name of the list of interceptors. */
   readonly interceptors: string;
   readonly steps: readonly Step[];
@@ -100,6 +102,7 @@ export function generateHistory(seed: number, className: string, rowIdentify?: r
     cdc: seed % 2 === 0,
     asyncNodes: Array.from({ length: nodes }, (_value, index) => isAsync && index !== one),
     outboxFile: isAsync && random.chance(0.25),
+    slowness: features.restarts === true ? 0.4 : 0.02,
     interceptors: features.interceptors ?? 'none',
     steps: Array.from({ length: count }, () => ({
       event: generateEvent(random, features, schema, nodes),
@@ -131,7 +134,7 @@ function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec
     [when(features.duplicates, 4), () => ({ type: 'duplicate', pick: random.below(20) })],
     [when(features.duplicates, 2), () => ({ type: 'forget' })],
     [when(features.crashes, 3), () => ({ type: 'kill', node, ...offline(random, features) })],
-    [when(features.crashes, 1), () => ({ type: 'restart', node, ...offline(random, features) })],
+    [when(features.crashes, features.restarts === true ? 25 : 1), () => ({ type: 'restart', node, ...offline(random, features) })],
   ])();
 }
 

@@ -26,7 +26,7 @@ export interface HistoryResult {
  */
 export async function runHistory(history: History): Promise<HistoryResult> {
   const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit, rowIdentify } = history;
-  const { asyncNodes, outboxFile, interceptors, cdc } = history;
+  const { asyncNodes, outboxFile, interceptors, cdc, slowness } = history;
   const list = INTERCEPTORS[interceptors] ?? (() => []);
   const made = interceptors === 'chained' ? COPIES : [];
   const world = await World.open(nodes, [MARKS, ...made, ...schemaSql(schema)], {
@@ -41,6 +41,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
     rowIdentify,
     asyncNodes,
     outboxFile,
+    slowness,
     interceptors: list,
     waitsForInterceptors: seed % 2 === 0,
     cdc,

@@ -82,6 +82,7 @@ export class SimNode {
   private readonly dead: HARuntime[] = [];
   private restarting: Promise<void> | undefined;
   private generation = 0;
+  private restarts = 0;
 
   constructor(
     readonly index: number,
@@ -166,17 +167,34 @@ export class SimNode {
     this.life = this.live(to, offline);
   }
 
-  /** The process ends in an orderly way, and starts again. */
+  /** The node ends in an orderly way, and starts again: each second time in the same process. */
   restart(offline = false): void {
     if (!this.isOpen) return;
     this.isUnbroken = false;
+    this.restarting = (this.restarts++ % 2 === 0 ? this.startAgain(offline) : this.startAnew(offline)).finally(() => {
+      this.restarting = undefined;
+    });
+  }
+
+  private async startAgain(offline: boolean): Promise<void> {
+    const { db } = this.life;
+    await db.stop();
+    if (offline && this.isAsync) this.stream.disconnect();
+    else void this.stream.connect();
+    await db.start().catch(async (error: unknown) => {
+      // Cut meanwhile.
+      if ((error as { code?: string }).code !== 'HA_STREAM_CONNECT') throw error;
+      void this.stream.connect();
+      await db.start();
+    });
+  }
+
+  private async startAnew(offline: boolean): Promise<void> {
     const { runtime, db } = this.life;
     const path = runtime.open?.connections.path ?? '';
-    this.restarting = db.close().then(async () => {
-      this.life = this.live(path, offline);
-      this.restarting = undefined;
-      await this.life.ready;
-    });
+    await db.close();
+    this.life = this.live(path, offline);
+    await this.life.ready;
   }
 
   /** Ends all harm, so that the node can catch up. */

@@ -84,9 +84,10 @@ export class World {
   private constructor(
     seed: number,
     private readonly settings: NodeSettings,
+    slowness: number | undefined,
   ) {
     this.random = new SimRandom(seed);
-    this.scheduler = new Scheduler(this.random);
+    this.scheduler = new Scheduler(this.random, slowness);
     const time = 1_700_000_000_000;
     this.broker = new MemoryBroker({ now: () => time, defer: this.scheduler.defer });
     const pragma = `recursive_triggers = ${settings.recursiveTriggers ? 1 : 0}`;
@@ -97,11 +98,11 @@ export class World {
   static async open(
     nodes: number,
     schema: readonly string[],
-    options: Partial<NodeSettings> & { seed?: number } = {},
+    options: Partial<NodeSettings> & { seed?: number; slowness?: number } = {},
   ): Promise<World> {
-    const { seed = 1, ...others } = options;
+    const { seed = 1, slowness, ...others } = options;
     const settings = { ...DEFAULTS, ...others };
-    const world = new World(seed, settings);
+    const world = new World(seed, settings, slowness);
     world.scheduler.install();
     try {
       for (let index = 0; index < nodes; index++) {
