@@ -134,7 +134,10 @@ function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec
     [when(features.duplicates, 4), () => ({ type: 'duplicate', pick: random.below(20) })],
     [when(features.duplicates, 2), () => ({ type: 'forget' })],
     [when(features.crashes, 3), () => ({ type: 'kill', node, ...offline(random, features) })],
-    [when(features.crashes, features.restarts === true ? 25 : 1), () => ({ type: 'restart', node, ...offline(random, features) })],
+    [
+      when(features.crashes, features.restarts === true ? 25 : 1),
+      () => ({ type: 'restart', node, ...offline(random, features) }),
+    ],
   ])();
 }
 
