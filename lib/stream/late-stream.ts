@@ -70,6 +70,11 @@ export class LateStream implements ReplicationStream {
     return real?.keyValue === undefined ? undefined : real.keyValue.bind(real);
   }
 
+  get objects(): ReplicationStream['objects'] {
+    const { real } = this;
+    return real?.objects === undefined ? undefined : real.objects.bind(real);
+  }
+
   /** Begins to connect. */
   begin(): void {
     this.connecting ??= this.connectPatiently();

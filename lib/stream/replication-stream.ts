@@ -1,5 +1,6 @@
 import type { DeliverPolicy } from '../config/resolved.js';
 import type { KeyValueBucket, KeyValueSettings } from './key-value.js';
+import type { ObjectStore } from './object-store.js';
 
 /**
  * The replication stream: one totally ordered, append-only log of messages for each database ("subject"), on a stream
@@ -137,6 +138,12 @@ export interface ReplicationStream {
    * @throws KeyValueDenied where the server does not permit it.
    */
   keyValue?(bucket: string, settings: KeyValueSettings): Promise<KeyValueBucket>;
+  /**
+   * A store of large objects beside the stream, made where it is missing. A stream without this method has no snapshots.
+   *
+   * @throws HAError `HA_SNAPSHOT_STORE` where the server does not permit it.
+   */
+  objects?(bucket: string): Promise<ObjectStore>;
   close(): Promise<void>;
 }
 

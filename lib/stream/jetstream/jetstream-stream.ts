@@ -16,11 +16,14 @@ import type {
   StreamSubscription,
 } from '../replication-stream.js';
 import type { KeyValueBucket, KeyValueSettings } from '../key-value.js';
+import type { ObjectStore } from '../object-store.js';
 import { AckChannel, BatchIgnored, BatchTooLarge } from './ack-channel.js';
 import { connectError } from './connect-error.js';
 import { connectOptions, describeServers } from './connect-options.js';
 import type { NatsAccess } from './connect-options.js';
 import { JetStreamKeyValue } from './key-value.js';
+import { JetStreamObjectStore } from './object-store.js';
+import type { ObjectClient } from './object-store.js';
 import { mayBreakExpectations, takesBatches } from './server-version.js';
 
 /** What the stream is, and how to make it where it is missing. */
@@ -227,6 +230,20 @@ export class JetStreamStream implements ReplicationStream {
       throw connectError(new StreamUnavailable('not connected'), servers);
     };
     const made = new JetStreamKeyValue(client, { bucket, ttlMs, replicas: this.replicas, servers });
+    await made.open();
+    return made;
+  }
+
+  /** A store with as many replicas as the stream has. */
+  async objects(bucket: string): Promise<ObjectStore> {
+    const servers = describeServers(this.settings.access.servers);
+    const client = (): ObjectClient => {
+      const { session } = this;
+      if (!this.connected || session === undefined) throw connectError(new StreamUnavailable('not connected'), servers);
+      const { nc, js, jsm } = session;
+      return { js, jsm, maxPayload: this.maxPayload, version: nc.info?.version };
+    };
+    const made = new JetStreamObjectStore(client, { bucket, replicas: this.replicas, servers });
     await made.open();
     return made;
   }

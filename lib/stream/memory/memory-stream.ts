@@ -14,6 +14,7 @@ import type {
   StreamSubscription,
 } from '../replication-stream.js';
 import type { KeyValueBucket, KeyValueSettings } from '../key-value.js';
+import type { ObjectStore } from '../object-store.js';
 import type { MemoryBroker } from './memory-broker.js';
 import type { MemoryBucket } from './memory-bucket.js';
 import type { MemoryLog, StoredMessage } from './memory-log.js';
@@ -155,6 +156,21 @@ export class MemoryStream implements ReplicationStream {
       update: (key, value, revision) => ask((values) => values.put(key, value, revision)),
       delete: (key, revision) => ask((values) => values.delete(key, revision)),
       entries: (prefix) => ask((values) => values.entries(prefix)),
+    };
+  }
+
+  async objects(bucket: string): Promise<ObjectStore> {
+    const store = this.broker.objects(bucket);
+    const step = async (): Promise<void> => {
+      if (!this.isConnected) throw notConnected(this.description);
+      await new Promise<void>((resolve) => this.broker.defer(resolve));
+    };
+    await step();
+    return {
+      info: async (name) => step().then(() => store.info(name)),
+      put: async (upload) => step().then(() => store.put(upload, step)),
+      read: (info) => store.read(info, step),
+      delete: async (name, revision) => step().then(() => store.delete(name, revision)),
     };
   }
 
