@@ -2,7 +2,7 @@ import type { Applier } from './apply/applier.js';
 import { Overlay } from './apply/overlay.js';
 import { Capture } from './capture/capture.js';
 import { HAError } from './common/ha-error.js';
-import { immediate, retry, sleep } from './common/timing.js';
+import { inSlices, retry, sleep } from './common/timing.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { Relay } from './publish/relay.js';
 import type { RelayPorts } from './publish/relay.js';
@@ -76,6 +76,11 @@ export class AsyncPublishing implements OutboxPort {
     });
   }
 
+  /** Where the messages are, if that is not the database. */
+  get file(): OutboxFile | undefined {
+    return this.outbox.file;
+  }
+
   get isSettled(): boolean {
     return this.overlay.isEmpty;
   }
@@ -125,7 +130,7 @@ export class AsyncPublishing implements OutboxPort {
     await this.begin();
     try {
       foreign.begun(db);
-      this.added = await inSlices(overlay.canonicalise(transaction));
+      this.added = await inSlices(overlay.canonicalise(transaction), SLICE_MS);
       db.exec('COMMIT');
       foreign.committed(db);
     } catch (error) {
@@ -214,15 +219,4 @@ function leftInFile(path: string, count: number): HAError {
     `${count} message(s) wait in the outbox '${path}'. Start once more with asyncPublisherOutboxDir, and leave it out when status().outbox.size was 0.`,
     { details: { count, path } },
   );
-}
-
-async function inSlices<R>(steps: Generator<void, R>): Promise<R> {
-  let until = performance.now() + SLICE_MS;
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-    if (performance.now() < until) continue;
-    await immediate();
-    until = performance.now() + SLICE_MS;
-  }
 }

@@ -161,6 +161,15 @@ export class Overlay {
     return [{ ...entry, tables: undo.tables, refused: undo.refused }];
   }
 
+  /** Takes back all of it, inside the applier's transaction, for good: in a copy of the database that is to be the fold. */
+  *strip(): Generator<void, void> {
+    this.begin();
+    this.applier.prepare();
+    yield* this.undoAll();
+    this.removed = this.list.all().slice();
+    this.store.remove(this.removed);
+  }
+
   private *undoAll(): Generator<void, void> {
     this.isUndone = true;
     const started = performance.now();

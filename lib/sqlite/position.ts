@@ -26,6 +26,8 @@ export interface WaitOptions {
 export class Position {
   /** Sequence of the last message that this node published. */
   published = 0;
+  /** Nothing on our subject is missing up to here, also where `received` is lower: only others wrote. */
+  proven = 0;
   private readonly own = new Map<number, number>();
   private waiters: Waiter[] = [];
   private failure: Error | undefined;

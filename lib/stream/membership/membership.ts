@@ -11,7 +11,7 @@ import { SubjectClaim } from './subject-claim.js';
 
 export const HEARTBEAT_MS = 5_000;
 /** A node that was not heard of for so long is no member any more. */
-const MEMBER_TTL_MS = 30_000;
+export const MEMBER_TTL_MS = 30_000;
 /** How long leaving may take while the server is slow, ms. */
 const LEAVE_MS = 2_000;
 

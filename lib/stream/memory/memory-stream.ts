@@ -47,6 +47,7 @@ interface PendingAck {
 export class MemoryStream implements ReplicationStream {
   onStatus: (status: StreamStatus) => void = () => undefined;
   verify: () => Promise<void> = () => Promise.resolve();
+  passed: () => number = () => 0;
   readonly maxPayload: number;
   readonly batchLimit: number;
   readonly description: string;
@@ -129,10 +130,10 @@ export class MemoryStream implements ReplicationStream {
   async consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
     this.log();
     const source = {
-      next: (after: number) => this.next(after),
+      next: (after: number) => (this.lacks(after, subscription) ? undefined : this.next(after)),
       failed: (error: Error) => this.onStatus({ type: 'error', error }),
     };
-    const subscription = new MemorySubscription(source, afterSequence, handler);
+    const subscription: MemorySubscription = new MemorySubscription(source, afterSequence, handler);
     this.subscriptions.add(subscription);
     this.wake();
     return {
@@ -162,7 +163,8 @@ export class MemoryStream implements ReplicationStream {
   async objects(bucket: string): Promise<ObjectStore> {
     const store = this.broker.objects(bucket);
     const step = async (): Promise<void> => {
-      if (!this.isConnected) throw notConnected(this.description);
+      // Also where the stream is no longer the one that was followed: a snapshot may be the way out.
+      if (!this.opened || !this.reachable) throw notConnected(this.description);
       await new Promise<void>((resolve) => this.broker.defer(resolve));
     };
     await step();
@@ -306,6 +308,18 @@ export class MemoryStream implements ReplicationStream {
   private take(fault: keyof MemoryStream['faults']): boolean {
     if (this.faults[fault] <= 0) return false;
     this.faults[fault]--;
+    return true;
+  }
+
+  /** True where messages behind a sequence may have gone before they were delivered: then nothing goes on. */
+  private lacks(delivered: number, subscription: MemorySubscription): boolean {
+    const after = Math.max(delivered, this.passed());
+    const next = this.next(delivered);
+    const { firstSequence: first } = this.broker.log(this.settings.stream)?.state() ?? { firstSequence: 0 };
+    if (next === undefined || first <= after + 1) return false;
+    this.subscriptions.delete(subscription);
+    void subscription.stop();
+    this.onStatus({ type: 'gap', after, first });
     return true;
   }
 
