@@ -701,7 +701,9 @@ export class HARuntime implements DatabaseLifecycle {
       if (skips.size > 0) return `messages were left out on this node (status().skipped)`;
       return alarm.error === undefined ? undefined : 'something else wrote to the file (status().foreignWrite)';
     };
-    this.snapshotter.attach(this.snapshotting.takes(connections, stream, () => position.cursor, { outbox, doubt }));
+    this.snapshotter.attach(
+      this.snapshotting.takes(connections, stream, () => position.cursor, { outbox, doubt, advance }),
+    );
   }
 
   private outcomeFinder(committer: Committer): OutcomeFinder | undefined {
