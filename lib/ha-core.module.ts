@@ -16,6 +16,7 @@ import type { HAWiring } from './ha-wiring.js';
 import { HALifecycle } from './ha.lifecycle.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+import { HASnapshotter } from './snapshot/snapshotter.js';
 import { HADatabase } from './write/ha-database.js';
 
 const DEFAULT_RETRY_ATTEMPTS = 10;
@@ -58,6 +59,7 @@ function build(connection: string, global: boolean, options: Provider, own?: HAW
     },
     part('publisher', connection, (runtime) => runtime.publisher),
     part('subscriber', connection, (runtime) => runtime.subscriber),
+    part('snapshotter', connection, (runtime) => runtime.snapshotter),
     part('database', connection, (runtime) => new HADatabase(runtime)),
     ...(connection === DEFAULT_CONNECTION ? aliases() : []),
   ];
@@ -77,11 +79,12 @@ function aliases(): Provider[] {
     { provide: HADatabase, useExisting: getHAToken() },
     { provide: ReplicationPublisher, useExisting: partToken('publisher') },
     { provide: ReplicationSubscriber, useExisting: partToken('subscriber') },
+    { provide: HASnapshotter, useExisting: partToken('snapshotter') },
   ];
 }
 
 function part(
-  name: 'publisher' | 'subscriber' | 'database',
+  name: 'publisher' | 'subscriber' | 'snapshotter' | 'database',
   connection: string,
   make: (runtime: HARuntime) => unknown,
 ): Provider {

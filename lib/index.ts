@@ -17,10 +17,20 @@ export type {
   HATransactionOptions,
 } from './write/executor.js';
 export type { HAOutcome } from './write/outcome.js';
-export type { HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
+export type {
+  HABackup,
+  HALag,
+  HAPosition,
+  HASnapshot,
+  HASnapshotStatus,
+  HAStatus,
+  OutboxStatus,
+} from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+export { HASnapshotter } from './snapshot/snapshotter.js';
+export type { SnapshotOptions as HASnapshotOptions } from './snapshot/snapshotter.js';
 export { InjectHA } from './common/inject-ha.js';
 export { OnHAChange } from './common/on-change.js';
 export type { HAChange, HAChangeOperation, HAChangeRow, HAChangeValue } from './changeset/row-changes.js';

@@ -2,7 +2,7 @@
 export const DEFAULT_CONNECTION = 'default';
 
 /** Parts of a connection that can be injected. */
-export type HAPart = 'database' | 'runtime' | 'options' | 'publisher' | 'subscriber' | 'lifecycle';
+export type HAPart = 'database' | 'runtime' | 'options' | 'publisher' | 'subscriber' | 'snapshotter' | 'lifecycle';
 
 /**
  * The injection token of a database: what `@InjectHA(connection)` injects, and what tests override.
