@@ -320,6 +320,9 @@ export class HARuntime implements DatabaseLifecycle {
     const keep = from === 'snapshot' && !options.memory;
     const snapshots = from === 'snapshot' ? 'must' : 'found';
     await this.rebuild({ snapshots, keep, onKept: (kept) => (path = kept) });
+    // What is in the store may be of another stream: new nodes must not have to wait for the next snapshot.
+    if (from === 'this-node')
+      await this.snapshotter.take().catch((error: Error) => this.emit({ type: 'error', error }));
     this.emit({ type: 'resynced', path });
   }
 

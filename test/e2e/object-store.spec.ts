@@ -137,7 +137,7 @@ describe.each([memoryBackend(), new JetStreamBackend()])('an object store of $na
     }
     const failed = store.put({ name: 'my.db', headers: {}, data: broken(), revision: first.revision });
     expect((await failureOf(failed)).message).toBe('the disk is gone');
-    expect(await store.info('my.db')).toEqual(first);
+    expect((await store.info('my.db'))?.id).toBe(first.id);
     expect((await collect(store.read(first))).toString()).toBe('one');
     expect(await put(Buffer.from('two'), first.revision)).toBeDefined();
   });

@@ -1,27 +1,34 @@
-import type { ConsumerMessages, JsMsg } from 'nats';
+import { AckPolicy, DeliverPolicy, NatsError, nanos } from 'nats';
+import type { Consumer } from 'nats';
 import { HAError } from '../../common/ha-error.js';
 import { sleep } from '../../common/timing.js';
 import { ObjectDigest } from '../object-digest.js';
 import { ObjectGone } from '../object-store.js';
 import type { ObjectInfo } from '../object-store.js';
+import { connectError } from './connect-error.js';
 import type { ObjectClient } from './object-store.js';
 
-/** Pieces asked for ahead of their use. */
-const AHEAD = 16;
-/** A consumer that gives nothing for so long is given up for a new one, ms. */
-const SILENT_MS = 3_000;
+/** Pieces asked for at a time. */
+const AT_ONCE = 32;
+/** How long one request waits for them, ms. */
+const EXPIRES_MS = 3_000;
 /** How long nothing may come before reading fails, ms. */
 const PATIENCE_MS = 30_000;
 const PAUSE_MS = 250;
+/** The server forgets a consumer that nobody asks for so long, ms. */
+const FORGOTTEN_MS = 60_000;
 
 /**
- * Reads the pieces of an object in order. It goes on by itself behind disconnects and restarts of the server, from the
- * piece where it stopped.
+ * Reads the pieces of an object in order, a few at a time: the client's own continuous delivery would fill the memory where
+ * the receiver is slow. It goes on by itself behind disconnects and restarts of the server, from where it stopped.
  */
 export class ObjectReader {
   private last = 0;
   private count = 0;
   private heard = performance.now();
+  private consumer: Consumer | undefined;
+  /** Number of the last delivery of this consumer: one that is left out was lost on the way. */
+  private delivery = 0;
 
   constructor(
     private readonly info: ObjectInfo,
@@ -32,66 +39,79 @@ export class ObjectReader {
 
   async *read(): AsyncGenerator<Buffer> {
     const digest = new ObjectDigest();
-    while (this.count < this.info.chunks) {
-      const messages = await this.subscribe();
-      if (messages === undefined) continue;
-      for await (const message of this.until(messages)) {
-        if (message.seq <= this.last) continue;
-        this.last = message.seq;
-        this.count++;
-        const piece = Buffer.from(message.data);
-        digest.add(piece);
-        yield piece;
-        this.heard = performance.now();
-        if (this.count === this.info.chunks) break;
+    try {
+      while (this.count < this.info.chunks) {
+        const before = this.count;
+        for await (const piece of this.next()) {
+          digest.add(piece);
+          yield piece;
+        }
+        if (this.count > before) this.heard = performance.now();
+        else await this.wait();
       }
+    } finally {
+      await this.consumer?.delete().catch(() => undefined);
     }
     digest.verify(this.info);
   }
 
-  /** A consumer for what is left; undefined where the server did not answer, and may be asked again. */
-  private async subscribe(): Promise<ConsumerMessages | undefined> {
-    const { stream, subject, info } = this;
+  /** The next pieces; none where the server does not answer. */
+  private async *next(): AsyncGenerator<Buffer> {
     try {
-      const left = await this.ask(async ({ jsm }) => {
-        const { state } = await jsm.streams.info(stream, { subjects_filter: subject });
-        return state.subjects?.[subject] ?? 0;
-      });
-      if (left < info.chunks) throw new ObjectGone(`'${info.name}' was replaced while it was read`);
-      return await this.ask(async ({ js }) => {
-        const consumer = await js.consumers.get(stream, { filterSubjects: subject, opt_start_seq: this.last + 1 });
-        return consumer.consume({ max_messages: AHEAD, expires: 5_000, idle_heartbeat: 1_000 });
-      });
+      const consumer = (this.consumer ??= await this.subscribe());
+      const batch = await consumer.fetch({ max_messages: this.missing, expires: EXPIRES_MS });
+      for await (const { seq, data, info } of batch) {
+        if (info.deliverySequence !== this.delivery + 1) break;
+        this.delivery = info.deliverySequence;
+        this.last = seq;
+        this.count++;
+        yield Buffer.from(data);
+      }
+      if (this.missing > 0 && batch.getProcessed() === 0) this.consumer = undefined;
     } catch (error) {
-      const isAway = error instanceof HAError && error.retryable;
-      if (!isAway || performance.now() - this.heard > PATIENCE_MS) throw error;
-      await sleep(PAUSE_MS);
-      return undefined;
+      if (error instanceof ObjectGone || !isAway(error)) throw error;
+      this.consumer = undefined;
     }
   }
 
-  /** Its messages, until it falls silent. */
-  private async *until(messages: ConsumerMessages): AsyncGenerator<JsMsg> {
-    let arrived = performance.now();
-    const watch = setInterval(() => {
-      if (performance.now() - arrived > SILENT_MS) messages.stop();
-    }, SILENT_MS / 4);
-    try {
-      for await (const message of messages) {
-        yield message;
-        // While the receiver writes to its disk the server is not silent.
-        arrived = performance.now();
-      }
-    } finally {
-      clearInterval(watch);
-      messages.stop();
-    }
-    if (performance.now() - this.heard > PATIENCE_MS) {
-      throw new HAError(
-        'HA_STREAM_CONNECT',
-        `The object '${this.info.name}' stopped coming after ${this.count} of ${this.info.chunks} pieces. It can be read again.`,
-        { retryable: true },
-      );
-    }
+  private get missing(): number {
+    return Math.min(AT_ONCE, this.info.chunks - this.count);
   }
+
+  private async wait(): Promise<void> {
+    // Made anew from the piece behind the last: it may have been lost on the way, or the server was started anew.
+    this.consumer = undefined;
+    if (performance.now() - this.heard < PATIENCE_MS) return sleep(PAUSE_MS);
+    throw connectError(
+      new Error(`'${this.info.name}' stopped coming after ${this.count} of ${this.info.chunks} pieces`),
+      'its servers',
+    );
+  }
+
+  private async subscribe(): Promise<Consumer> {
+    const { stream, subject, info } = this;
+    const there = await this.ask(async ({ jsm }) => {
+      const { state } = await jsm.streams.info(stream, { subjects_filter: subject });
+      return state.subjects?.[subject] ?? 0;
+    });
+    if (there < info.chunks) throw new ObjectGone(`'${info.name}' was replaced while it was read`);
+    this.delivery = 0;
+    return this.ask(async ({ js, jsm }) => {
+      const { name } = await jsm.consumers.add(stream, {
+        filter_subject: subject,
+        ack_policy: AckPolicy.None,
+        deliver_policy: DeliverPolicy.StartSequence,
+        opt_start_seq: this.last + 1,
+        inactive_threshold: nanos(FORGOTTEN_MS),
+        mem_storage: true,
+        num_replicas: 1,
+      });
+      return js.consumers.get(stream, name);
+    });
+  }
+}
+
+/** True where asking again may help. */
+function isAway(error: unknown): boolean {
+  return error instanceof HAError ? error.retryable : error instanceof NatsError;
 }
