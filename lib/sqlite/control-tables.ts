@@ -114,9 +114,8 @@ export function readCursor(db: Connection, subject: string): StreamCursor | unde
   if (known === undefined) return undefined;
   const stats = db.prepare('SELECT received_seq FROM main.ha_stats WHERE subject = ?').pluck().get(subject);
   if (typeof stats !== 'number') return undefined;
-  createControlTables(db);
-  const row = db.prepare('SELECT * FROM main.ha_cursor WHERE subject = ?').get(subject) as
-    { subject_seq: number; message_time: string; message_id: string | null; stream_created: string } | undefined;
+  if (!db.readonly) createControlTables(db);
+  const row = cursorRow(db, subject);
   return {
     received: stats,
     subjectSequence: row?.subject_seq ?? stats,
@@ -124,6 +123,20 @@ export function readCursor(db: Connection, subject: string): StreamCursor | unde
     messageId: row?.message_id ?? null,
     streamCreated: row?.stream_created ?? '',
   };
+}
+
+interface CursorRow {
+  readonly subject_seq: number;
+  readonly message_time: string;
+  readonly message_id: string | null;
+  readonly stream_created: string;
+}
+
+/** Files of go-ha have the position alone. */
+function cursorRow(db: Connection, subject: string): CursorRow | undefined {
+  const known = db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'ha_cursor'`).get();
+  if (known === undefined) return undefined;
+  return db.prepare('SELECT * FROM main.ha_cursor WHERE subject = ?').get(subject) as CursorRow | undefined;
 }
 
 /** Reads the ids of all applied messages. */
