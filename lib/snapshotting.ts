@@ -9,7 +9,7 @@ import { HAError } from './common/ha-error.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { CopiedOverlay } from './snapshot/copied-overlay.js';
-import { copyAll, removeDatabase } from './snapshot/database-copy.js';
+import { copyAll, removeDatabase, removeLarge } from './snapshot/database-copy.js';
 import type { CopySource, OverlaySource } from './snapshot/database-copy.js';
 import { covering, findStart } from './snapshot/find-start.js';
 import type { StartPorts } from './snapshot/find-start.js';
@@ -99,10 +99,13 @@ export class Snapshotting {
     how: { isAside: boolean; keep: boolean },
   ): string | undefined {
     if (!existsSync(staged)) return undefined;
-    const kept = replaceDatabase(path, staged, how);
+    const old = replaceDatabase(path, staged, how.isAside);
     if (this.obsolete !== undefined) removeDatabase(this.obsolete);
     this.obsolete = undefined;
-    return kept;
+    if (how.keep) return old;
+    // Nobody waits for it: a large file takes a while.
+    if (old !== undefined) void removeLarge(old).catch(() => undefined);
+    return undefined;
   }
 
   /** Whether a node that lacks messages could go on from a snapshot. */

@@ -1,4 +1,5 @@
 import { rmSync, statSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { HAError } from '../common/ha-error.js';
 import { NODE_TABLES } from '../sqlite/control-tables.js';
 import { NODE_OUTBOX_TABLES } from '../sqlite/outbox-tables.js';
@@ -21,6 +22,8 @@ export interface CopySource {
   readonly subject: string | undefined;
   /** Absent where nothing lies over the fold. */
   readonly overlay?: OverlaySource | undefined;
+  /** Copies a third of the time only, and leaves the rest to those who write. */
+  readonly gently?: boolean | undefined;
 }
 
 export interface DatabaseCopy {
@@ -57,7 +60,7 @@ export function copyAll(source: CopySource, target: string, signal?: AbortSignal
 }
 
 async function copy(
-  { path: source, subject, overlay }: CopySource,
+  { path: source, subject, overlay, gently = false }: CopySource,
   target: string,
   statements: readonly (readonly [string, string])[],
   signal: AbortSignal | undefined,
@@ -66,7 +69,7 @@ async function copy(
   removeDatabase(target);
   const release = overlay?.retain();
   try {
-    const sequence = await copyInWorker({ source, target, subject, statements }, signal);
+    const sequence = await copyInWorker({ source, target, subject, statements, gently }, signal);
     await finish();
     return { path: target, size: statSync(target).size, sequence: sequence ?? 0 };
   } catch (error) {
@@ -77,9 +80,16 @@ async function copy(
   }
 }
 
+const SUFFIXES = ['', '-wal', '-shm', '-journal'] as const;
+
 /** Removes a database with what SQLite keeps beside it. */
 export function removeDatabase(path: string): void {
-  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(path + suffix, { force: true });
+  for (const suffix of SUFFIXES) rmSync(path + suffix, { force: true });
+}
+
+/** The same for one that may be large: that takes the system a while. */
+export async function removeLarge(path: string): Promise<void> {
+  for (const suffix of SUFFIXES) await rm(path + suffix, { force: true });
 }
 
 function copyFailed(source: string, target: string, cause: unknown): HAError {

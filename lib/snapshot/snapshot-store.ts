@@ -28,8 +28,8 @@ export interface SnapshotFacts {
   readonly base: string;
 }
 
-/** Told of bytes that have come through. */
-export type ByteCounter = (bytes: number) => void;
+/** Told of bytes that have come through. A promise holds the next ones back. */
+export type ByteCounter = (bytes: number) => void | Promise<void>;
 
 /** Sequence of the stream, decimal: go-ha reads and writes the same. */
 const SEQUENCE = 'seq';
@@ -139,7 +139,7 @@ function isOlder(there: StoredSnapshot, { sequence, created, base }: SnapshotFac
 async function* counted(path: string, count: ByteCounter): AsyncGenerator<Buffer> {
   for await (const piece of createReadStream(path, { highWaterMark: OBJECT_CHUNK })) {
     yield piece as Buffer;
-    count((piece as Buffer).length);
+    await count((piece as Buffer).length);
   }
 }
 

@@ -9,7 +9,7 @@ const WORKER = `
 const { parentPort, workerData } = require('node:worker_threads');
 const Database = require(workerData.driver);
 
-async function copy({ source, target, subject, statements }) {
+async function copy({ source, target, subject, statements, gently }) {
   const db = new Database(source, { readonly: true, timeout: 5000 });
   let position;
   try {
@@ -17,7 +17,7 @@ async function copy({ source, target, subject, statements }) {
     db.exec('BEGIN');
     position = positionOf(db, subject);
     await db.backup(target, {
-      progress: () => ${PAGES_PER_STEP},
+      progress: gently ? rest : () => ${PAGES_PER_STEP},
     });
     db.exec('COMMIT');
   } finally {
@@ -32,6 +32,16 @@ async function copy({ source, target, subject, statements }) {
     made.close();
   }
   return position;
+}
+
+let since = performance.now();
+const never = new Int32Array(new SharedArrayBuffer(4));
+
+/** Twice as long as the last step took: disk and processor are for those who write. */
+function rest() {
+  Atomics.wait(never, 0, 0, Math.min(100, 2 * (performance.now() - since)));
+  since = performance.now();
+  return ${PAGES_PER_STEP};
 }
 
 function positionOf(db, subject) {
@@ -87,6 +97,8 @@ export interface CopyTask {
   readonly subject: string | undefined;
   /** Run in the copy, each where its table is there. */
   readonly statements: readonly (readonly [table: string, sql: string])[];
+  /** Rests between the steps, twice as long as each took. */
+  readonly gently: boolean;
 }
 
 interface Answer {

@@ -3,8 +3,9 @@ import { HAError } from '../common/ha-error.js';
 import type { StreamCursor } from '../sqlite/control-tables.js';
 import type { ReplicationStream } from '../stream/replication-stream.js';
 import type { HASnapshot, HAStatus } from '../write/status.js';
-import { copyFold, removeDatabase } from './database-copy.js';
+import { copyFold, removeLarge } from './database-copy.js';
 import type { CopySource } from './database-copy.js';
+import { Pace } from './pace.js';
 import { Progress } from './progress.js';
 import { SnapshotLease } from './snapshot-lease.js';
 import { SnapshotStore } from './snapshot-store.js';
@@ -157,14 +158,16 @@ export class HASnapshotter {
     const target = `${ports.path}-ha-snapshot`;
     const started = performance.now();
     await ports.advance().catch(() => undefined);
-    const copy = await copyFold(ports, target, abort.signal);
+    const copy = await copyFold({ ...ports, gently: true }, target, abort.signal);
     try {
       const { sequence, size } = copy;
       const { streamCreated: created } = ports.cursor();
       const { count } = new Progress('store', size, ports.emit);
-      const counted = (bytes: number): void => {
+      const pace = new Pace();
+      const counted = (bytes: number): void | Promise<void> => {
         abort.signal.throwIfAborted();
         count(bytes);
+        return pace.passed(bytes);
       };
       const { snapshot, isNew } = await store.put(target, { sequence, created, base: ports.base }, counted, replace);
       this.note(snapshot);
@@ -178,7 +181,7 @@ export class HASnapshotter {
     } catch (error) {
       throw abort.signal.aborted ? noStore() : error;
     } finally {
-      removeDatabase(target);
+      await removeLarge(target);
     }
   }
 

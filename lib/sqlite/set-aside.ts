@@ -62,23 +62,17 @@ export class SetAside {
  * Puts a complete database file in the place of one that nobody has open. At every moment one of the two is in place, also
  * where the process dies: the old one is moved away first, and counts until the new one is there.
  *
- * @param how `isAside`: the old one was moved away already, and what is in its place does not count. `keep`: keeps it.
- * @returns Where the old one is kept.
+ * @param isAside The old one was moved away already, and what is in its place does not count.
+ * @returns Where the old one is.
  */
-export function replaceDatabase(
-  path: string,
-  by: string,
-  { isAside, keep }: { readonly isAside: boolean; readonly keep: boolean },
-): string | undefined {
+export function replaceDatabase(path: string, by: string, isAside: boolean): string | undefined {
   const aside = isAside ? undefined : SetAside.begin(path, new Date());
   aside?.move();
   for (const suffix of SUFFIXES) rmSync(path + suffix, { force: true });
   renameSync(by, path);
   syncFolder(path);
   aside?.finish();
-  if (aside === undefined || keep) return aside?.target;
-  for (const suffix of SUFFIXES) rmSync(aside.target + suffix, { force: true });
-  return undefined;
+  return aside?.target;
 }
 
 /** Else a power cut could take back what was renamed in it. Not all systems let a folder be opened. */

@@ -48,7 +48,7 @@ interface StoredMeta {
 }
 
 /** Pieces that are under way at once. */
-const WINDOW = 16;
+const WINDOW = 8;
 const PIECE_TIMEOUT_MS = 10_000;
 /** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const NO_MESSAGE_FOUND = 10_037;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { connect } from 'nats';
-import { Cluster, startCluster, until } from '../../helper/cluster.js';
+import type { Cluster } from '../../helper/cluster.js';
+import { startCluster, until } from '../../helper/cluster.js';
 
 export interface AwaySettings {
   readonly rounds: number;
@@ -12,8 +13,10 @@ const MAX_AGE_MS = 1_500;
 /**
  * A node stays away for longer than the stream remembers, and comes back; again and again. Each time it has to come back by
  * itself, with what the others have.
+ *
+ * @returns How many times it did.
  */
-export async function roundsAway({ rounds, print }: AwaySettings): Promise<void> {
+export async function roundsAway({ rounds, print }: AwaySettings): Promise<number> {
   const options = { streamMaxAge: MAX_AGE_MS, snapshotInterval: 300 };
   const cluster = await startCluster({ nodes: 2, options });
   await cluster.a.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE bag(v);
@@ -38,6 +41,7 @@ export async function roundsAway({ rounds, print }: AwaySettings): Promise<void>
     if (a !== b) throw new Error(`Round ${round}: the nodes differ.`);
     if (!restored) throw new Error(`Round ${round}: the node came back without a snapshot.`);
   }
+  return rounds;
 }
 
 async function write({ a }: Cluster, round: number): Promise<void> {

@@ -7,7 +7,6 @@ import type { TestNode } from '../../helper/cluster.js';
 import { failureOf, onCleanup, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
 import { dumpFile } from '../../helper/dump.js';
-import { roundsAway } from './away.js';
 
 const quiet = { disableDBSnapshotter: true } as const;
 
@@ -96,10 +95,6 @@ describe('snapshots and go-ha', () => {
 });
 
 describe('a stream that forgets', () => {
-  it('is no loss for a node that comes back, a few times over', async () => {
-    await roundsAway({ rounds: 3, print: () => undefined });
-  }, 180_000);
-
   it('has the size that the option says, and drops the oldest', async () => {
     const options = { ...quiet, streamMaxBytes: '1MB' };
     const cluster = await startCluster({ nodes: 1, options });
