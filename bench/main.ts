@@ -5,6 +5,7 @@ import { PublishBaseline } from './baselines.js';
 import { BenchCluster } from './cluster.js';
 import { contention } from './contention.js';
 import { CREATE_PEOPLE, generatedRate, insertRate, longestStall, median, percentile, rate } from './measure.js';
+import { outbox } from './outbox.js';
 import { Report } from './report.js';
 
 /** `npm run bench`: every figure beside its own baseline, in one run on one machine. `--quick` for a tenth of the work. */
@@ -23,6 +24,7 @@ const url = server.url;
 try {
   report.title(`nats-server ${server.version}, Node ${process.version}, ${PAYLOAD_BYTES} bytes a message`);
   await writes();
+  await outbox(cluster, url, report, 30_000 * SCALE);
   await capture();
   await catchUp();
   await reads();

@@ -80,7 +80,7 @@ export class ConflictWatch implements RowWitness {
     if (!byRowid && !plan.isKeyed(oldValues)) return this.lostInBag(plan, change, index);
     const row = byRowid ? this.stored.atRowid(plan, oldRowid) : this.stored.byKey(plan, oldValues);
     if (operation === 'DELETE') return row === undefined ? [] : this.lostAt(plan, change, row);
-    const target = row === undefined ? this.lostDelete(plan, change, false) : this.lostAt(plan, change, row);
+    const target = row === undefined ? this.lostDelete({ plan, change }, index, false) : this.lostAt(plan, change, row);
     return [...target, ...this.lostToRow(plan, change, row)];
   }
 
@@ -93,7 +93,8 @@ export class ConflictWatch implements RowWitness {
   }
 
   /** The row that a change means is not there. */
-  private lostDelete(plan: RowPlan, { oldValues = [], oldRowid }: RowChange, isInBag: boolean): Loss[] {
+  private lostDelete({ plan, change }: PlannedChange, index: number, isInBag: boolean): Loss[] {
+    const { oldValues = [], oldRowid } = change;
     const identity = this.stored.identity(plan, oldValues, oldRowid);
     if (this.isOwn(identity)) return [];
     // Where a row has its key, it was changed: that row is what is lost.
@@ -108,6 +109,7 @@ export class ConflictWatch implements RowWitness {
     if (culprit === undefined && this.isCovered) return [];
     // A row without a key that somebody else updated is still there: both are kept.
     if (isInBag && culprit?.operation !== 'DELETE') return [];
+    if (this.rows.isMadeBehind(this.message, { plan, change }, index)) return [];
     return [{ row: undefined, loser: culprit?.message, inTheWay: false }];
   }
 
@@ -117,7 +119,7 @@ export class ConflictWatch implements RowWitness {
     if (rowid === undefined) this.missed.add(index);
     if (change.operation === 'DELETE') return [];
     if (rowid === undefined)
-      return [...this.lostDelete(plan, change, true), ...this.lostToRow(plan, change, undefined)];
+      return [...this.lostDelete({ plan, change }, index, true), ...this.lostToRow(plan, change, undefined)];
     return rowid === null ? [] : this.lostToRow(plan, change, this.stored.atRowid(plan, rowid));
   }
 

@@ -100,6 +100,40 @@ export class RecentRows {
     return wrote !== undefined && imageText(wrote) === imageText(row);
   }
 
+  /**
+   * True where a later change of the same message makes the row that a change of it speaks of. What a foreign key or a trigger
+   * does to a row that was just made or moved is logged in front of the change that made it, for the triggers of the inner
+   * statement fire first: https://www.sqlite.org/lang_createtrigger.html
+   */
+  isMadeBehind({ sequence, foreign, read }: RecentMessage, { plan, change }: PlannedChange, index: number): boolean {
+    const { newValues, oldRowid, newRowid = oldRowid } = change;
+    if (newValues === undefined) return false;
+    const { changes, epoch } = read();
+    let identity = this.stored.identity(plan, newValues, newRowid);
+    for (const later of changes.slice(index + 1)) {
+      if (later.operation === 'SQL') return false;
+      const planned = isRowChange(later)
+        ? this.planner.planned(later, foreign ? sequence : Number(epoch), foreign)
+        : undefined;
+      if (planned === undefined) continue;
+      const [from, to] = this.identitiesOf(planned);
+      if (from !== identity && to === identity) return true;
+      if (from !== identity) continue;
+      if (to === undefined) return false;
+      identity = to;
+    }
+    return false;
+  }
+
+  /** The row that a change speaks of, and the row that it makes of it. */
+  private identitiesOf({ plan, change }: PlannedChange): [string | undefined, string | undefined] {
+    const { oldValues, newValues, oldRowid, newRowid = oldRowid } = change;
+    return [
+      oldValues && this.stored.identity(plan, oldValues, oldRowid),
+      newValues && this.stored.identity(plan, newValues, newRowid),
+    ];
+  }
+
   private firstInTheWayOf(
     plan: RowPlan,
     { row, isProven }: MissingRow,

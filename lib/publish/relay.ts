@@ -8,6 +8,8 @@ import { StreamBatchBroken, StreamRefusal, StreamRepetition, StreamUnavailable }
 
 /** Where the relay finds what it has to publish. */
 export interface RelaySource {
+  /** The highest number that was given out. */
+  readonly last: number;
   /** Committed messages behind a number, in order. */
   after(n: number, limit: number): NumberedMessage[];
 }
@@ -29,8 +31,17 @@ interface Sent {
 }
 
 /** Most messages on their way at once, and their bytes. */
-const MAX_WINDOW = 1_024;
+const MAX_WINDOW = 2_048;
 const WINDOW_BYTES = 8 * 1024 * 1024;
+/**
+ * While many commit, small windows would take time from them. So a window of fewer than so many messages waits for more: so many
+ * milliseconds for each message of the last one, and at most so many. A lone writer waits for nothing.
+ */
+const GATHERED = 1_024;
+const GATHER_MS_PER_MESSAGE = 0.1;
+const MAX_GATHER_MS = 40;
+/** Sent without a break, so that the loop breathes. */
+const MOST_AT_ONCE = 512;
 /** Messages read at once. */
 const READ_LIMIT = 256;
 /** How long one attempt waits for its acknowledgement, ms. */
@@ -69,6 +80,8 @@ export class Relay {
   private waiting: NumberedMessage[] = [];
   private sent: Sent[] = [];
   private window = MAX_WINDOW;
+  private filledAt = -Infinity;
+  private readBefore = 0;
   private isCaughtUp = false;
   private failures = 0;
   private brokenBatches = 0;
@@ -145,7 +158,10 @@ export class Relay {
 
   /** Fills the window and takes the answers, until something goes wrong or all is stored. */
   private async send(): Promise<void> {
-    if (this.sent.length === 0) await this.ports.pass();
+    if (this.sent.length === 0) {
+      await this.ports.pass();
+      await this.gather();
+    }
     this.fill();
     if (this.sent.length === 0) {
       this.recovered();
@@ -157,6 +173,28 @@ export class Relay {
     this.takeStored();
     const broken = this.sent[0]?.outcome;
     if (broken !== undefined) await this.restart(broken);
+  }
+
+  /** Waits for more to send, where only little waits and something was sent just now. */
+  private async gather(): Promise<void> {
+    const last = Math.max(0, this.read - this.readBefore);
+    const end = this.filledAt + Math.min(MAX_GATHER_MS, last * GATHER_MS_PER_MESSAGE);
+    while (this.isLittle && !this.isStopped) {
+      const left = end - performance.now();
+      if (left <= 0) break;
+      await this.rest(left);
+    }
+    if (this.waitingCount === 0) return;
+    this.filledAt = performance.now();
+    this.readBefore = this.read;
+  }
+
+  private get isLittle(): boolean {
+    return this.waitingCount > 0 && this.waitingCount < GATHERED;
+  }
+
+  private get waitingCount(): number {
+    return this.ports.source.last - this.read + this.waiting.length;
   }
 
   private fill(): void {
@@ -188,9 +226,10 @@ export class Relay {
 
   private fillWindow(limit: number): void {
     // Many at a time: each of a few would be a packet of its own.
-    if (this.sent.length > limit >> 1) return;
+    if (this.sent.length > limit >> 1 || (this.sent.length > 0 && this.isLittle)) return;
+    const most = Math.min(limit, this.sent.length + MOST_AT_ONCE);
     let bytes = this.sent.reduce((sum, { message }) => sum + message.data.length, 0);
-    while (this.sent.length < limit && bytes < WINDOW_BYTES && !this.isStopped) {
+    while (this.sent.length < most && bytes < WINDOW_BYTES && !this.isStopped) {
       if (this.sent.at(-1)?.outcome !== undefined && this.sent.at(-1)?.outcome !== 'stored') return;
       const message = this.next();
       if (message === undefined) return;

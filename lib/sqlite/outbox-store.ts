@@ -1,5 +1,6 @@
 import type { Connection } from './connection.js';
 import type { OutboxFile } from './outbox-file.js';
+import { OutboxTail } from './outbox-tail.js';
 import { StatementCache } from './statement-cache.js';
 
 /** A message of the outbox. */
@@ -76,6 +77,9 @@ export class OutboxStore {
   private readonly caches = new Map<Connection, StatementCache>();
   private next = 1;
   private undone = 0;
+  private tail = new OutboxTail(0);
+  /** Messages that the transaction under way adds. */
+  private adding: NumberedMessage[] = [];
 
   constructor(
     private readonly applier: Connection,
@@ -83,6 +87,11 @@ export class OutboxStore {
     readonly file: OutboxFile | undefined,
   ) {
     this.undone = applier.prepare('SELECT count(*) FROM main.ha_undo').pluck().get() as number;
+  }
+
+  /** The highest number that was given to a message. */
+  get last(): number {
+    return this.next - 1;
   }
 
   /** Transactions in the outbox, in order. Call once, at start. */
@@ -101,6 +110,7 @@ export class OutboxStore {
       entries.push(toInFlight(row, names));
     }
     this.next = Math.max(this.next, (this.file?.high ?? 0) + 1);
+    this.tail = new OutboxTail(this.last);
     const changed = new Map(
       (
         this.applier.prepare('SELECT first, tables, refused FROM main.ha_undo').raw().all() as [
@@ -117,6 +127,7 @@ export class OutboxStore {
   add(db: Connection, transactions: readonly OutboxTransaction[]): InFlight[] {
     const storedAt = Date.now();
     const start = this.next;
+    this.adding = [];
     if (this.file === undefined) return this.insert(db, transactions, storedAt);
     this.file.begin();
     const added = this.insert(this.file.db, transactions, storedAt);
@@ -127,12 +138,15 @@ export class OutboxStore {
 
   /** Call where the transaction that {@link add} was called in did not commit. */
   discard(): void {
+    this.adding = [];
     this.file?.discard();
   }
 
   /** Call when it has. */
   confirm(): void {
     this.file?.confirm();
+    this.tail.add(this.adding);
+    this.adding = [];
   }
 
   /** Takes transactions out, inside the applier's transaction. */
@@ -150,6 +164,7 @@ export class OutboxStore {
 
   /** Behind the COMMIT of {@link remove}. */
   removed(entries: readonly InFlight[]): void {
+    this.tail.drop(entries.at(-1)?.last ?? 0);
     this.file?.remove(ranges(entries));
   }
 
@@ -185,6 +200,8 @@ export class OutboxStore {
 
   /** Committed messages behind a number, in order. */
   after(n: number, limit: number): NumberedMessage[] {
+    const inMemory = this.tail.take(n, limit);
+    if (inMemory !== undefined) return inMemory;
     const high = this.file?.high ?? Number.MAX_SAFE_INTEGER;
     const rows = this.cache(this.db)
       .get(`SELECT n, id, chunk, data FROM main.ha_outbox WHERE n > ? AND n <= ? ORDER BY n LIMIT ${limit}`)
@@ -239,8 +256,9 @@ export class OutboxStore {
       const names = JSON.stringify(tables);
       const counters = counterText(countersBefore);
       for (const { id, chunk, data } of messages) {
-        const n = BigInt(this.next++);
-        statement.run(n, BigInt(first), id, chunk ?? null, data, names, BigInt(changes), counters, at);
+        const n = this.next++;
+        statement.run(BigInt(n), BigInt(first), id, chunk ?? null, data, names, BigInt(changes), counters, at);
+        this.adding.push(chunk === undefined ? { n, id, data } : { n, id, data, chunk });
       }
       return { first, last: this.next - 1, id: messages.at(-1)?.id ?? '', tables, changes, storedAt };
     });

@@ -28,7 +28,8 @@ export class Position {
   published = 0;
   /** Nothing on our subject is missing up to here, also where `received` is lower: only others wrote. */
   proven = 0;
-  private readonly own = new Map<number, number>();
+  /** Sequences of own messages by their number, in a ring: numbers and sequences side by side. */
+  private readonly own = new Float64Array(2 * REMEMBERED);
   private waiters: Waiter[] = [];
   private failure: Error | undefined;
 
@@ -46,17 +47,15 @@ export class Position {
   /** Remembers where a message of this node came back: its acknowledgement may be lost. */
   noteOwn(id: MessageId, sequence: number): void {
     if (id.origin !== this.origin) return;
-    this.own.set(id.n, sequence);
-    if (this.own.size <= REMEMBERED) return;
-    for (const oldest of this.own.keys()) {
-      this.own.delete(oldest);
-      return;
-    }
+    const at = 2 * (id.n % REMEMBERED);
+    this.own[at] = id.n;
+    this.own[at + 1] = sequence;
   }
 
   /** Sequence of a message of this node that came back from the stream; undefined where that is long ago, or it never did. */
   sequenceOf(id: MessageId): number | undefined {
-    return id.origin === this.origin ? this.own.get(id.n) : undefined;
+    const at = 2 * (id.n % REMEMBERED);
+    return id.origin === this.origin && this.own[at] === id.n ? this.own[at + 1] : undefined;
   }
 
   /** Takes over a position that was just committed. */

@@ -234,6 +234,24 @@ describe('no conflict is told', () => {
     expect(conflicts(on)).toEqual([]);
   });
 
+  it('for a row that the winner makes itself, and that a foreign key changes in front of it', async () => {
+    const family = `CREATE TABLE family(id INTEGER PRIMARY KEY, u UNIQUE, parent REFERENCES family(id) ON UPDATE SET NULL);
+      INSERT INTO family VALUES(2, 'x', 2);`;
+    const on = await cluster(3, family);
+    const at = await race(
+      on,
+      `INSERT OR REPLACE INTO family VALUES(4, 'x', NULL)`,
+      `UPDATE family SET id = 5 WHERE id = 2`,
+    );
+    // Row 4 has to go, and row 2 is gone. Row 5, which the foreign key changes before the UPDATE is logged, never was another's.
+    expect(conflicts(on).map(({ key, loser }) => ({ key, loser: loser?.sequence }))).toEqual([
+      { key: { id: 4n }, loser: at.first },
+      { key: { id: 2n }, loser: at.first },
+    ]);
+    expect(on.a.reader.prepare('SELECT * FROM family').all()).toEqual([{ id: 5, u: 'x', parent: null }]);
+    await on.expectEqual();
+  });
+
   it('but the first, where the winner goes on in the same group', async () => {
     const on = await cluster();
     let second: Promise<unknown> | undefined;

@@ -5,9 +5,11 @@ import BetterSqlite3 from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
 import { OutboxFile } from '../../../lib/sqlite/outbox-file.js';
 import { OutboxStore } from '../../../lib/sqlite/outbox-store.js';
-import type { OutboxTransaction } from '../../../lib/sqlite/outbox-store.js';
+import type { InFlight, OutboxTransaction } from '../../../lib/sqlite/outbox-store.js';
 import { createOutboxTables, pendingMessages } from '../../../lib/sqlite/outbox-tables.js';
+import { OutboxTail } from '../../../lib/sqlite/outbox-tail.js';
 import { SeenIds } from '../../../lib/sqlite/seen-ids.js';
+import { SimRandom } from '../../sim/random.js';
 
 let dir = '';
 const open: Database[] = [];
@@ -74,6 +76,47 @@ describe('the outbox in the database', () => {
     db.exec('COMMIT');
     expect(ids(store)).toEqual(['o.3']);
     expect(pendingMessages(db)).toEqual({ count: 1, path: undefined });
+  });
+
+  it('gives out from memory what it would read, whatever was added, taken back, removed and asked for again', () => {
+    const seed = Date.now() % 1_000_000;
+    const random = new SimRandom(seed);
+    for (let round = 0; round < 30; round++) {
+      const db = new BetterSqlite3(':memory:');
+      open.push(db);
+      createOutboxTables(db);
+      const store = new OutboxStore(db, db, undefined);
+      store.load();
+      const inFlight: InFlight[] = [];
+      let asked = 0;
+      for (let step = 0; step < 60; step++) {
+        const what = random.below(6);
+        if (what < 3) {
+          db.exec('BEGIN');
+          const added = store.add(db, [transaction(`o.${step}`, 1 + random.below(3)), transaction(`p.${step}`)]);
+          db.exec(what === 0 ? 'ROLLBACK' : 'COMMIT');
+          if (what === 0) {
+            if (random.chance(0.5)) store.discard();
+          } else {
+            store.confirm();
+            inFlight.push(...added);
+          }
+        } else if (what === 3) {
+          const removed = inFlight.splice(random.below(3), random.below(4));
+          store.remove(removed);
+          store.removed(removed);
+        } else {
+          const from = random.chance(0.2) ? random.below(asked + 5) : asked;
+          const limit = 1 + random.below(6);
+          const rows = store.after(from, limit);
+          const sql = `SELECT n, id, CAST(data AS TEXT) AS data, chunk FROM ha_outbox WHERE n > ? ORDER BY n LIMIT ?`;
+          const expected = db.prepare(sql).all(from, limit);
+          const got = rows.map(({ n, id, data, chunk = null }) => ({ n, id, data: data.toString(), chunk }));
+          expect({ seed, got }).toEqual({ seed, got: expected });
+          asked = rows.at(-1)?.n ?? from;
+        }
+      }
+    }
   });
 
   it('keeps what takes a transaction back until that is removed', () => {
@@ -179,5 +222,34 @@ describe('the outbox in a file of its own', () => {
     const db = database();
     writeFileSync(join(dir, 'occupied'), '');
     expect(codeOf(() => file(db, new SeenIds(), join(dir, 'occupied', 'outbox')))).toBe('HA_DATABASE_OPEN');
+  });
+});
+
+describe('the end of the outbox in memory', () => {
+  const message = (n: number): { n: number; id: string; data: Buffer } => ({ n, id: `o.${n}`, data: Buffer.alloc(10) });
+  const numbers = (tail: OutboxTail, n: number, limit = 10): number[] | undefined =>
+    tail.take(n, limit)?.map((taken) => taken.n);
+
+  it('gives out each message once', () => {
+    const tail = new OutboxTail(2);
+    tail.add([message(3), message(5), message(6)]);
+    expect(numbers(tail, 1)).toBeUndefined();
+    expect(numbers(tail, 2, 2)).toEqual([3, 5]);
+    expect(numbers(tail, 2)).toBeUndefined();
+    expect(numbers(tail, 5)).toEqual([6]);
+    expect(numbers(tail, 6)).toEqual([]);
+    tail.add([message(7), message(8)]);
+    tail.drop(7);
+    expect(numbers(tail, 7)).toEqual([8]);
+  });
+
+  it('keeps no more than its limit, and then all is read from the outbox', () => {
+    const tail = new OutboxTail(0, 30);
+    tail.add([message(1), message(2), message(3)]);
+    tail.add([message(4)]);
+    expect(numbers(tail, 0)).toBeUndefined();
+    expect(numbers(tail, 3)).toBeUndefined();
+    tail.add([message(5)]);
+    expect(numbers(tail, 4)).toEqual([5]);
   });
 });
