@@ -169,7 +169,7 @@ describe('an object store of NATS', () => {
     const made = backend.make(stream, `${stream}.a`);
     await made.open();
     onCleanup(() => made.close());
-    return (await made.objects?.(`${stream}_SNAPSHOTS`)) as ObjectStore;
+    return made.objects(`${stream}_SNAPSHOTS`);
   }
 
   it('is read by other clients, and reads what they put', async () => {

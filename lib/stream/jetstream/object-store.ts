@@ -198,7 +198,7 @@ export class JetStreamObjectStore implements ObjectStore {
     const subject = this.chunkSubject(id);
     const digest = new ObjectDigest();
     const underWay = new Set<Promise<void>>();
-    let failure: { readonly error: unknown } | undefined;
+    const failures: unknown[] = [];
     let chunks = 0;
     try {
       for await (const piece of inChunks(data, this.chunkSize)) {
@@ -207,18 +207,18 @@ export class JetStreamObjectStore implements ObjectStore {
         const sent = this.ask(({ js }) => js.publish(subject, piece, { timeout: PIECE_TIMEOUT_MS })).then(
           () => undefined,
           (error: unknown) => {
-            failure ??= { error };
+            failures.push(error);
           },
         );
         underWay.add(sent);
         void sent.then(() => underWay.delete(sent));
         if (underWay.size >= WINDOW) await Promise.race(underWay);
-        if (failure !== undefined) break;
+        if (failures.length > 0) break;
       }
     } finally {
       await Promise.all(underWay);
     }
-    if (failure !== undefined) throw (failure as { readonly error: unknown }).error;
+    if (failures.length > 0) throw failures[0];
     return { size: digest.size, digest: digest.end(), chunks };
   }
 
