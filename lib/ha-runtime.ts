@@ -200,6 +200,7 @@ export class HARuntime implements DatabaseLifecycle {
       origin: () => this.messageOrigin(),
       emit: (event) => this.emit(event),
       othersHavePosition: async () => (await this.members()).some(({ self, received }) => !self && received > 0n),
+      othersHaveApplied: async () => (await this.membership?.othersHaveApplied()) === true,
     });
     this.recovery = new Recovery({
       pauseMs: options.snapshotInterval,
@@ -294,7 +295,7 @@ export class HARuntime implements DatabaseLifecycle {
       const { async } = replication;
       // What it holds lies over the fold, and would be lost with the file.
       if (async?.isSettled === false && !async.isFlowing) throw outboxWaits(async.status.size);
-      await refuseTrimmed(replication.stream, this.subject);
+      await refuseTrimmed(replication.stream, this.subject, replication.position.cursor.subjectSequence);
       const { path, applier } = opened.connections;
       const aside = options.memory ? undefined : SetAside.begin(path, new Date());
       const kept = readCarried(applier);
@@ -411,6 +412,7 @@ export class HARuntime implements DatabaseLifecycle {
       process: String(processId()),
       role: this.role,
       received: replication?.position.received ?? 0,
+      applied: replication?.position.cursor.subjectSequence ?? 0,
       address: this.source.address,
       host: hostname(),
     };

@@ -44,6 +44,8 @@ interface DatabaseFacts {
   readonly emit: EventSink;
   /** Whether another node of the database has a position in the stream. */
   readonly othersHavePosition: () => Promise<boolean>;
+  /** Whether another node of the database has applied something. */
+  readonly othersHaveApplied: () => Promise<boolean>;
 }
 
 /** Snapshots of one database, assembled: how it starts from them, how it takes them, and backups. */
@@ -64,7 +66,7 @@ export class Snapshotting {
     start: StartPoint,
     { snapshots, change }: SnapshotStart,
   ): Promise<StreamCursor> {
-    const { options, subject, emit, othersHavePosition } = this.facts;
+    const { options, subject, emit, othersHavePosition, othersHaveApplied } = this.facts;
     const { applier: db, path } = connections;
     const auto = options.bootstrap === 'auto' && stream.objects !== undefined && !options.disableSubscriber;
     return findStart({
@@ -80,6 +82,7 @@ export class Snapshotting {
       change,
       emit,
       publishPending: () => this.publishPending(connections, stream),
+      isUnwritten: async () => !(await othersHaveApplied()),
       mayFound: async (isNew) => !options.disablePublisher && (isNew || !(await othersHavePosition())),
       found: (store, isEmpty) => this.found(connections, stream, store, isEmpty),
     });

@@ -35,6 +35,8 @@ export interface StartPorts {
   readonly emit: EventSink;
   /** Publishes what waits in the outbox: the snapshot does not have it. */
   readonly publishPending: () => Promise<void>;
+  /** Whether no other node knows of anything that was written to the database; see {@link establishCursor}. */
+  readonly isUnwritten: () => Promise<boolean>;
   /** True where this node may found a cluster: it publishes, and nobody knows of a history. `isNew`: there cannot be one. */
   readonly mayFound: (isNew: boolean) => Promise<boolean>;
   /** Makes the rows of this node those of the cluster; see {@link found}. */
@@ -54,12 +56,12 @@ export async function findStart(ports: StartPorts): Promise<StreamCursor> {
   removeDatabase(ports.staging);
   const stored = readCursor(db, subject);
   if (change !== undefined) throw await stageBase(ports, change, stored);
-  if (snapshots === 'never') return establishCursor(db, path, subject, stream, start);
+  if (snapshots === 'never') return establishCursor(db, path, subject, stream, start, ports.isUnwritten);
   if (snapshots === 'found') throw await foundAnew(ports);
   if (snapshots === 'must') throw await stageAny(ports);
   if (stored === undefined && start.kind === 'all') await (hasUserTables(db) ? foundFirst(ports) : startNew(ports));
   try {
-    return await establishCursor(db, path, subject, stream, start);
+    return await establishCursor(db, path, subject, stream, start, ports.isUnwritten);
   } catch (error) {
     if (!(error instanceof HAError) || error.code !== 'HA_STREAM_GAP' || stored === undefined) throw error;
     const staged = await stage(ports, async (store) => covering(await store.latest(), ports));

@@ -42,6 +42,7 @@ const ATTEMPTS = 3;
 export class SnapshotStore {
   private constructor(
     private readonly objects: ObjectStore,
+    private readonly stream: ReplicationStream,
     /** Option `replicationID`. */
     private readonly name: string,
   ) {}
@@ -58,7 +59,7 @@ export class SnapshotStore {
   ): Promise<SnapshotStore | undefined> {
     const objects = await stream.objects?.(`${streamName}_SNAPSHOTS`);
     // `:memory:` without a replication ID has the stream's own name as its subject.
-    return objects && new SnapshotStore(objects, replicationID === '' ? streamName : replicationID);
+    return objects && new SnapshotStore(objects, stream, replicationID === '' ? streamName : replicationID);
   }
 
   /** The snapshot of this database, undefined where there is none. */
@@ -92,7 +93,8 @@ export class SnapshotStore {
       const info = await this.objects.info(this.name);
       const there = snapshotOf(info);
       const isEqual = there?.sequence === facts.sequence && replace;
-      if (there !== undefined && !isEqual && !isOlder(there, facts)) return { snapshot: there, isNew: false };
+      if (there !== undefined && !isEqual && !(await this.isOlder(there, facts)))
+        return { snapshot: there, isNew: false };
       const stored = snapshotOf(await this.upload(this.name, path, facts, info?.revision ?? 0, count));
       if (stored !== undefined) return { snapshot: stored, isNew: true };
     }
@@ -117,6 +119,14 @@ export class SnapshotStore {
     return `${this.name}/base/${id}`;
   }
 
+  /** True where a snapshot may be replaced. Sequences of two streams cannot be compared: there the stream of now counts. */
+  private async isOlder(there: StoredSnapshot, { sequence, created, base }: SnapshotFacts): Promise<boolean> {
+    if (there.created !== undefined && there.created !== created)
+      return (await this.stream.state()).created === created;
+    if (there.created === undefined && there.base === '' && base !== '') return true;
+    return there.sequence < sequence;
+  }
+
   private upload(
     name: string,
     path: string,
@@ -127,13 +137,6 @@ export class SnapshotStore {
     const headers = { [SEQUENCE]: String(sequence), [CREATED]: created, ...(base === '' ? {} : { [BASE]: base }) };
     return this.objects.put({ name, headers, data: counted(path, count), revision });
   }
-}
-
-/** True where a snapshot may be replaced. Sequences of two streams cannot be compared: there the stream of now counts. */
-function isOlder(there: StoredSnapshot, { sequence, created, base }: SnapshotFacts): boolean {
-  if (there.created !== undefined && there.created !== created) return true;
-  if (there.created === undefined && there.base === '' && base !== '') return true;
-  return there.sequence < sequence;
 }
 
 async function* counted(path: string, count: ByteCounter): AsyncGenerator<Buffer> {

@@ -2,6 +2,7 @@ import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import type { StreamCursor } from '../sqlite/control-tables.js';
 import type { ReplicationStream } from '../stream/replication-stream.js';
+import { verifyCursor } from '../subscribe/establish-cursor.js';
 import type { HASnapshot, HAStatus } from '../write/status.js';
 import { copyFold, removeLarge } from './database-copy.js';
 import type { CopySource } from './database-copy.js';
@@ -120,12 +121,14 @@ export class HASnapshotter {
     if (ports === undefined || lease === undefined || !ports.stream.isConnected) return;
     try {
       this.note(await (await this.opened()).latest());
-      if (!this.isDue(ports)) return;
+      if (!(await this.isDue(ports))) return;
       const doubt = ports.doubt();
       if (doubt !== undefined) throw doubtful(doubt);
       if (!(await lease.take())) return;
       try {
-        await this.run(false);
+        // Whoever had the lease until now may have stored it.
+        this.note(await (await this.opened()).latest());
+        if (await this.isDue(ports)) await this.run(false);
         this.failed = '';
       } finally {
         await lease.release();
@@ -135,13 +138,18 @@ export class HASnapshotter {
     }
   }
 
-  private isDue({ cursor, interval = 0 }: SnapshotterPorts): boolean {
+  private async isDue({ cursor, interval = 0, stream }: SnapshotterPorts): Promise<boolean> {
     const { known } = this;
-    if (cursor().received === 0) return false;
-    if (known === undefined) return true;
+    const { received, subjectSequence, streamCreated } = cursor();
+    if (received === 0) return false;
+    if (known === undefined || (known.created !== undefined && known.created !== streamCreated)) return true;
     // Somebody has just stored it: the cluster's snapshots are one interval apart, not each node's.
     const isYoung = performance.now() - this.knownSince < (1 - 2 * JITTER) * interval;
-    return known.sequence < cursor().subjectSequence && !isYoung;
+    if (isYoung || known.sequence >= received) return false;
+    if (known.sequence < subjectSequence) return true;
+    // Only others wrote to the stream: a snapshot that it has left behind could not be followed any more.
+    const { firstSequence, lastSequence } = await stream.state();
+    return known.sequence - firstSequence < (lastSequence - firstSequence) / 2;
   }
 
   private run(replace: boolean): Promise<StoredSnapshot> {
@@ -158,6 +166,8 @@ export class HASnapshotter {
     const target = `${ports.path}-ha-snapshot`;
     const started = performance.now();
     await ports.advance().catch(() => undefined);
+    // One of another stream, or of a place that nobody can go on from, must not take the place of a good one.
+    await verifyCursor(ports.cursor(), ports.stream, ports.subject);
     const copy = await copyFold({ ...ports, gently: true }, target, abort.signal);
     try {
       const { sequence, size } = copy;

@@ -11,6 +11,8 @@ const TIME_TOLERANCE_MS = 2;
 /**
  * Finds out where a database stands in the stream, before anything is applied or written.
  *
+ * @param isUnwritten Whether nobody knows of anything that was ever written to the database: asked where it is new, and the
+ * stream holds none of it, but not its own beginning either.
  * @throws HAError `HA_FOREIGN_DATABASE` where it has rows but no position, `HA_STREAM_RESET` where the stream is not the
  * one that it followed, `HA_STREAM_GAP` where the stream has forgotten messages that it has not applied.
  */
@@ -20,6 +22,7 @@ export async function establishCursor(
   subject: string,
   stream: ReplicationStream,
   start: StartPoint,
+  isUnwritten: () => Promise<boolean>,
 ): Promise<StreamCursor> {
   const state = await stream.state();
   const stored = readCursor(db, subject);
@@ -38,7 +41,7 @@ export async function establishCursor(
     messageId: null,
     streamCreated: state.created,
   };
-  const proven = received === 0 ? await refuseGap(cursor, state, stream, subject) : 0;
+  const proven = received === 0 ? await refuseGap(cursor, state, stream, subject, isUnwritten) : 0;
   const first = { ...cursor, received: Math.max(received, proven) };
   writeFirst(db, subject, first);
   return first;
@@ -74,14 +77,15 @@ export function cursorWithoutStream(
 }
 
 /**
- * Makes sure that a new database could be built from the stream.
+ * Makes sure that the database could be built anew from the stream.
  *
+ * @param applied Sequence of the last message of it that was applied here; 0 where there was none.
  * @throws HAError `HA_STREAM_GAP` where its beginning is gone.
  */
-export async function refuseTrimmed(stream: ReplicationStream, subject: string): Promise<void> {
+export async function refuseTrimmed(stream: ReplicationStream, subject: string, applied: number): Promise<void> {
   const state = await stream.state();
   const nothing = { received: 0, subjectSequence: 0, messageTime: '', messageId: null, streamCreated: state.created };
-  await refuseGap(nothing, state, stream, subject);
+  await refuseGap(nothing, state, stream, subject, () => Promise.resolve(applied === 0));
 }
 
 /** The stream, and up to where it is sure that nothing is missing, although the position is lower; 0 where it is not. */
@@ -133,6 +137,7 @@ function isSame(cursor: StreamCursor, id: string | null, time: string): boolean 
 /**
  * What the stream dropped in front of its first message may have been on our subject. It was not where our last applied
  * message is still the last on the subject; otherwise nobody can tell, and a hole in the database must not stay unseen.
+ * Where the subject is empty all of it may have gone, also for a database that has applied nothing.
  *
  * @returns The end of the stream where that was so: up to there nothing is missing. 0 where nothing was dropped.
  */
@@ -141,10 +146,12 @@ async function refuseGap(
   state: StreamState,
   stream: ReplicationStream,
   subject: string,
+  isUnwritten: () => Promise<boolean> = () => Promise.resolve(false),
 ): Promise<number> {
   if (state.firstSequence <= cursor.received + 1) return 0;
   // Asked behind the state of the stream: what comes in between lies behind its end.
-  if ((await stream.lastSubjectSequence()) === cursor.subjectSequence) return state.lastSequence;
+  const last = await stream.lastSubjectSequence();
+  if (last === cursor.subjectSequence && (last > 0 || (await isUnwritten()))) return state.lastSequence;
   throw streamGap(subject, cursor.received, state.firstSequence);
 }
 
@@ -152,7 +159,7 @@ async function refuseGap(
 export function streamGap(subject: string, received: number, first: number): HAError {
   return new HAError(
     'HA_STREAM_GAP',
-    `The stream of '${subject}' begins at sequence ${first}, but this database has applied only up to ${received}: messages in between are gone, and no snapshot that covers them was found or may be used (bootstrap). Call db.snapshot() on a node that runs, and start this one again; or copy the database file of another node here while that node is stopped. Keep streamMaxAge well above snapshotInterval.`,
+    `The stream of '${subject}' begins at sequence ${first}, but this database has applied only up to ${received}: messages in between are gone, and no snapshot that covers them was found or may be used (bootstrap). Call db.snapshot() on a node that runs, and start this one again; or copy the database file of another node here while that node is stopped; or, where the rows of this node are right, call db.resync({ from: 'this-node' }). Keep streamMaxAge well above snapshotInterval.`,
     { details: { subject, first, received } },
   );
 }

@@ -55,11 +55,13 @@ export class IdleAdvance {
     const { stream, position, control, subject } = this.ports;
     if (!this.isIdle()) return;
     const { cursor } = position;
-    const { firstSequence, lastSequence } = await stream.state();
+    const { lastSequence } = await stream.state();
     if (lastSequence <= cursor.received) return;
     const last = await stream.lastSubjectSequence();
-    const isApplied = last === 0 ? firstSequence <= cursor.received + 1 : last <= cursor.subjectSequence;
-    if (!isApplied || !this.isIdle()) return;
+    if (last > cursor.subjectSequence) return;
+    // Nothing on the subject: one of ours may have gone between the two answers.
+    if (last === 0 && (await stream.state()).firstSequence > cursor.received + 1) return;
+    if (!this.isIdle()) return;
     const next: StreamCursor = { ...cursor, received: lastSequence };
     await control.run(
       (db: Connection) => {

@@ -82,6 +82,16 @@ export class Membership {
     return [self, ...others].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** Whether another node has applied anything of this database. One that does not tell counts by its position. */
+  async othersHaveApplied(): Promise<boolean> {
+    const { session } = this.session.mark;
+    const entries = (await this.bucket?.entries(keyToken(this.settings.replicationID))) ?? [];
+    return entries.some(({ value }) => {
+      const record = readRecord(value);
+      return record !== undefined && record.session !== session && (record.applied ?? record.received) > 0;
+    });
+  }
+
   /** Renews everything now: with each heartbeat, and when this node has something new to tell. */
   beat(): void {
     for (const renewal of this.renewals) {

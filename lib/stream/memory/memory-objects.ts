@@ -22,9 +22,9 @@ export class MemoryObjects {
     return this.live.get(name)?.info;
   }
 
-  /** Ids of everything whose bytes are held. */
-  get held(): string[] {
-    return [...this.bytes.keys()];
+  /** Names of all objects. */
+  get names(): string[] {
+    return [...this.live.keys()];
   }
 
   /** @param step Called before each piece is stored; what it throws ends the upload. */

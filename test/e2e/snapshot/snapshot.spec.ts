@@ -421,7 +421,7 @@ describe('db.resync', () => {
     expect(a.db.status().foreignWrite).toBeUndefined();
     // With the next snapshot the copy of that moment is of no use any more.
     await a.db.snapshot();
-    expect(broker.objects('s_SNAPSHOTS').held).toHaveLength(1);
+    expect(broker.objects('s_SNAPSHOTS').names).toEqual(['db']);
     const e = make('e');
     await e.db.start();
     await expectSame(a, e);
