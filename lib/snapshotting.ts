@@ -102,7 +102,7 @@ export class Snapshotting {
     how: { isAside: boolean; keep: boolean },
   ): string | undefined {
     if (!existsSync(staged)) return undefined;
-    const old = replaceDatabase(path, staged, how.isAside);
+    const old = put(staged, path, how.isAside);
     if (this.obsolete !== undefined) removeDatabase(this.obsolete);
     this.obsolete = undefined;
     if (how.keep) return old;
@@ -223,6 +223,19 @@ export class Snapshotting {
 
   private openOutbox(connections: Connections): ReturnType<typeof AsyncPublishing.openStore> {
     return AsyncPublishing.openStore(connections, this.facts.options, readSeen(connections.applier));
+  }
+}
+
+function put(staged: string, path: string, isAside: boolean): string | undefined {
+  try {
+    return replaceDatabase(path, staged, isAside);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new HAError(
+      'HA_SNAPSHOT_FAILED',
+      `The snapshot cannot take the place of '${path}': ${reason}. Make room, and see to it that this process may write to the folder; the next start goes on with the file as it was, and tries again.`,
+      { cause, details: { path } },
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -7,17 +7,22 @@ import { HAError } from '../common/ha-error.js';
 import { subjectOf } from '../config/normalize.js';
 import { resolveOptions } from '../config/resolve.js';
 import type { ResolvedHAOptions } from '../config/resolved.js';
-import { copyFold, removeDatabase } from '../snapshot/database-copy.js';
+import { OWN_TABLES, copyAll, removeDatabase } from '../snapshot/database-copy.js';
 import { download } from '../snapshot/download.js';
 import type { DownloadedSnapshot } from '../snapshot/download.js';
 import { Progress } from '../snapshot/progress.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { checkInWorker } from '../snapshot/snapshot-worker.js';
+import type { Connection } from '../sqlite/connection.js';
+import { isSqliteError, lockFile } from '../sqlite/connections.js';
 import { readCursor } from '../sqlite/control-tables.js';
 import type { StreamCursor } from '../sqlite/control-tables.js';
 import { pendingMessages } from '../sqlite/outbox-tables.js';
+import { replaceDatabase } from '../sqlite/set-aside.js';
+import type { ReplicationStream } from '../stream/replication-stream.js';
 import { StreamSource } from '../stream/stream-source.js';
 import { readBase } from '../subscribe/base.js';
+import { verifyCursor } from '../subscribe/establish-cursor.js';
 import { megabytes, progressBar } from './progress-bar.js';
 
 const COMMON = `
@@ -50,17 +55,23 @@ ${COMMON}`;
 export async function snapshotCommand(args: string[]): Promise<number> {
   const options = optionsOf(parseArgs({ args, allowPositionals: true }).positionals);
   const { filename: path } = options;
-  const { created, base } = factsOf(options);
-  return withStore(options, async (store) => {
+  const subject = subjectIn(options);
+  // Also where the file does not exist: it must not be made.
+  refuseForeign(options, path);
+  return withStore(options, async (store, stream) => {
     const target = `${path}-ha-snapshot-cli`;
     try {
-      const copy = await copyFold({ path, subject: subjectIn(options) }, target);
-      const { count } = new Progress('store', copy.size, progressBar(process.stderr));
-      const { sequence } = copy;
+      await copyAll({ path, subject }, target);
+      const cursor = refuseForeign(options, target);
+      const base = cleanCopy(target, path);
+      await verifyCursor(cursor, stream, subject);
+      const { size } = statSync(target);
+      const { count } = new Progress('store', size, progressBar(process.stderr));
+      const { received: sequence, streamCreated: created } = cursor;
       const { snapshot, isNew } = await store.put(target, { sequence, created, base }, count);
       say(
         isNew
-          ? `Stored a snapshot of ${megabytes(copy.size)} at sequence ${sequence}.`
+          ? `Stored a snapshot of ${megabytes(size)} at sequence ${sequence}.`
           : `The store has one at sequence ${snapshot.sequence}, which is as new.`,
       );
       return 0;
@@ -88,11 +99,32 @@ export async function restoreCommand(args: string[]): Promise<number> {
   return withStore(options, async (store) => {
     const part = `${target}-part`;
     const { snapshot } = await fetchSnapshot(store, options, part);
-    removeDatabase(target);
-    renameSync(part, target);
+    try {
+      putInPlace(part, target);
+    } catch (error) {
+      removeDatabase(part);
+      throw error;
+    }
     say(`'${target}' is the snapshot of sequence ${snapshot.sequence}, ${megabytes(snapshot.size)}.`);
     return 0;
   });
+}
+
+/** Replaces a file that nobody uses, and that holds nothing of its own. Where the process dies, one of the two is in place. */
+function putInPlace(part: string, target: string): void {
+  if (!existsSync(target)) {
+    renameSync(part, target);
+    return;
+  }
+  const lock = lockFile(`${target}-ha-lock`, target);
+  try {
+    const count = pendingIn(target);
+    if (count > 0) throw pendingError(target, 'they would be lost. Start the application: it publishes them');
+    const old = replaceDatabase(target, part, false);
+    if (old !== undefined) removeDatabase(old);
+  } finally {
+    lock.close();
+  }
 }
 
 /** Verifies the snapshot in the store, and the file. Returns 1 where one of them is not sound. */
@@ -121,7 +153,7 @@ async function verifyFile(options: ResolvedHAOptions): Promise<boolean> {
     return true;
   }
   const answer = await checkInWorker(filename);
-  const cursor = cursorOf(options);
+  const cursor = withDatabase(filename, (db) => readCursor(db, subjectIn(options)));
   say(`${filename}: ${answer}, ${cursor === undefined ? 'no position' : `sequence ${cursor.received}`}`);
   return answer === 'ok';
 }
@@ -151,46 +183,65 @@ function optionsOf([dsn, ...others]: string[]): ResolvedHAOptions {
   return options;
 }
 
-/** What a snapshot of the file has to say of itself. */
-function factsOf(options: ResolvedHAOptions): { readonly created: string; readonly base: string } {
-  const { filename } = options;
-  const db = new BetterSqlite3(filename, { readonly: true, fileMustExist: true });
+/** @throws HAError where a file has no position: its rows are not those of the cluster. */
+function refuseForeign(options: ResolvedHAOptions, path: string): StreamCursor {
+  const cursor = withDatabase(path, (db) => readCursor(db, subjectIn(options)));
+  if (cursor !== undefined && cursor.streamCreated !== '') return cursor;
+  throw new HAError(
+    'HA_FOREIGN_DATABASE',
+    `'${options.filename}' has no position in the stream of '${subjectIn(options)}'. Start the application once: it founds the cluster.`,
+  );
+}
+
+/** Takes out of a copy what only its node knows. Returns the base that it stands on. */
+function cleanCopy(copy: string, path: string): string {
+  const db = new BetterSqlite3(copy);
   try {
-    const cursor = cursorOf(options);
-    if (cursor === undefined || cursor.streamCreated === '') {
-      throw new HAError(
-        'HA_FOREIGN_DATABASE',
-        `'${filename}' has no position in the stream of '${subjectIn(options)}'. Start the application once: it founds the cluster.`,
-      );
-    }
+    // Looked for in the copy: the application may have written a moment ago.
     if (pendingMessages(db).count > 0) {
-      throw new HAError(
-        'HA_SNAPSHOT_FAILED',
-        `Transactions wait in the outbox of '${filename}': a snapshot must not have them. Call db.snapshot() in the application.`,
-      );
+      throw pendingError(path, 'a snapshot must not have them. Call db.snapshot() in the application');
     }
-    return { created: cursor.streamCreated, base: readBase(db) };
+    const tables = db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).pluck().all();
+    for (const table of OWN_TABLES) if (tables.includes(table)) db.exec(`DELETE FROM main.${table}`);
+    return readBase(db);
   } finally {
     db.close();
   }
 }
 
-function cursorOf(options: ResolvedHAOptions): StreamCursor | undefined {
-  const db = new BetterSqlite3(options.filename, { readonly: true });
+function pendingError(path: string, consequence: string): HAError {
+  return new HAError('HA_SNAPSHOT_FAILED', `Transactions wait in the outbox of '${path}': ${consequence}.`);
+}
+
+/** A damaged file holds nothing that could be kept. */
+function pendingIn(path: string): number {
   try {
-    return readCursor(db, subjectIn(options));
+    return withDatabase(path, pendingMessages).count;
+  } catch (error) {
+    if (isSqliteError(error) && /^SQLITE_(NOTADB|CORRUPT)/.test(error.code)) return 0;
+    throw error;
+  }
+}
+
+function withDatabase<R>(path: string, work: (db: Connection) => R): R {
+  const db = new BetterSqlite3(path, { readonly: true, fileMustExist: true });
+  try {
+    return work(db);
   } finally {
     db.close();
   }
 }
 
-async function withStore(options: ResolvedHAOptions, work: (store: SnapshotStore) => Promise<number>): Promise<number> {
+async function withStore(
+  options: ResolvedHAOptions,
+  work: (store: SnapshotStore, stream: ReplicationStream) => Promise<number>,
+): Promise<number> {
   const source = new StreamSource(options, (line) => process.stderr.write(`${line}\n`), undefined);
   try {
     const stream = await source.open(subjectIn(options));
     const store = await SnapshotStore.open(stream, options.replicationStream, options.replicationID);
     if (store === undefined) throw new HAError('HA_UNAVAILABLE', 'This stream has no snapshots.');
-    return await work(store);
+    return await work(store, stream);
   } finally {
     await source.close();
   }

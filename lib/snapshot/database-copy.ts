@@ -34,8 +34,10 @@ export interface DatabaseCopy {
   readonly sequence: number;
 }
 
-/** Rows that say who this node is: a copy that another node starts from must not have them. */
-const CLEAN: readonly (readonly [string, string])[] = [...NODE_TABLES, ...NODE_OUTBOX_TABLES].map(
+/** Their rows say who a node is: a copy that another node starts from must not have them. */
+export const OWN_TABLES = [...NODE_TABLES, ...NODE_OUTBOX_TABLES] as const;
+
+const CLEAN: readonly (readonly [string, string])[] = OWN_TABLES.map(
   (table) => [table, `DELETE FROM main.${table}`] as const,
 );
 

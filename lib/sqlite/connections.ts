@@ -150,7 +150,12 @@ function appliesTo(name: string, role: ConnectionRole): boolean {
 }
 
 /** Holds an exclusive lock of the operating system for as long as the process lives, however it ends. */
-function lockFile(path: string, database: string): Connection {
+/**
+ * Locks a database for replication, by a file beside it, until the returned connection is closed.
+ *
+ * @throws HAError `HA_DATABASE_LOCKED`.
+ */
+export function lockFile(path: string, database: string): Connection {
   const db = new BetterSqlite3(path, { timeout: 0 });
   try {
     db.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { startCluster, temporaryFolder } from '../../helper/cluster.js';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import { dumpFile } from '../../helper/dump.js';
 import { compileLib } from '../../support/compile-lib.js';
 
@@ -65,6 +65,42 @@ describe('nestjs-ha snapshot, restore and verify', () => {
     expect(existsSync(`${target}-part`)).toBe(false);
     await cluster.expectEqual();
     expect(b.events.some(({ type }) => type === 'snapshot')).toBe(false);
+  });
+
+  it('neither take what only waits, nor lose it, nor replace a file that is in use', async () => {
+    const cluster = await startCluster({
+      nodes: 2,
+      options: { disableDBSnapshotter: true, asyncPublisher: true },
+      proxy: true,
+    });
+    const [a, b] = [cluster.a, cluster.b];
+    await b.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await cluster.settle();
+    cluster.proxy.cut();
+    await until(() => !a.status().connected);
+    await a.run(`INSERT INTO t VALUES(1, 'waits')`);
+    const query = `?replicationURL=${cluster.url}&replicationStream=${cluster.stream}&replicationID=db`;
+    const dsn = `file:${cluster.node(0).path}${query}`;
+    const waits = expect.stringContaining('Transactions wait in the outbox') as string;
+    expect(await cli('snapshot', dsn)).toMatchObject({ code: 1, err: waits });
+    await b.snapshot();
+    expect(await cli('restore', dsn, '--force')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('already open for replication') as string,
+    });
+    await a.stop();
+    expect(await cli('restore', dsn, '--force')).toMatchObject({ code: 1, err: waits });
+    expect(readdirSync(dirname(cluster.node(0).path)).filter((name) => /-part|-cli/.test(name))).toEqual([]);
+    cluster.proxy.restore();
+    await a.start();
+    await until(() => a.status().outbox?.size === 0);
+    await cluster.settle();
+    await a.stop();
+    await b.snapshot();
+    expect(await cli('restore', dsn, '--force')).toMatchObject({ code: 0 });
+    await a.start();
+    await cluster.expectEqual();
+    expect(await a.all('SELECT v FROM t')).toEqual([{ v: 'waits' }]);
   });
 
   it('say what is wrong', async () => {

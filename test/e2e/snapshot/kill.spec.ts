@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { connect } from 'nats';
 import type { HAEvent } from '../../../lib/common/events.js';
 import type { HAOptions } from '../../../lib/config/options.js';
 import { dumpFile } from '../../helper/dump.js';
@@ -37,6 +38,7 @@ interface Run {
 
 interface Settings {
   readonly killAt?: number;
+  readonly fullAt?: number;
   readonly snapshots?: number;
   /** Largest file that the process may write, KiB: a disk that is full. */
   readonly room?: number;
@@ -89,6 +91,13 @@ async function filled(rows = 12): Promise<{
 
 async function grow({ a }: Cluster, from: number, to: number): Promise<void> {
   for (let id = from; id <= to; id++) await a.run('INSERT INTO t VALUES(?, randomblob(600000))', [id]);
+}
+
+/** The stream forgets everything. */
+async function forget(cluster: Cluster): Promise<void> {
+  const nc = await connect({ servers: cluster.url });
+  await (await nc.jetstreamManager()).streams.purge(cluster.stream, { seq: (await cluster.lastSequence()) + 1 });
+  await nc.close();
 }
 
 /** Rows as a new node gets them from the snapshot that is in the store at this moment. */
@@ -152,10 +161,7 @@ describe('SIGKILL', () => {
     const oldRows = dumpFile(old);
     await grow(cluster, 13, 14);
     await cluster.a.snapshot();
-    const { connect } = await import('nats');
-    const nc = await connect({ servers: cluster.url });
-    await (await nc.jetstreamManager()).streams.purge(cluster.stream, { seq: (await cluster.lastSequence()) + 1 });
-    await nc.close();
+    await forget(cluster);
     const path = join(dir, 'b.db');
     const seen = new Set<string>();
     for (let killAt = 1; ; killAt++) {
@@ -200,10 +206,7 @@ describe('a disk that is full', () => {
     const rows = dumpFile(join(dir, 'b.db'));
     await grow(cluster, 13, 14);
     await cluster.a.snapshot();
-    const { connect } = await import('nats');
-    const nc = await connect({ servers: cluster.url });
-    await (await nc.jetstreamManager()).streams.purge(cluster.stream, { seq: (await cluster.lastSequence()) + 1 });
-    await nc.close();
+    await forget(cluster);
     const node = run(options('b'), { room: 4_000 });
     await node.ended;
     expect(node.messages.at(-1)?.failed?.code).toBe('HA_SNAPSHOT_FAILED');
@@ -213,6 +216,36 @@ describe('a disk that is full', () => {
     await again.ended;
     expect(dumpFile(join(dir, 'b.db'))).toEqual(cluster.dump(0));
   });
+
+  it('at every step of putting the snapshot in the place of the file leaves one of the two', async () => {
+    const { cluster, dir, options } = await filled(1);
+    await run(options('b')).ended;
+    const [path, old] = [join(dir, 'b.db'), join(dir, 'old')];
+    copyFileSync(path, old);
+    const oldRows = dumpFile(old);
+    await grow(cluster, 13, 14);
+    await cluster.a.snapshot();
+    await forget(cluster);
+    const codes = new Set<string | undefined>();
+    for (let fullAt = 1; ; fullAt++) {
+      for (const name of readdirSync(dir).filter((each) => each.startsWith('b.db'))) rmSync(join(dir, name));
+      copyFileSync(old, path);
+      const node = run(options('b'), { fullAt });
+      await node.ended;
+      const failed = node.messages.find((message) => message.failed !== undefined)?.failed;
+      codes.add(failed?.code);
+      if (existsSync(path) && !existsSync(`${path}-ha-resync`)) {
+        expect([oldRows, cluster.dump(0)]).toContainEqual(dumpFile(path));
+      }
+      const again = run(options('b'));
+      await again.ended;
+      expect(again.messages).toContainEqual({ done: true });
+      expect(dumpFile(path)).toEqual(cluster.dump(0));
+      expect(leftovers(dir)).toEqual([]);
+      if (failed === undefined && fullAt > 3) break;
+    }
+    expect([...codes].filter((code) => code !== undefined)).toEqual(['HA_SNAPSHOT_FAILED']);
+  }, 300_000);
 });
 
 describe('a server that is killed', () => {

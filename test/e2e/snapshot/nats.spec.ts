@@ -2,7 +2,7 @@ import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import { connect, headers } from 'nats';
-import type { NatsConnection } from 'nats';
+import type { NatsConnection, StreamInfo } from 'nats';
 import type { TestNode } from '../../helper/cluster.js';
 import { failureOf, onCleanup, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
@@ -93,6 +93,37 @@ describe('snapshots and go-ha', () => {
     await cluster.expectEqual();
   });
 });
+
+describe('two nodes that take snapshots at once', () => {
+  it('leave the newest of them, whole', async () => {
+    const cluster = await startCluster({ nodes: 2, options: quiet });
+    const { a, b } = cluster;
+    await a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const store = await (await client(cluster)).jetstream().views.os(`${cluster.stream}_SNAPSHOTS`);
+    let last = 0n;
+    for (let round = 0; round < 8; round++) {
+      await (round % 2 === 0 ? a : b).run('INSERT INTO t VALUES(?, randomblob(300000))', [round]);
+      const taken = await Promise.all([a.snapshot({ replace: true }), b.snapshot(), a.snapshot()]);
+      const stored = BigInt((await store.info('db'))?.headers?.get('seq') ?? 0);
+      expect(stored).toBeGreaterThanOrEqual(last);
+      for (const { sequence } of taken) expect(stored).toBeGreaterThanOrEqual(sequence);
+      last = stored;
+    }
+    await cluster.settle();
+    const c = await cluster.add({ options: quiet });
+    expect(wasRestored(c)).toBe(true);
+    await cluster.expectEqual();
+    // Of the losers nothing is left: the last one and the one in front of it.
+    const ids = Object.keys((await bucket(cluster)).state.subjects ?? {});
+    expect(ids.length).toBeLessThanOrEqual(2);
+  });
+});
+
+async function bucket(cluster: Cluster): Promise<StreamInfo> {
+  const manager = await (await client(cluster)).jetstreamManager();
+  const name = `${cluster.stream}_SNAPSHOTS`;
+  return manager.streams.info(`OBJ_${name}`, { subjects_filter: `$O.${name}.C.>` });
+}
 
 describe('a stream that forgets', () => {
   it('has the size that the option says, and drops the oldest', async () => {

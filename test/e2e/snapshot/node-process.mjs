@@ -1,8 +1,9 @@
-// A node in a process of its own, that can be killed anywhere: also in front of a call that moves its files (`killAt`).
+// A node in a process of its own, that can be killed anywhere: also in front of a call that moves its files (`killAt`),
+// or find the disk full there (`fullAt`).
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 const [lib, options] = process.argv.slice(2);
-const { path, killAt, snapshots, ...others } = JSON.parse(options);
+const { path, killAt, fullAt, snapshots, ...others } = JSON.parse(options);
 
 let moves = 0;
 for (const name of ['renameSync', 'rmSync', 'fsyncSync']) {
@@ -10,7 +11,9 @@ for (const name of ['renameSync', 'rmSync', 'fsyncSync']) {
   fs[name] = (...args) => {
     // What is beside the database and does not count yet may go at any time.
     const counts = name === 'renameSync' || (name === 'fsyncSync' ? true : !/-ha-(snapshot|restore)/.test(args[0]));
-    if (counts && ++moves === killAt) process.kill(process.pid, 'SIGKILL');
+    if (counts) moves++;
+    if (counts && moves === killAt) process.kill(process.pid, 'SIGKILL');
+    if (counts && moves === fullAt) throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' });
     return real(...args);
   };
 }

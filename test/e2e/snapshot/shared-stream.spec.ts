@@ -25,7 +25,7 @@ describe('a database on a stream that others write to', () => {
     const dir = temporaryFolder();
     function node(name: string, options: HAOptions = {}): MemoryNode<MemoryStream> {
       const stream = new MemoryStream({ broker: made, stream: 's', subject: 's.db' });
-      return memoryNode(name, dir, stream, { disableDBSnapshotter: true, ...options });
+      return memoryNode(name, dir, stream, { disableDBSnapshotter: true, ...options }, 50);
     }
     return { broker: made, others, make: node };
   };
@@ -106,5 +106,74 @@ describe('a database on a stream that others write to', () => {
     await a.db.snapshot();
     await b.db.start();
     expect(await b.db.all('SELECT v FROM t')).toEqual([{ v: 1 }]);
+  });
+
+  describe('of whose history nothing is left in the stream', () => {
+    type Expired = ReturnType<typeof broker> & Record<'a' | 'early', MemoryNode<MemoryStream>>;
+
+    async function expired(): Promise<Expired> {
+      const nodes = broker();
+      const options = { streamMaxAge: '400ms' };
+      const [a, early] = [nodes.make('a', options), nodes.make('early', options)];
+      await early.db.start();
+      await early.db.stop();
+      await a.db.exec('CREATE TABLE t(v)');
+      await a.db.run('INSERT INTO t VALUES(1)');
+      nodes.others(5);
+      const end = nodes.broker.log('s')?.state().lastSequence ?? 0;
+      await until(() => a.db.position().received === BigInt(end));
+      nodes.broker.trim(end);
+      return { ...nodes, a, early };
+    }
+
+    it('lets no new node begin empty', async () => {
+      const { a, make } = await expired();
+      const b = make('b');
+      // The others tell with their next heartbeat what they have applied.
+      let error: unknown;
+      await until(async () => {
+        error = await b.db.start().catch((reason: unknown) => reason);
+        if (error === undefined) throw new Error('It began empty.');
+        return true;
+      });
+      expect(error).toMatchObject({ code: 'HA_STREAM_GAP' });
+      await a.db.snapshot();
+      await b.db.start();
+      expect(await b.db.all('SELECT v FROM t')).toEqual([{ v: 1 }]);
+    });
+
+    it('lets no node go on that had applied nothing', async () => {
+      const { a, early } = await expired();
+      await a.db.close();
+      await expect(early.db.start()).rejects.toMatchObject({ code: 'HA_STREAM_GAP' });
+    });
+
+    it('is not built anew from the stream', async () => {
+      const { a } = await expired();
+      await expect(a.db.resync()).rejects.toMatchObject({ code: 'HA_STREAM_GAP' });
+      expect(await a.db.all('SELECT v FROM t')).toEqual([{ v: 1 }]);
+    });
+
+    it('keeps a snapshot that new nodes can go on from', async () => {
+      const { broker: made, others, make } = broker();
+      const options = { streamMaxAge: '400ms', snapshotInterval: 100, disableDBSnapshotter: false };
+      const a = make('a', options);
+      await a.db.exec('CREATE TABLE t(v)');
+      const stored = (): number => Number(made.objects('s_SNAPSHOTS').info('db')?.headers['seq'] ?? 0);
+      await until(() => stored() > 0);
+      for (let round = 0; round < 3; round++) {
+        const before = stored();
+        others(20);
+        // Half of what the stream holds lies in front of it: it is taken anew before it is left behind.
+        await until(() => stored() > before);
+        made.trim(stored() - 1);
+      }
+      const settled = stored();
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      expect(stored()).toBe(settled);
+      const b = make('b');
+      await b.db.start();
+      expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
+    });
   });
 });

@@ -2,6 +2,7 @@ import { copyFileSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import type { HAOptions } from '../../../lib/config/options.js';
+import { SnapshotStore } from '../../../lib/snapshot/snapshot-store.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import { dumpFile } from '../../helper/dump.js';
@@ -124,6 +125,28 @@ describe('a snapshot', () => {
     await b.db.snapshot();
     expect(broker.objects('s_SNAPSHOTS').info('db')?.headers['seq']).toBe(String(newer.sequence));
     expect(broker.objects('s_SNAPSHOTS').info('db')?.id).toBe(before?.id);
+  });
+
+  it('of a stream that is no more never replaces one of the stream that is', async () => {
+    const { broker, make } = nodes();
+    const [a, b] = [make('a'), make('b')];
+    await a.db.exec(SCHEMA);
+    await b.db.start();
+    await fill(a, 1, 5);
+    await expectSame(a, b);
+    await a.db.stop();
+    b.stream.disconnect();
+    broker.recreate();
+    await a.db.resync({ from: 'this-node' });
+    const stored = broker.objects('s_SNAPSHOTS').info('db');
+    await b.stream.connect();
+    await until(() => b.db.status().state === 'halted');
+    expect(await failureOf(b.db.snapshot())).toMatchObject({ code: 'HA_STREAM_RESET' });
+    // Also where it began before that.
+    const store = await SnapshotStore.open(b.stream, 's', 'db');
+    const old = { sequence: 1_000, created: '2001-01-01T00:00:00Z', base: '' };
+    expect(await store?.put(b.path, old, () => undefined)).toMatchObject({ isNew: false });
+    expect(broker.objects('s_SNAPSHOTS').info('db')).toEqual(stored);
   });
 
   it('is taken by itself when something has changed, by one node of the cluster', async () => {
