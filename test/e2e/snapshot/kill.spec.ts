@@ -120,7 +120,7 @@ describe('SIGKILL', () => {
     await cluster.a.snapshot();
     const rows = cluster.dump(0);
     let killedInside = 0;
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < 4; round++) {
       const node = run(options('b'), { snapshots: 1_000 });
       const stores = (): number => node.messages.filter(({ progress }) => progress === 'store').length;
       await until(() => stores() > round % 3 || node.messages.some(({ failed }) => failed !== undefined));
@@ -140,7 +140,7 @@ describe('SIGKILL', () => {
   it('of a node that starts from a snapshot leaves it to the next start', async () => {
     const { cluster, dir, options } = await filled();
     await cluster.a.snapshot();
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < 4; round++) {
       const node = run(options('b'));
       await until(() => node.messages.filter(({ progress }) => progress === 'restore').length > round % 2);
       await node.kill();
@@ -222,7 +222,6 @@ describe('a disk that is full', () => {
     await run(options('b')).ended;
     const [path, old] = [join(dir, 'b.db'), join(dir, 'old')];
     copyFileSync(path, old);
-    const oldRows = dumpFile(old);
     await grow(cluster, 13, 14);
     await cluster.a.snapshot();
     await forget(cluster);
@@ -232,16 +231,12 @@ describe('a disk that is full', () => {
       copyFileSync(old, path);
       const node = run(options('b'), { fullAt });
       await node.ended;
-      const failed = node.messages.find((message) => message.failed !== undefined)?.failed;
-      codes.add(failed?.code);
-      if (existsSync(path) && !existsSync(`${path}-ha-resync`)) {
-        expect([oldRows, cluster.dump(0)]).toContainEqual(dumpFile(path));
-      }
-      const again = run(options('b'));
-      await again.ended;
-      expect(again.messages).toContainEqual({ done: true });
+      // The process goes on where there is room again.
+      expect(node.messages).toContainEqual({ done: true });
       expect(dumpFile(path)).toEqual(cluster.dump(0));
       expect(leftovers(dir)).toEqual([]);
+      const failed = node.messages.find((message) => message.failed !== undefined)?.failed;
+      codes.add(failed?.code);
       if (failed === undefined && fullAt > 3) break;
     }
     expect([...codes].filter((code) => code !== undefined)).toEqual(['HA_SNAPSHOT_FAILED']);

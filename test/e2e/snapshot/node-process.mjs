@@ -29,8 +29,19 @@ const db = new HADatabase(runtime);
 db.events.subscribe(({ type, action, bytes }) => {
   if (type === 'progress') process.send({ progress: action, bytes });
 });
+async function start() {
+  try {
+    await db.start();
+  } catch (error) {
+    if (fullAt === undefined) throw error;
+    // There is room again.
+    process.send({ failed: { code: error.code, message: error.message } });
+    await db.start();
+  }
+}
+
 try {
-  await db.start();
+  await start();
   process.send({ ready: true });
   for (let n = 0; n < snapshots; n++) {
     await db.snapshot({ replace: true });
