@@ -32,6 +32,11 @@ function bytesOf(digest: string): string {
   return Buffer.from(digest.slice(PREFIX.length), 'base64url').toString('hex');
 }
 
+/** The same bytes, not copied: large copies keep the garbage collector, and so the event loop, busy. */
+export function viewOf(piece: Uint8Array): Buffer {
+  return Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength);
+}
+
 /** The same bytes in pieces of one size, the last one excepted. */
 export async function* inChunks(data: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Buffer> {
   let waiting: Uint8Array[] = [];
@@ -40,7 +45,7 @@ export async function* inChunks(data: AsyncIterable<Uint8Array>, size: number): 
     waiting.push(piece);
     length += piece.length;
     if (length < size) continue;
-    const all = waiting.length === 1 ? Buffer.from(piece) : Buffer.concat(waiting);
+    const all = waiting.length === 1 ? viewOf(piece) : Buffer.concat(waiting);
     let from = 0;
     for (; length - from >= size; from += size) yield all.subarray(from, from + size);
     waiting = from === length ? [] : [all.subarray(from)];

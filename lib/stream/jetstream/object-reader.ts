@@ -2,7 +2,7 @@ import { AckPolicy, DeliverPolicy, NatsError, nanos } from 'nats';
 import type { Consumer } from 'nats';
 import { HAError } from '../../common/ha-error.js';
 import { sleep } from '../../common/timing.js';
-import { ObjectDigest } from '../object-digest.js';
+import { ObjectDigest, viewOf } from '../object-digest.js';
 import { ObjectGone } from '../object-store.js';
 import type { ObjectInfo } from '../object-store.js';
 import { connectError } from './connect-error.js';
@@ -65,7 +65,7 @@ export class ObjectReader {
         this.delivery = info.deliverySequence;
         this.last = seq;
         this.count++;
-        yield Buffer.from(data);
+        yield viewOf(data);
       }
       if (this.missing > 0 && batch.getProcessed() === 0) this.consumer = undefined;
     } catch (error) {
