@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
 import { connect } from 'nats';
 import type { HAEvent } from '../../../lib/common/events.js';
 import type { HAOptions } from '../../../lib/config/options.js';
@@ -183,6 +184,48 @@ describe('SIGKILL', () => {
     }
     expect([...seen].sort()).toEqual(['between', 'in place']);
   }, 300_000);
+});
+
+describe('SIGKILL of a node that founds the cluster', () => {
+  const kills = [
+    { where: 'while it stores its rows', killAt: undefined },
+    { where: 'behind the message that brings them', killAt: 1 },
+    { where: 'while it takes its own place', killAt: 4 },
+  ];
+
+  it.each(kills)('$where leaves it to the next start', async ({ killAt }) => {
+    const cluster = await startCluster({ nodes: 0 });
+    const dir = temporaryFolder();
+    const options = (name: string): HAOptions & { path: string } => ({
+      path: join(dir, `${name}.db`),
+      name,
+      replicationID: 'db',
+      replicationStream: cluster.stream,
+      replicationURL: cluster.url,
+      disableDBSnapshotter: true,
+    });
+    const { path } = options('a');
+    const db = new BetterSqlite3(path);
+    db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE bag(v)');
+    for (let id = 1; id <= 12; id++) db.prepare('INSERT INTO t VALUES(?, randomblob(600000))').run(id);
+    db.exec('INSERT INTO bag SELECT id FROM t; DELETE FROM bag WHERE rowid = 3');
+    db.close();
+    const rows = dumpFile(path);
+    const node = run(options('a'), killAt === undefined ? {} : { killAt });
+    if (killAt === undefined) {
+      await until(() => node.messages.some(({ progress }) => progress === 'store'));
+      await node.kill();
+    } else await node.ended;
+    expect(node.messages.find(({ done, failed }) => done !== undefined || failed !== undefined)).toBeUndefined();
+    const again = run(options('a'));
+    await again.ended;
+    expect(again.messages).toContainEqual({ done: true });
+    expect(dumpFile(path)).toEqual(rows);
+    const b = await cluster.add({ options: { disableDBSnapshotter: true } });
+    await b.db.waitFor(BigInt(await cluster.lastSequence()));
+    expect(dumpFile(b.path)).toEqual(rows);
+    expect(leftovers(dir)).toEqual([]);
+  });
 });
 
 describe('a disk that is full', () => {
