@@ -99,17 +99,17 @@ export class ConflictWatch implements RowWitness {
     if (this.isOwn(identity)) return [];
     // Where a row has its key, it was changed: that row is what is lost.
     if (plan.hasKey(oldValues) && this.stored.byKey(plan, oldValues) !== undefined) return [];
+    const isMadeBehind = (): boolean => this.rows.isMadeBehind(this.message, { plan, change }, index);
     const missing = (): MissingRow | undefined => {
       const row = wholeRow(plan, oldValues);
       const isProven = this.rows.wasLeftLike(identity, row);
-      return isProven || this.followsItsOwn() ? { row, isProven } : undefined;
+      return isProven || (this.followsItsOwn() && !isMadeBehind()) ? { row, isProven } : undefined;
     };
     const culprit = this.rows.whoRemoved(plan, identity, missing, this.epoch);
     if (culprit?.message.origin === this.message.origin) return [];
-    if (culprit === undefined && this.isCovered) return [];
+    if (culprit === undefined && (this.isCovered || isMadeBehind())) return [];
     // A row without a key that somebody else updated is still there: both are kept.
     if (isInBag && culprit?.operation !== 'DELETE') return [];
-    if (this.rows.isMadeBehind(this.message, { plan, change }, index)) return [];
     return [{ row: undefined, loser: culprit?.message, inTheWay: false }];
   }
 

@@ -101,26 +101,23 @@ export class RecentRows {
   }
 
   /**
-   * True where a later change of the same message makes the row that a change of it speaks of. What a foreign key or a trigger
-   * does to a row that was just made or moved is logged in front of the change that made it, for the triggers of the inner
-   * statement fire first: https://www.sqlite.org/lang_createtrigger.html
+   * True where a later change of the same message makes the row that a change of it speaks of, as that left it. What a foreign
+   * key or a trigger does to a row that was just made or moved is logged in front of the change that made it, for the triggers
+   * of the inner statement fire first: https://www.sqlite.org/lang_createtrigger.html
    */
   isMadeBehind({ sequence, foreign, read }: RecentMessage, { plan, change }: PlannedChange, index: number): boolean {
-    const { newValues, oldRowid, newRowid = oldRowid } = change;
-    if (newValues === undefined) return false;
     const { changes, epoch } = read();
-    let identity = this.stored.identity(plan, newValues, newRowid);
+    const names = foreign ? sequence : Number(epoch);
+    let [, identity] = this.identitiesOf({ plan, change });
+    let { newValues: image } = change;
     for (const later of changes.slice(index + 1)) {
-      if (later.operation === 'SQL') return false;
-      const planned = isRowChange(later)
-        ? this.planner.planned(later, foreign ? sequence : Number(epoch), foreign)
-        : undefined;
+      if (identity === undefined || image === undefined || later.operation === 'SQL') return false;
+      const planned = isRowChange(later) ? this.planner.planned(later, names, foreign) : undefined;
       if (planned === undefined) continue;
       const [from, to] = this.identitiesOf(planned);
-      if (from !== identity && to === identity) return true;
-      if (from !== identity) continue;
-      if (to === undefined) return false;
-      identity = to;
+      const { newValues } = planned.change;
+      if (from === identity) [identity, image] = [to, newValues];
+      else if (to === identity) return imageText(planned.plan.pick(newValues ?? [])) === imageText(plan.pick(image));
     }
     return false;
   }

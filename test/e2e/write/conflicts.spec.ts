@@ -161,6 +161,18 @@ describe('a conflict is told by all nodes alike', () => {
     ]);
   });
 
+  it('UPDATE over DELETE, where the winner puts another row in its place behind that', async () => {
+    const on = await cluster();
+    const at = await race(
+      on,
+      'DELETE FROM t WHERE id = 1',
+      `UPDATE t SET v = 'b' WHERE id = 1;INSERT OR REPLACE INTO t VALUES(1, 'one', 'c', 1)`,
+    );
+    expect(conflicts(on)).toMatchObject([
+      { key: { id: 1n }, operation: 'UPDATE', lost: undefined, loser: { sequence: at.first } },
+    ]);
+  });
+
   it('with the names that table and columns have now', async () => {
     const on = await cluster();
     await race(
