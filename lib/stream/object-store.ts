@@ -52,7 +52,7 @@ export interface ObjectInfo {
 export interface ObjectUpload {
   readonly name: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** In pieces of any size. */
+  /** In pieces of any size. The source may fill the memory of one anew {@link OBJECT_PIECES_HELD} pieces later. */
   readonly data: AsyncIterable<Uint8Array>;
   /** What the caller saw under the name; 0 where it saw nothing. */
   readonly revision: number;
@@ -70,3 +70,5 @@ export class ObjectDamaged extends Error {
 
 /** Size of the pieces that objects are stored in, bytes: what other clients use too. */
 export const OBJECT_CHUNK = 128 * 1024;
+/** So many pieces of an upload are kept as they were given, at most. */
+export const OBJECT_PIECES_HELD = 16;

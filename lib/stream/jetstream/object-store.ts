@@ -3,7 +3,7 @@ import { DiscardPolicy, NatsError, RetentionPolicy, StorageType, StoreCompressio
 import type { JetStreamClient, JetStreamManager, StreamConfig } from 'nats';
 import { HAError } from '../../common/ha-error.js';
 import { inChunks, ObjectDigest } from '../object-digest.js';
-import { OBJECT_CHUNK } from '../object-store.js';
+import { OBJECT_CHUNK, OBJECT_PIECES_HELD } from '../object-store.js';
 import type { ObjectInfo, ObjectStore, ObjectUpload } from '../object-store.js';
 import { connectError } from './connect-error.js';
 import { ObjectReader } from './object-reader.js';
@@ -47,8 +47,11 @@ interface StoredMeta {
   readonly stored: number;
 }
 
-/** Pieces that are under way at once. */
-const WINDOW = 8;
+/**
+ * Pieces that are under way at once. Where a later one is acknowledged, an earlier one has left the client; so none is still
+ * looked at by the time that the source fills it anew.
+ */
+const WINDOW = OBJECT_PIECES_HELD / 2;
 const PIECE_TIMEOUT_MS = 10_000;
 /** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const NO_MESSAGE_FOUND = 10_037;
