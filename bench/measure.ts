@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import type { HADatabase } from 'nestjs-ha';
 
 export const CREATE_PEOPLE = 'CREATE TABLE people(id INTEGER PRIMARY KEY, name TEXT, email TEXT, age INT)';
@@ -28,16 +29,38 @@ export function generatedRate(db: HADatabase, total: number, writers: number): P
 
 /** The longest time that the event loop did not come round while something ran, ms. */
 export async function longestStall(work: () => Promise<void>): Promise<number> {
-  let longest = 0;
-  let last = performance.now();
+  return (await longestStalls(work)).wall;
+}
+
+export interface Stalls {
+  /** By the clock, ms. */
+  readonly wall: number;
+  /** Without the time in which other programs had the processor, ms; by the clock where the system does not tell. */
+  readonly own: number;
+}
+
+/** The same, and what of it is this process's own doing. */
+export async function longestStalls(work: () => Promise<void>): Promise<Stalls> {
+  const waited = processorWait();
+  let [wall, own] = [0, 0];
+  let [last, lastWait] = [performance.now(), waited()];
   const timer = setInterval(() => {
-    const now = performance.now();
-    longest = Math.max(longest, now - last - 1);
-    last = now;
+    const [now, wait] = [performance.now(), waited()];
+    const stall = now - last - 1;
+    wall = Math.max(wall, stall);
+    own = Math.max(own, stall - (wait - lastWait));
+    [last, lastWait] = [now, wait];
   }, 1);
   await work();
   clearInterval(timer);
-  return longest;
+  return { wall, own };
+}
+
+/** How long the main thread was ready and had no processor, ms: https://docs.kernel.org/scheduler/sched-stats.html */
+function processorWait(): () => number {
+  const path = `/proc/self/task/${process.pid}/schedstat`;
+  if (!existsSync(path)) return () => 0;
+  return () => Number(readFileSync(path, 'latin1').split(' ')[1]) / 1e6;
 }
 
 export function percentile(sorted: readonly number[], share: number): number {

@@ -85,6 +85,11 @@ export class AsyncPublishing implements OutboxPort {
     });
   }
 
+  /** Where the messages are, if that is not the database. */
+  get file(): OutboxFile | undefined {
+    return this.outbox.file;
+  }
+
   get isSettled(): boolean {
     return this.overlay.isEmpty;
   }

@@ -22,6 +22,7 @@ import { HALifecycle } from './ha.lifecycle.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { checkAsyncOptions, resolveModuleOptions } from './resolve-module-options.js';
+import { HASnapshotter } from './snapshot/snapshotter.js';
 import { HADatabase } from './write/ha-database.js';
 
 const DEFAULT_RETRY_ATTEMPTS = 10;
@@ -90,6 +91,7 @@ function build(
     },
     part('publisher', connection, (runtime) => runtime.publisher),
     part('subscriber', connection, (runtime) => runtime.subscriber),
+    part('snapshotter', connection, (runtime) => runtime.snapshotter),
     part('database', connection, (runtime) => new HADatabase(runtime)),
     ...(connection === DEFAULT_CONNECTION ? aliases() : []),
   ];
@@ -113,11 +115,12 @@ function aliases(): Provider[] {
     { provide: HADatabase, useExisting: getHAToken() },
     { provide: ReplicationPublisher, useExisting: partToken('publisher') },
     { provide: ReplicationSubscriber, useExisting: partToken('subscriber') },
+    { provide: HASnapshotter, useExisting: partToken('snapshotter') },
   ];
 }
 
 function part(
-  name: 'publisher' | 'subscriber' | 'database',
+  name: 'publisher' | 'subscriber' | 'snapshotter' | 'database',
   connection: string,
   make: (runtime: HARuntime) => unknown,
 ): Provider {

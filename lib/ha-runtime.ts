@@ -6,7 +6,7 @@ import { ConflictDetector } from './apply/conflict-detector.js';
 import { Interceptors } from './apply/interceptors.js';
 import { AsyncPublishing, refusePending } from './async-publishing.js';
 import { ChangeDataCapture, checkRegistrations, forgetOthers } from './cdc/change-data-capture.js';
-import { readTargets, startOf, writeTarget, createCdcTables } from './cdc/effect-log.js';
+import { beginAgain, createCdcTables, displaced, readTargets, startOf, writeTarget } from './cdc/effect-log.js';
 import type { StoredTarget } from './cdc/effect-log.js';
 import type { Registration } from './cdc/target-runner.js';
 import { Capture } from './capture/capture.js';
@@ -23,6 +23,12 @@ import type { MessageOrigin } from './changeset/codec.js';
 import type { HAInterceptor } from './changeset/interceptor.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
+import { Recovery } from './recovery.js';
+import { HASnapshotter } from './snapshot/snapshotter.js';
+import { removeDatabase } from './snapshot/database-copy.js';
+import { StagedSnapshot } from './snapshot/staged-snapshot.js';
+import { Snapshotting } from './snapshotting.js';
+import type { SnapshotStart } from './snapshotting.js';
 import type { ConfigureConnection, Connection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
@@ -48,7 +54,7 @@ import { SetAside } from './sqlite/set-aside.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import { IdSlotLease } from './stream/membership/id-slots.js';
 import { ownMember } from './stream/membership/member.js';
-import type { HAMember, HARole, MemberFacts } from './stream/membership/member.js';
+import type { HAMember, HARole, MemberFacts, MemberRecord } from './stream/membership/member.js';
 import { Membership } from './stream/membership/membership.js';
 import type { IncomingMessage, ReplicationStream, StartPoint, StreamStatus } from './stream/replication-stream.js';
 import { LateStream } from './stream/late-stream.js';
@@ -63,7 +69,9 @@ import {
   stoppedError,
 } from './runtime-errors.js';
 import { ChangeFeed } from './subscribe/change-feed.js';
-import { cursorWithoutStream, establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
+import { baseChangeOf, readBase } from './subscribe/base.js';
+import { cursorWithoutStream, refuseTrimmed, streamGap, verifyCursor } from './subscribe/establish-cursor.js';
+import { IdleAdvance } from './subscribe/idle-advance.js';
 import { LagMeter } from './subscribe/lag.js';
 import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
@@ -75,7 +83,7 @@ import type { DatabaseLifecycle, OpenDatabase, ResyncOptions } from './write/ha-
 import { OutcomeFinder } from './write/outcome.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
-import type { HALag, HAStatus } from './write/status.js';
+import type { HABackup, HALag, HASnapshot, HAStatus } from './write/status.js';
 import { TransactionRunner } from './write/transaction-runner.js';
 
 /** What the runtime needs besides the options. */
@@ -110,10 +118,11 @@ interface Replication {
   readonly alarm: ForeignWriteAlarm;
   readonly async: AsyncPublishing | undefined;
   readonly cdc: ChangeDataCapture | undefined;
+  readonly idle: IdleAdvance | undefined;
 }
 
 /** What is special about one start. */
-interface Launch {
+interface Launch extends SnapshotStart {
   /** Where a file without a position starts, whatever the option says. */
   readonly startPoint?: StartPoint;
   /** Called once the file is locked, before it is opened. */
@@ -122,6 +131,12 @@ interface Launch {
   readonly onReady?: () => void;
   /** Called where the start has failed, before anybody can try again. */
   readonly onFailed?: () => void;
+  /** Takes the place of the file, once that is locked. */
+  readonly staged?: StagedSnapshot | undefined;
+  /** Keeps the file that a snapshot takes the place of. */
+  readonly keep?: boolean;
+  /** Told where it is kept. */
+  readonly onKept?: (path: string) => void;
   /** Rows that a new file takes over. */
   readonly carried?: CarriedRows;
   /** Where targets of change data capture go on in a new file. */
@@ -148,6 +163,8 @@ const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
 const LOOK_FOR_STUCK_MS = 500;
 const NEVER_INTERCEPTS =
   'This node follows no stream, so its interceptors are never asked: its own writes stay as they are, whatever other nodes make of them.';
+/** So many times one start takes over a snapshot: each may turn out to be outdated when it is there. */
+const MOST_RESTORES = 5;
 
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
 export class HARuntime implements DatabaseLifecycle {
@@ -158,6 +175,9 @@ export class HARuntime implements DatabaseLifecycle {
   readonly changes = this.changeFeed.changes.asObservable();
   readonly publisher = new ReplicationPublisher();
   readonly subscriber = new ReplicationSubscriber();
+  readonly snapshotter = new HASnapshotter();
+  private readonly snapshotting: Snapshotting;
+  private readonly recovery: Recovery;
   /** Makes the values of `ha_id()`; kept when the database is stopped and started, so that they never repeat. */
   readonly ids: IdGenerator;
   /** The slot of this node for them. */
@@ -196,6 +216,21 @@ export class HARuntime implements DatabaseLifecycle {
       this.interceptors = new Interceptors(interceptors, { node: options.name, replicationID: options.replicationID });
     }
     this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
+    this.snapshotting = new Snapshotting({
+      options,
+      subject: this.subject,
+      publishesLater: this.publishesLater,
+      origin: () => this.messageOrigin(),
+      emit: (event) => this.emit(event),
+      othersHavePosition: async () => (await this.members()).some(({ self, received }) => !self && received > 0n),
+      othersHaveApplied: async () => (await this.membership?.othersHaveApplied()) === true,
+    });
+    this.recovery = new Recovery({
+      pauseMs: options.snapshotInterval,
+      isWorthwhile: (cause) => this.canRecover(cause),
+      restart: (cause) => this.recover(cause),
+      failed: (error) => this.emit({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) }),
+    });
   }
 
   private get subject(): string {
@@ -278,35 +313,81 @@ export class HARuntime implements DatabaseLifecycle {
     await this.replication?.alarm.acknowledge();
   }
 
-  /** Builds the file anew from the stream; on any failure the old one is put back. */
-  resync({ forgetSkips = false }: ResyncOptions = {}): Promise<void> {
+  /** Builds the file anew; on any failure the old one is put back. */
+  resync({ forgetSkips = false, from = 'stream' }: ResyncOptions = {}): Promise<void> {
     return this.maintain(async () => {
+      if (from !== 'stream') return this.resyncSnapshot(from);
       const { replication, opened, options } = this;
       if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
       const { async } = replication;
       // What it holds lies over the fold, and would be lost with the file.
       if (async?.isSettled === false && !async.isFlowing) throw outboxWaits(async.status.size);
-      await refuseTrimmed(replication.stream, this.subject);
+      await refuseTrimmed(replication.stream, this.subject, replication.position.cursor.subjectSequence);
       const { path, applier } = opened.connections;
       const aside = options.memory ? undefined : SetAside.begin(path, new Date());
       const kept = readCarried(applier);
       const carried = forgetSkips ? { ...kept, skipped: [] } : kept;
-      try {
-        const files = {
-          beforeOpen: () => aside?.move(),
-          onReady: () => aside?.finish(),
-          onFailed: () => aside?.restore(),
-        };
-        const drained = async ? () => this.drain(async) : undefined;
-        // Transactions are recorded anew, and may be cut into other parts: one that is half delivered begins again.
-        const targets = readTargets(applier).map((stored) => ({ ...stored, ...startOf(stored.sequence) }));
-        await this.relaunch({ startPoint: { kind: 'all' }, carried, targets, ...files }, drained);
-      } catch (error) {
-        if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
-        throw error;
-      }
+      const files = {
+        beforeOpen: () => aside?.move(),
+        onReady: () => aside?.finish(),
+        onFailed: () => aside?.restore(),
+      };
+      const drained = async ? () => this.drain(async) : undefined;
+      // Transactions are recorded anew, and may be cut into other parts: one that is half delivered begins again.
+      const targets = readTargets(applier).map((stored) => ({ ...stored, ...startOf(stored.sequence) }));
+      await this.rebuild({ startPoint: { kind: 'all' }, snapshots: 'never', carried, targets, ...files }, drained);
       this.emit({ type: 'resynced', path: aside?.target });
     });
+  }
+
+  /** Takes over the snapshot of the cluster, or has it take over the rows of this node. */
+  private async resyncSnapshot(from: 'snapshot' | 'this-node'): Promise<void> {
+    const { options } = this;
+    if (this.isStandalone || options.disableSubscriber || this.closed) throw notFollowing();
+    if (this.opened === undefined) await this.starting?.catch(() => undefined);
+    this.stopped = false;
+    let path: string | undefined;
+    const keep = from === 'snapshot' && !options.memory;
+    const snapshots = from === 'snapshot' ? 'must' : 'found';
+    await this.rebuild({ snapshots, keep, onKept: (kept) => (path = kept) });
+    // What is in the store may be of another stream: new nodes must not have to wait for the next snapshot.
+    if (from === 'this-node')
+      await this.snapshotter.take().catch((error: Error) => this.emit({ type: 'error', error }));
+    this.emit({ type: 'resynced', path });
+  }
+
+  /** Starts the database anew in a special way; where that fails, in the usual one. */
+  private async rebuild(launch: Launch, finished?: () => Promise<void>): Promise<void> {
+    try {
+      await this.relaunch(launch, finished);
+    } catch (error) {
+      if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  private async canRecover(cause: HAError): Promise<boolean> {
+    const { replication } = this;
+    if (replication === undefined || baseChangeOf(cause) !== undefined) return replication !== undefined;
+    return this.snapshotting.canRestore(replication.stream);
+  }
+
+  private recover(cause: HAError): Promise<void> {
+    return this.maintain(async () => {
+      if (this.closed || this.stopped || this.subscriber.state !== 'halted') return;
+      await this.relaunch({ change: baseChangeOf(cause) });
+    });
+  }
+
+  async snapshot(options: { readonly replace?: boolean }): Promise<HASnapshot> {
+    return this.snapshotter.take(options);
+  }
+
+  async backup(path: string): Promise<HABackup> {
+    const { opened, replication } = this;
+    if (opened === undefined) throw stoppedError();
+    const subject = replication === undefined ? undefined : this.subject;
+    return this.snapshotting.backup(opened.connections, replication?.async, path, subject);
   }
 
   async close(): Promise<void> {
@@ -337,6 +418,7 @@ export class HARuntime implements DatabaseLifecycle {
       lastError: this.expelled ?? subscriber.error,
       foreignWrite,
       skipped: [...(replication?.skips ?? [])].map(BigInt),
+      snapshot: this.snapshotter.status,
       ...(replication?.async === undefined ? {} : { outbox: replication.async.status }),
       ...(replication?.cdc === undefined ? {} : { cdc: replication.cdc.status }),
     };
@@ -364,6 +446,7 @@ export class HARuntime implements DatabaseLifecycle {
       process: String(processId()),
       role: this.role,
       received: replication?.position.received ?? 0,
+      applied: replication?.position.cursor.subjectSequence ?? 0,
       address: this.source.address,
       host: hostname(),
       interceptors: this.interceptors?.names ?? [],
@@ -395,6 +478,7 @@ export class HARuntime implements DatabaseLifecycle {
 
   /** Takes everything down, and starts again: calls wait for it, and writes that wait already fail. */
   private relaunch(launch: Launch = {}, finished?: () => Promise<void>): Promise<OpenDatabase> {
+    this.recovery.end();
     const stop = async (): Promise<void> => {
       await this.impatiently(this.finishWrites(relaunchError()));
       await finished?.();
@@ -431,19 +515,64 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
-  private async startPatiently(launch: Launch): Promise<OpenDatabase> {
+  private async startPatiently(first: Launch): Promise<OpenDatabase> {
     const { logger, retryAttempts, retryDelay } = this.extras;
-    for (let attempt = 0; ; attempt++) {
+    let launch = first;
+    for (let attempt = 0, restores = 0; ; attempt++) {
       try {
-        return await this.startOnce(launch);
+        const open = await this.startOnce(launch);
+        if (launch.staged !== undefined) this.tellRestored(launch.staged);
+        return open;
       } catch (error) {
+        const next = restores++ < MOST_RESTORES ? this.restoring(error, launch) : undefined;
         const retryable = error instanceof HAError && error.retryable;
-        if (!retryable || attempt >= retryAttempts || this.closed) throw error;
+        if (next === undefined && (!retryable || attempt >= retryAttempts || this.closed)) throw error;
         await this.tearDown();
-        logger.warn(`${error.message} Trying again (${attempt + 1}/${retryAttempts}) …`);
+        if (next !== undefined) {
+          launch = next;
+          continue;
+        }
+        logger.warn(`${(error as Error).message} Trying again (${attempt + 1}/${retryAttempts}) …`);
         await sleep(retryDelay);
       }
     }
+  }
+
+  /** The start that has to follow one that met with a snapshot, or with the need of one. */
+  private restoring(error: unknown, launch: Launch): Launch | undefined {
+    if (error instanceof StagedSnapshot) {
+      const carried = launch.carried ?? (this.files && this.snapshotting.carried(this.files));
+      const snapshots = launch.snapshots === undefined ? undefined : 'never';
+      const before = launch.targets ?? (this.files && readTargets(this.files.applier));
+      const targets = before && displaced(before, error.facts.sequence);
+      return {
+        ...launch,
+        staged: error,
+        change: undefined,
+        snapshots,
+        ...(carried === undefined ? {} : { carried }),
+        ...(targets === undefined ? {} : { targets }),
+      };
+    }
+    const change = baseChangeOf(error);
+    const isAuto = this.options.bootstrap === 'auto' && !this.options.disableSubscriber;
+    return change === undefined || !isAuto ? undefined : { ...launch, change };
+  }
+
+  private tellRestored({ facts }: StagedSnapshot): void {
+    const { sequence, size, ms } = facts;
+    this.emit({ type: 'snapshot', action: 'restored', sequence: BigInt(sequence), size, ms });
+  }
+
+  private beforeOpen(launch: Launch, exclusive: boolean, path: string): void {
+    if (launch.beforeOpen !== undefined) launch.beforeOpen();
+    else if (exclusive) this.putBack();
+    if (!exclusive) return;
+    removeDatabase(`${path}-ha-snapshot`);
+    if (launch.staged === undefined) return;
+    const how = { isAside: launch.beforeOpen !== undefined, keep: launch.keep === true };
+    const kept = this.snapshotting.install(launch.staged, path, how);
+    if (kept !== undefined) launch.onKept?.(kept);
   }
 
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
@@ -457,7 +586,7 @@ export class HARuntime implements DatabaseLifecycle {
       configure: extras.configure,
       ids: this.ids,
       exclusive,
-      beforeOpen: launch.beforeOpen ?? (() => exclusive && this.putBack()),
+      beforeOpen: (path) => this.beforeOpen(launch, exclusive, path),
     });
     this.files = connections;
     const turn = new WriteTurn();
@@ -499,6 +628,7 @@ export class HARuntime implements DatabaseLifecycle {
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
     this.replication?.cdc?.start();
+    this.takeSnapshots(connections);
     this.events.next({ type: 'started' });
     return this.opened;
   }
@@ -516,7 +646,7 @@ export class HARuntime implements DatabaseLifecycle {
   private async joinStream(connections: Connections, turn: WriteTurn, launch: Launch): Promise<ReplicationPorts> {
     const { options, subject } = this;
     const foreign = new ForeignWrites(connections.applier, () => alarm.found());
-    const { stream, cursor } = await this.connect(connections, launch.startPoint ?? options.deliverPolicy);
+    const { stream, cursor } = await this.connect(connections, launch);
     const origin = newOrigin();
     const position = new Position(cursor, readSeen(connections.applier), origin);
     const control = new ControlWrites(connections.applier, turn, foreign, busyTimeout(options));
@@ -527,8 +657,8 @@ export class HARuntime implements DatabaseLifecycle {
       received: () => position.received,
     });
     const outcomes = new Outcomes(connections.reader);
-    const { carried, skip, targets } = launch;
-    if (carried !== undefined) await control.run((db) => writeCarried(db, carried));
+    const { carried: rows, skip } = launch;
+    if (rows !== undefined) await control.run((db) => writeCarried(db, rows));
     if (skip !== undefined) await control.run((db) => recordSkip(db, skip.message, skip.reason));
     const origins = await control.run((db) => recordOrigin(db, origin));
     const skips = readSkips(connections.applier);
@@ -547,12 +677,26 @@ export class HARuntime implements DatabaseLifecycle {
       ? this.openOutbox(connections, applier, applied, { stream, position, hold, foreign })
       : undefined;
     if (async === undefined) refusePending(connections.applier);
-    const hasTargets = this.targets.length > 0 || readTargets(connections.applier).length > 0;
+    const known = readTargets(connections.applier);
+    const isStale = known.some((target) => target.sequence > cursor.received + 1);
+    const carried = launch.targets ?? (isStale ? beginAgain(known, cursor.received) : undefined);
     const cdc =
-      hasTargets || targets !== undefined
-        ? await this.openTargets(connections, applied, { position, control, async, carried: targets })
+      this.targets.length + known.length > 0 || carried !== undefined
+        ? await this.openTargets(connections, applied, { position, control, async, carried })
         : undefined;
-    this.replication = { stream, position, outcomes, origins, skips, control, alarm, async, cdc };
+    const follows = !options.disableSubscriber;
+    const idle = follows
+      ? new IdleAdvance({
+          stream,
+          position,
+          control,
+          subscriber: this.subscriber,
+          subject,
+          maxAge: options.streamMaxAge,
+        })
+      : undefined;
+    this.replication = { stream, position, outcomes, origins, skips, control, alarm, async, cdc, idle };
+    stream.passed = () => Math.max(position.received, position.proven);
     alarm.start(connections.applier, foreign);
     this.refuseExpelled();
     const conflicts = new ConflictDetector({
@@ -576,6 +720,7 @@ export class HARuntime implements DatabaseLifecycle {
         position,
         cursorWriter: new CursorWriter(connections.applier, subject),
         skips,
+        base: readBase(connections.applier),
         emit: (event) => this.emit(event),
         observe: (node, commands) => hold.observe(node, commands),
         applied: (sequence, changeSet, skipped) => {
@@ -593,6 +738,7 @@ export class HARuntime implements DatabaseLifecycle {
     }
     if (stream instanceof LateStream) stream.begin();
     async?.start();
+    idle?.start();
     return {
       publisher: this.publisher,
       position,
@@ -620,6 +766,22 @@ export class HARuntime implements DatabaseLifecycle {
       },
       lostStream: (sequence) => this.lostStream(sequence, position.received),
     };
+  }
+
+  private takeSnapshots(connections: Connections): void {
+    const { replication } = this;
+    if (replication === undefined || this.options.disableSubscriber) return;
+    const { stream, position, skips, async: outbox, alarm } = replication;
+    const advance = async (): Promise<void> => replication.idle?.advance();
+    if (stream.objects === undefined && !(stream instanceof LateStream)) return;
+    const doubt = (): string | undefined => {
+      if (this.subscriber.state === 'halted') return 'the node has halted';
+      if (skips.size > 0) return `messages were left out on this node (status().skipped)`;
+      return alarm.error === undefined ? undefined : 'something else wrote to the file (status().foreignWrite)';
+    };
+    this.snapshotter.attach(
+      this.snapshotting.takes(connections, stream, () => position.cursor, { outbox, doubt, advance }),
+    );
   }
 
   private outcomeFinder(committer: Committer): OutcomeFinder | undefined {
@@ -654,7 +816,7 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** Nodes that decide otherwise hold other rows. */
-  private compareInterceptors({ node, role, interceptors }: MemberFacts): void {
+  private compareInterceptors({ node, role, interceptors }: MemberRecord): void {
     if (interceptors === undefined || role === 'publisher' || !this.follows) return;
     const own = this.interceptors?.names ?? [];
     if (own.join('\n') === interceptors.join('\n')) return;
@@ -703,6 +865,19 @@ export class HARuntime implements DatabaseLifecycle {
     return AsyncPublishing.capture(connections, this.options.rowIdentify);
   }
 
+  /** A target that wants no snapshot goes on without what was never recorded, but not in silence. */
+  private unlessUnwanted(stored: StoredTarget): StoredTarget {
+    const registration = this.targets.find(({ settings }) => settings.name === stored.target);
+    if (!stored.snapshot || registration?.settings.snapshot !== 'never') return stored;
+    const error = new HAError(
+      'HA_CDC_DELIVERY',
+      `This database was taken from a snapshot, or follows a new stream: what happened before sequence ${stored.sequence} is not told to the CDC target '${stored.target}', which has snapshot: 'never'. Compare its copy with the tables, or give it snapshot: 'initial' and another name.`,
+      { details: { target: stored.target, sequence: stored.sequence } },
+    );
+    this.emit({ type: 'error', error });
+    return { ...stored, snapshot: false };
+  }
+
   private async openTargets(
     connections: Connections,
     capture: Capture,
@@ -721,9 +896,11 @@ export class HARuntime implements DatabaseLifecycle {
       log: (line: string) => this.extras.logger.log(line),
     };
     if (carried.length > 0) {
+      const targets = carried.map((target) => this.unlessUnwanted(target));
       await control.run((db) => {
         createCdcTables(db);
-        for (const target of carried) writeTarget(db, target);
+        db.exec('DELETE FROM main.ha_cdc_log');
+        for (const target of targets) writeTarget(db, target);
       });
     }
     if (this.targets.length === 0) {
@@ -764,7 +941,8 @@ export class HARuntime implements DatabaseLifecycle {
   /** Makes sure that the stream is the one that was followed so far; else nothing is applied or written any more. */
   private async verify(stream: ReplicationStream, position: Position, subject: string): Promise<void> {
     try {
-      const { created } = await verifyCursor(position.cursor, stream, subject);
+      const { created, proven } = await verifyCursor(position.cursor, stream, subject);
+      position.proven = Math.max(position.proven, proven);
       // A database that was started without the stream did not know it yet.
       if (position.cursor.streamCreated === '') position.cursor = { ...position.cursor, streamCreated: created };
     } catch (error) {
@@ -793,16 +971,17 @@ export class HARuntime implements DatabaseLifecycle {
 
   private async connect(
     connections: Connections,
-    start: StartPoint,
+    launch: Launch,
   ): Promise<{ readonly stream: ReplicationStream; readonly cursor: StreamCursor }> {
     const { subject } = this;
     const { applier, path } = connections;
+    const start = launch.startPoint ?? this.options.deliverPolicy;
     try {
       const stream = await this.source.open(subject);
       stream.onStatus = (status) => this.followStatus(status);
       this.lagMeter.connection(true);
       await this.joinCluster(stream, subject);
-      return { stream, cursor: await establishCursor(applier, path, subject, stream, start) };
+      return { stream, cursor: await this.snapshotting.findStart(connections, stream, start, launch) };
     } catch (error) {
       if (!this.publishesLater || !(error instanceof HAError && error.retryable)) throw error;
       const cursor = cursorWithoutStream(applier, path, subject, start);
@@ -819,6 +998,10 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private followStatus(status: StreamStatus): void {
+    if (status.type === 'gap') {
+      this.subscriber.halt(streamGap(this.subject, status.after, status.first));
+      return;
+    }
     if (status.type !== 'error') this.lagMeter.connection(status.type === 'connected');
     this.emit(status);
   }
@@ -877,10 +1060,13 @@ export class HARuntime implements DatabaseLifecycle {
     this.membership = undefined;
     this.replication = undefined;
     this.files = undefined;
+    this.recovery.end();
     replication?.position.fail(stoppedError());
     replication?.async?.stop();
     // In front of all that writes to the control tables: it may hold the write turn, and wait for an interceptor.
     await this.subscriber.stop();
+    await this.snapshotter.detach();
+    await replication?.idle?.stop();
     await replication?.cdc?.stop();
     await replication?.alarm.stop();
     this.publisher.detach();
@@ -899,9 +1085,12 @@ export class HARuntime implements DatabaseLifecycle {
       logger.error(event.error.message);
       this.opened?.committer.halt(event.error);
       this.replication?.async?.stop();
+      if (this.opened !== undefined && this.options.bootstrap === 'auto') this.recovery.begin(event.error);
     } else if (event.type === 'foreignWrite') logger.error(event.error.message);
     else if (event.type === 'resynced')
-      logger.warn(`Built anew from the stream; the old file is at ${event.path ?? 'none'}.`);
+      logger.warn(`Built anew${event.path === undefined ? '' : `; the old file is at ${event.path}`}.`);
+    else if (event.type === 'snapshot' && event.action === 'restored')
+      logger.log(`Started from a snapshot of ${event.size} bytes at sequence ${event.sequence}.`);
     else if (event.type === 'error') logger.warn(event.error.message);
     else if (event.type === 'skipped') {
       this.telemetry.sink?.skipped();

@@ -10,7 +10,7 @@ import { HADatabase } from './write/ha-database.js';
  * 1. open the file and its connections
  * 2. find or start NATS, connect, make the stream where it is missing
  * 3. join the cluster: claim the subject, take the node's name, lease a slot of ids
- * 4. compare the stored position with the stream
+ * 4. compare the stored position with the stream; where it is new, or lacks what the stream no longer has: take a snapshot
  * 5. follow the stream, and wait until what it held is applied
  * 6. take writes
  * 7. once the whole application has started: serve the targets of change data capture

@@ -17,10 +17,21 @@ export type {
   HATransactionOptions,
 } from './write/executor.js';
 export type { HAOutcome } from './write/outcome.js';
-export type { HACDCStatus, HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
+export type {
+  HABackup,
+  HACDCStatus,
+  HALag,
+  HAPosition,
+  HASnapshot,
+  HASnapshotStatus,
+  HAStatus,
+  OutboxStatus,
+} from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+export { HASnapshotter } from './snapshot/snapshotter.js';
+export type { SnapshotOptions as HASnapshotOptions } from './snapshot/snapshotter.js';
 export type {
   DebeziumEnvelope,
   HACDCContext,

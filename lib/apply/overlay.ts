@@ -180,6 +180,15 @@ export class Overlay {
     return [{ ...entry, tables: undo.tables, refused: undo.refused }];
   }
 
+  /** Takes back all of it, inside the applier's transaction, for good: in a copy of the database that is to be the fold. */
+  *strip(): Generator<void, void> {
+    this.begin();
+    this.applier.prepare();
+    for (const _ of this.undoAll()) yield;
+    this.removed = this.list.all().slice();
+    this.store.remove(this.removed);
+  }
+
   private *undoAll(): Generator<Step, void> {
     this.isUndone = true;
     const started = performance.now();

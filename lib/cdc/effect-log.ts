@@ -49,6 +49,23 @@ export function startOf(sequence: number): CdcPosition {
   return { sequence, part: 0, change: 0, progress: NO_PROGRESS };
 }
 
+/**
+ * Where targets go on in a snapshot that takes the place of the file: what lies between was never recorded here, so it is told
+ * by a snapshot of the rows. A target that is further than that meets the rest in the stream again.
+ */
+export function displaced(targets: readonly StoredTarget[], sequence: number): StoredTarget[] {
+  return targets.map((stored) =>
+    stored.sequence > sequence
+      ? { ...stored, ...startOf(stored.sequence) }
+      : (beginAgain([stored], sequence)[0] ?? stored),
+  );
+}
+
+/** Where targets go on that were told of another stream: with a snapshot of the rows. */
+export function beginAgain(targets: readonly StoredTarget[], received: number): StoredTarget[] {
+  return targets.map((stored) => ({ ...stored, ...startOf(received + 1), snapshot: true }));
+}
+
 export function createCdcTables(db: Connection): void {
   db.exec(SCHEMA);
 }

@@ -1,11 +1,22 @@
 #!/usr/bin/env node
 import { HAError } from '../common/ha-error.js';
 import { NATS_SERVER_USAGE, natsServerCommand } from './nats-server.js';
+import {
+  RESTORE_USAGE,
+  SNAPSHOT_USAGE,
+  VERIFY_USAGE,
+  restoreCommand,
+  snapshotCommand,
+  verifyCommand,
+} from './snapshots.js';
 
 const USAGE = `Usage: nestjs-ha <command> [options]
 
 Commands:
   nats-server   run nats-server with JetStream, fetching it where it is missing
+  snapshot      store a snapshot of a database, from which new nodes start
+  restore       download the snapshot of a cluster to a file
+  verify        check the snapshot of a cluster, and a database file
   help          print this
 
 nestjs-ha <command> --help tells the options of a command.
@@ -18,6 +29,9 @@ interface Command {
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   'nats-server': { run: natsServerCommand, usage: NATS_SERVER_USAGE },
+  snapshot: { run: snapshotCommand, usage: SNAPSHOT_USAGE },
+  restore: { run: restoreCommand, usage: RESTORE_USAGE },
+  verify: { run: verifyCommand, usage: VERIFY_USAGE },
 };
 
 /** Exit codes: 0 done, 1 failed, 2 called wrongly. */
@@ -28,6 +42,10 @@ async function main([name, ...args]: string[]): Promise<number> {
   }
   const command = Object.hasOwn(COMMANDS, name ?? '') ? COMMANDS[name ?? ''] : undefined;
   if (!command) return misuse(name === undefined ? 'Which command?' : `Unknown command '${name}'.`, USAGE);
+  if (args.includes('--help')) {
+    process.stdout.write(command.usage);
+    return 0;
+  }
   try {
     return await command.run(args);
   } catch (error) {

@@ -106,6 +106,27 @@ export type HAEvent =
       readonly path: string | undefined;
     }
   | {
+      /**
+       * A snapshot was stored by this node (`stored`), or this node's file was replaced by one (`restored`). `sequence` is
+       * the stream's up to which it goes, `size` is in bytes, `ms` how long it took.
+       */
+      readonly type: 'snapshot';
+      readonly action: 'stored' | 'restored';
+      readonly sequence: bigint;
+      readonly size: number;
+      readonly ms: number;
+    }
+  | {
+      /** A snapshot is under way: `bytes` of `size`, so many a second (`rate`). A few times a second. */
+      readonly type: 'progress';
+      readonly action: 'store' | 'restore';
+      readonly bytes: number;
+      readonly size: number;
+      /** 0 to 100. */
+      readonly percent: number;
+      readonly rate: number;
+    }
+  | {
       /** Something failed that is tried again by itself. */
       readonly type: 'error';
       readonly error: Error;

@@ -41,3 +41,15 @@ export async function within<T>(ms: number, promise: Promise<T>): Promise<T | un
     clearTimeout(timer);
   }
 }
+
+/** Runs steps until they end, and lets the event loop breathe whenever they have gone on for so many milliseconds. */
+export async function inSlices<R>(steps: Generator<void, R>, sliceMs: number): Promise<R> {
+  let until = performance.now() + sliceMs;
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    if (performance.now() < until) continue;
+    await immediate();
+    until = performance.now() + sliceMs;
+  }
+}

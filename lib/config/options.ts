@@ -22,6 +22,13 @@ export interface HAOptions extends HAStreamOptions {
    */
   autoStart?: boolean;
   /**
+   * `auto`: a new node, and one that was away for too long, starts from a snapshot, and a file with rows founds a cluster
+   * that has none; `never`: neither.
+   * DSN `bootstrap`, environment `HA_BOOTSTRAP`.
+   * @default auto
+   */
+  bootstrap?: 'auto' | 'never';
+  /**
    * Number of nodes that elect a leader: more than half of them must agree.
    * DSN `clusterSize`, environment `HA_CLUSTER_SIZE`.
    * @default 1
@@ -41,7 +48,7 @@ export interface HAOptions extends HAStreamOptions {
    */
   deliverPolicy?: string;
   /**
-   * Take no snapshots of the database.
+   * Take no snapshots of the database by itself.
    * DSN `disableDBSnapshotter`, environment `HA_DISABLE_SNAPSHOTTER` or `HA_DISABLE_DB_SNAPSHOTTER`.
    * @default false
    */
@@ -134,7 +141,7 @@ export interface HAOptions extends HAStreamOptions {
    */
   rowIdentify?: 'pk' | 'rowid' | 'full';
   /**
-   * Time between two snapshots.
+   * Time between two snapshots, which are taken when something has changed.
    * DSN `snapshotInterval`, environment `HA_SNAPSHOT_INTERVAL`.
    * @default 1m
    */

@@ -28,6 +28,7 @@ export interface OptionValues {
   asyncPublisher: boolean;
   asyncPublisherOutboxDir: string | undefined;
   autoStart: boolean;
+  bootstrap: 'auto' | 'never';
   clusterSize: number;
   concurrency: 'lww' | 'serializable';
   deliverPolicy: DeliverPolicy;
@@ -71,6 +72,8 @@ export interface OptionValues {
   snapshotInterval: number;
   /** Undefined: messages are kept forever. */
   streamMaxAge: number | undefined;
+  /** Bytes; undefined: no limit. */
+  streamMaxBytes: number | undefined;
   transactionTimeout: number;
 }
 

@@ -23,6 +23,12 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
     default: 'true',
     doc: 'Start with the application; if false, nothing is opened or contacted before `start()`.',
   },
+  bootstrap: {
+    env: ['HA_BOOTSTRAP'],
+    type: oneOf('auto', 'never'),
+    default: 'auto',
+    doc: '`auto`: a new node, and one that was away for too long, starts from a snapshot, and a file with rows founds a cluster that has none; `never`: neither.',
+  },
   clusterSize: {
     env: ['HA_CLUSTER_SIZE'],
     type: integer(1, 1_000),
@@ -45,7 +51,7 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
     env: ['HA_DISABLE_SNAPSHOTTER', 'HA_DISABLE_DB_SNAPSHOTTER'],
     type: boolean,
     default: 'false',
-    doc: 'Take no snapshots of the database.',
+    doc: 'Take no snapshots of the database by itself.',
   },
   disableDDLSync: {
     env: ['HA_DISABLE_DDL_SYNC'],
@@ -133,7 +139,7 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
     env: ['HA_SNAPSHOT_INTERVAL'],
     type: interval,
     default: '1m',
-    doc: 'Time between two snapshots.',
+    doc: 'Time between two snapshots, which are taken when something has changed.',
   },
   transactionTimeout: {
     env: ['HA_TRANSACTION_TIMEOUT'],

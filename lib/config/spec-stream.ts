@@ -101,4 +101,9 @@ export const STREAM_TABLE: OptionTable<keyof HAStreamOptions> = {
     type: serverDuration(100, 'for no limit'),
     doc: 'How long the stream keeps a message; unset or 0 keeps all.',
   },
+  streamMaxBytes: {
+    env: ['HA_STREAM_MAX_BYTES'],
+    type: bytes(1024 ** 2, 1024 ** 5),
+    doc: 'How large the stream may grow on disk, in bytes or as in `10GB`: then the oldest messages go. Unset is no limit.',
+  },
 };

@@ -121,4 +121,10 @@ export interface HAStreamOptions {
    * @default none
    */
   streamMaxAge?: Duration;
+  /**
+   * How large the stream may grow on disk, in bytes or as in `10GB`: then the oldest messages go. Unset is no limit.
+   * DSN `streamMaxBytes`, environment `HA_STREAM_MAX_BYTES`.
+   * @default none
+   */
+  streamMaxBytes?: number | string;
 }

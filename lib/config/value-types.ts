@@ -123,6 +123,12 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   M: 1e6,
   MB: 1024 ** 2,
   MIB: 1024 ** 2,
+  G: 1e9,
+  GB: 1024 ** 3,
+  GIB: 1024 ** 3,
+  T: 1e12,
+  TB: 1024 ** 4,
+  TIB: 1024 ** 4,
 };
 
 /** A number of bytes, or a text such as `512KB` or `8MB`. */
@@ -132,7 +138,7 @@ export function bytes(min: number, max: number): ValueType<number> {
     parse(value) {
       const size = typeof value === 'number' ? String(value) : value;
       if (typeof size !== 'string') return refuse(value, 'is not a size');
-      const [, digits, unit = ''] = /^([0-9]+) ?([km]?(?:i?b)?)$/i.exec(size) ?? [];
+      const [, digits, unit = ''] = /^([0-9]+) ?([kmgt]?(?:i?b)?)$/i.exec(size) ?? [];
       const factor = SIZE_UNITS[unit.toUpperCase()];
       if (digits === undefined || factor === undefined) return refuse(value, 'is not a size');
       const total = Number(digits) * factor;

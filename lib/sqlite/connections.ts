@@ -19,8 +19,8 @@ export interface ConnectionSettings {
   readonly ids: IdGenerator;
   /** True where the database is replicated: then a second process must not open it for replication too. */
   readonly exclusive: boolean;
-  /** Called once the lock is held, before the file is opened. */
-  readonly beforeOpen?: (() => void) | undefined;
+  /** Called with the path of the file once the lock is held, before it is opened. */
+  readonly beforeOpen?: ((path: string) => void) | undefined;
 }
 
 /** At most this many idle readers of `iterate` are kept open. */
@@ -56,7 +56,7 @@ export class Connections {
     try {
       this.lock = settings.exclusive && !settings.memory ? lockFile(`${this.path}-ha-lock`, this.path) : undefined;
       if (this.lock !== undefined) opened.push(this.lock);
-      settings.beforeOpen?.();
+      settings.beforeOpen?.(this.path);
       this.writer = open('writer');
       this.applier = open('applier');
       this.reader = open('reader');
@@ -85,6 +85,11 @@ export class Connections {
     else this.idle.push(db);
   }
 
+  /** Opens a copy of the database as the applier's connection is opened. The caller closes it. */
+  openCopy(path: string): Connection {
+    return this.open('applier', path);
+  }
+
   close(): void {
     if (this.closed) return;
     this.closed = true;
@@ -98,9 +103,9 @@ export class Connections {
     this.removeTemporary();
   }
 
-  private open(role: ConnectionRole): Connection {
+  private open(role: ConnectionRole, path: string = this.path): Connection {
     const { settings } = this;
-    const db = new BetterSqlite3(this.path, { readonly: role === 'reader', timeout: 0 });
+    const db = new BetterSqlite3(path, { readonly: role === 'reader', timeout: 0 });
     try {
       if (role !== 'reader') db.pragma('journal_mode = WAL');
       for (const { name, value } of settings.pragmas) {
@@ -145,7 +150,12 @@ function appliesTo(name: string, role: ConnectionRole): boolean {
 }
 
 /** Holds an exclusive lock of the operating system for as long as the process lives, however it ends. */
-function lockFile(path: string, database: string): Connection {
+/**
+ * Locks a database for replication, by a file beside it, until the returned connection is closed.
+ *
+ * @throws HAError `HA_DATABASE_LOCKED`.
+ */
+export function lockFile(path: string, database: string): Connection {
   const db = new BetterSqlite3(path, { timeout: 0 });
   try {
     db.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');

@@ -17,6 +17,7 @@ import { StatementCache } from './statement-cache.js';
  * | `ha_foreign_writes` | the alarm that somebody else wrote to the file, until somebody acts |
  * | `ha_chunks` | parts of large transactions whose last part has not come yet |
  * | `ha_renames` | tables and columns that the stream renamed, for transactions that were written with the old names |
+ * | `ha_base` | the state that the cluster was founded with, or had to take over last |
  * | `ha_skipped` | changes that could not be applied for a reason that every node shares; with `change` -1 messages that an operator had this node leave out |
  * | `ha_outbox` | with `asyncPublisher`: messages of transactions that were committed here and not yet met in the stream |
  * | `ha_undo` | with `asyncPublisher`: how to take such a transaction back, where that is not the plain inverse of its messages |
@@ -40,7 +41,14 @@ export const CONTROL_TABLES = [
   'ha_chunks',
   'ha_renames',
   'ha_skipped',
+  'ha_base',
 ] as const;
+
+/** Those of them that speak of this node alone: a snapshot does not have their rows. */
+export const NODE_TABLES = ['ha_origins', 'ha_foreign_writes'] as const;
+
+/** The same of change data capture, which are there only where a target is or was. */
+export const NODE_CDC_TABLES = ['ha_cdc', 'ha_cdc_log'] as const;
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS ha_stats(subject TEXT UNIQUE, received_seq INTEGER, updated_at DATETIME);
@@ -59,7 +67,8 @@ CREATE TABLE IF NOT EXISTS ha_renames(sequence INTEGER NOT NULL, old_name TEXT N
   columns TEXT NOT NULL, PRIMARY KEY(sequence, old_name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ha_skipped(sequence INTEGER NOT NULL, change INTEGER NOT NULL, node TEXT NOT NULL,
   target TEXT NOT NULL, operation TEXT NOT NULL, detail TEXT NOT NULL, error TEXT NOT NULL, skipped_at TEXT NOT NULL,
-  PRIMARY KEY(sequence, change)) WITHOUT ROWID;`;
+  PRIMARY KEY(sequence, change)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ha_base(one INTEGER PRIMARY KEY CHECK(one = 1), id TEXT NOT NULL);`;
 
 /** Where a node stands in the stream. */
 export interface StreamCursor {
@@ -110,9 +119,8 @@ export function readCursor(db: Connection, subject: string): StreamCursor | unde
   if (known === undefined) return undefined;
   const stats = db.prepare('SELECT received_seq FROM main.ha_stats WHERE subject = ?').pluck().get(subject);
   if (typeof stats !== 'number') return undefined;
-  createControlTables(db);
-  const row = db.prepare('SELECT * FROM main.ha_cursor WHERE subject = ?').get(subject) as
-    { subject_seq: number; message_time: string; message_id: string | null; stream_created: string } | undefined;
+  if (!db.readonly) createControlTables(db);
+  const row = cursorRow(db, subject);
   return {
     received: stats,
     subjectSequence: row?.subject_seq ?? stats,
@@ -120,6 +128,20 @@ export function readCursor(db: Connection, subject: string): StreamCursor | unde
     messageId: row?.message_id ?? null,
     streamCreated: row?.stream_created ?? '',
   };
+}
+
+interface CursorRow {
+  readonly subject_seq: number;
+  readonly message_time: string;
+  readonly message_id: string | null;
+  readonly stream_created: string;
+}
+
+/** Files of go-ha have the position alone. */
+function cursorRow(db: Connection, subject: string): CursorRow | undefined {
+  const known = db.prepare(`SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'ha_cursor'`).get();
+  if (known === undefined) return undefined;
+  return db.prepare('SELECT * FROM main.ha_cursor WHERE subject = ?').get(subject) as CursorRow | undefined;
 }
 
 /** Reads the ids of all applied messages. */

@@ -16,12 +16,13 @@ export class ControlWrites {
     private readonly busyTimeout: number,
   ) {}
 
-  async run<R>(work: (db: Connection) => R): Promise<R> {
+  /** @param committed Called behind the COMMIT, as long as nobody else can write. */
+  async run<R>(work: (db: Connection) => R, committed?: (result: R) => void): Promise<R> {
     const release = await this.turn.acquire();
     try {
       const deadline = performance.now() + this.busyTimeout;
       return await retry(
-        async () => this.commit(work),
+        async () => this.commit(work, committed),
         (error) => isBusy(error) && performance.now() < deadline,
         BUSY_PAUSE_MS,
       );
@@ -30,13 +31,14 @@ export class ControlWrites {
     }
   }
 
-  private commit<R>(work: (db: Connection) => R): R {
+  private commit<R>(work: (db: Connection) => R, committed?: (result: R) => void): R {
     this.db.exec('BEGIN IMMEDIATE');
     try {
       this.foreign.begun(this.db);
       const result = work(this.db);
       this.db.exec('COMMIT');
       this.foreign.committed(this.db);
+      committed?.(result);
       return result;
     } catch (error) {
       if (this.db.inTransaction) this.db.exec('ROLLBACK');

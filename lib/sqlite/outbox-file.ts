@@ -36,6 +36,7 @@ export class OutboxFile {
   private raised = 0;
   private hasGhosts = false;
   private passed: Range[] = [];
+  private retained = 0;
   private readonly statements: StatementCache;
 
   private constructor(
@@ -116,12 +117,22 @@ export class OutboxFile {
   /** Removes what the database has passed. What fails now is left for the next time, at the latest for the next start. */
   remove(ranges: readonly Range[]): void {
     this.passed.push(...ranges);
+    if (this.retained > 0) return;
     try {
       for (const range of this.passed) this.removeRange(range);
       this.passed = [];
     } catch (error) {
       if (!isSqliteError(error)) throw error;
     }
+  }
+
+  /** Nothing is removed until the returned function is called: somebody reads what a copy of the database speaks of. */
+  retain(): () => void {
+    this.retained++;
+    return () => {
+      this.retained--;
+      if (this.db.open) this.remove([]);
+    };
   }
 
   close(): void {

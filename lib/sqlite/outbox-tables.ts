@@ -5,6 +5,9 @@ export const OUTBOX_TABLE = `
 CREATE TABLE IF NOT EXISTS main.ha_outbox(n INTEGER PRIMARY KEY, first INTEGER NOT NULL, id TEXT NOT NULL, chunk TEXT,
   data BLOB NOT NULL, tables TEXT NOT NULL, changes INTEGER NOT NULL, counters TEXT, stored_at INTEGER NOT NULL);`;
 
+/** All tables of asynchronous publishing: they speak of one node alone. */
+export const NODE_OUTBOX_TABLES = ['ha_outbox', 'ha_undo', 'ha_outbox_file', 'ha_outbox_limit'] as const;
+
 const SCHEMA = `${OUTBOX_TABLE}
 CREATE TABLE IF NOT EXISTS main.ha_undo(first INTEGER PRIMARY KEY, effects BLOB NOT NULL, tables TEXT NOT NULL,
   counters TEXT, refused INTEGER NOT NULL);

@@ -26,6 +26,8 @@ export interface WaitOptions {
 export class Position {
   /** Sequence of the last message that this node published. */
   published = 0;
+  /** Nothing on our subject is missing up to here, also where `received` is lower: only others wrote. */
+  proven = 0;
   /** Sequences of own messages by their number, in a ring: numbers and sequences side by side. */
   private readonly own = new Float64Array(2 * REMEMBERED);
   private waiters: Waiter[] = [];

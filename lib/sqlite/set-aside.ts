@@ -58,6 +58,34 @@ export class SetAside {
   }
 }
 
+/**
+ * Puts a complete database file in the place of one that nobody has open. At every moment one of the two is in place, also
+ * where the process dies: the old one is moved away first, and counts until the new one is there.
+ *
+ * @param isAside The old one was moved away already, and what is in its place does not count.
+ * @returns Where the old one is.
+ */
+export function replaceDatabase(path: string, by: string, isAside: boolean): string | undefined {
+  const aside = isAside ? undefined : SetAside.begin(path, new Date());
+  aside?.move();
+  for (const suffix of SUFFIXES) rmSync(path + suffix, { force: true });
+  renameSync(by, path);
+  syncFolder(path);
+  aside?.finish();
+  return aside?.target;
+}
+
+/** Else a power cut could take back what was renamed in it. Not all systems let a folder be opened. */
+function syncFolder(path: string): void {
+  try {
+    const folder = openSync(dirname(path), 'r');
+    fsyncSync(folder);
+    closeSync(folder);
+  } catch {
+    // Windows.
+  }
+}
+
 function marker(path: string): string {
   return `${path}-ha-resync`;
 }

@@ -30,6 +30,7 @@ const MAX_PAUSE_MS = 5_000;
 export class LateStream implements ReplicationStream {
   onStatus: (status: StreamStatus) => void = () => undefined;
   verify: () => Promise<void> = () => Promise.resolve();
+  passed: () => number = () => 0;
   private real: ReplicationStream | undefined;
   /** True once the stream is known to be the one that was followed. */
   private isVerified = false;
@@ -68,6 +69,11 @@ export class LateStream implements ReplicationStream {
   get keyValue(): ReplicationStream['keyValue'] {
     const { real } = this;
     return real?.keyValue === undefined ? undefined : real.keyValue.bind(real);
+  }
+
+  get objects(): ReplicationStream['objects'] {
+    const { real } = this;
+    return real?.objects === undefined ? undefined : real.objects.bind(real);
   }
 
   /** Begins to connect. */
@@ -152,6 +158,7 @@ export class LateStream implements ReplicationStream {
     const stream = await this.openStream();
     try {
       this.real = stream;
+      stream.passed = () => this.passed();
       await this.verify();
       for (const entry of this.waiting) {
         if (!entry.ended) entry.real = await stream.consume(entry.after, entry.handler);

@@ -1,5 +1,6 @@
 import type { DeliverPolicy } from '../config/resolved.js';
 import type { KeyValueBucket, KeyValueSettings } from './key-value.js';
+import type { ObjectStore } from './object-store.js';
 
 /**
  * The replication stream: one totally ordered, append-only log of messages for each database ("subject"), on a stream
@@ -14,7 +15,7 @@ import type { KeyValueBucket, KeyValueSettings } from './key-value.js';
  * 3. An expectation that does not hold refuses the message ({@link StreamRefusal}), and nothing is stored.
  * 4. `publishBatch` stores all of its messages at consecutive sequences, or none of them.
  * 5. `consume` delivers every message of the subject from a sequence on, in order, once, and goes on by itself after
- *    disconnects.
+ *    disconnects. Where the stream may have dropped one that was not delivered, it ends and tells (`gap`).
  *
  * Sequences are counted across the whole stream: on one subject they grow, but need not be consecutive. They stay far
  * below 2^53 and are numbers inside the library; the public API has bigint.
@@ -80,6 +81,12 @@ export type MessageHandler = (message: IncomingMessage) => void | Promise<void>;
 export type StreamStatus =
   | { readonly type: 'connected' }
   | { readonly type: 'disconnected' }
+  | {
+      /** The stream dropped messages behind `after` that were not delivered: it begins at `first`. Nothing goes on. */
+      readonly type: 'gap';
+      readonly after: number;
+      readonly first: number;
+    }
   | { readonly type: 'error'; readonly error: Error };
 
 /** Where to start without a stored position: what the option says. */
@@ -104,6 +111,11 @@ export interface ReplicationStream {
    * that was followed. Then nothing goes on. Set by the owner.
    */
   verify: () => Promise<void>;
+  /**
+   * Sequence up to which nothing is missing, whatever was delivered: messages of other subjects move it too. Set by the
+   * owner.
+   */
+  passed: () => number;
   /** Connects, and creates the stream where it is missing. */
   open(): Promise<StreamState>;
   state(): Promise<StreamState>;
@@ -137,6 +149,12 @@ export interface ReplicationStream {
    * @throws KeyValueDenied where the server does not permit it.
    */
   keyValue?(bucket: string, settings: KeyValueSettings): Promise<KeyValueBucket>;
+  /**
+   * A store of large objects beside the stream, made where it is missing. A stream without this method has no snapshots.
+   *
+   * @throws HAError `HA_SNAPSHOT_STORE` where the server does not permit it.
+   */
+  objects?(bucket: string): Promise<ObjectStore>;
   close(): Promise<void>;
 }
 

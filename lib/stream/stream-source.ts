@@ -44,6 +44,7 @@ export class StreamSource {
       subject,
       replicas: options.replicas,
       maxAge: options.streamMaxAge,
+      maxBytes: options.streamMaxBytes,
       warn: this.warn,
     });
   }

@@ -11,6 +11,8 @@ const TIME_TOLERANCE_MS = 2;
 /**
  * Finds out where a database stands in the stream, before anything is applied or written.
  *
+ * @param isUnwritten Whether nobody knows of anything that was ever written to the database: asked where it is new, and the
+ * stream holds none of it, but not its own beginning either.
  * @throws HAError `HA_FOREIGN_DATABASE` where it has rows but no position, `HA_STREAM_RESET` where the stream is not the
  * one that it followed, `HA_STREAM_GAP` where the stream has forgotten messages that it has not applied.
  */
@@ -20,15 +22,18 @@ export async function establishCursor(
   subject: string,
   stream: ReplicationStream,
   start: StartPoint,
+  isUnwritten: () => Promise<boolean>,
 ): Promise<StreamCursor> {
   const state = await stream.state();
   const stored = readCursor(db, subject);
   if (stored !== undefined) {
-    await checkStream(stored, state, stream, subject);
-    return { ...stored, streamCreated: state.created };
+    const proven = await checkStream(stored, state, stream, subject);
+    return { ...stored, received: Math.max(stored.received, proven), streamCreated: state.created };
   }
   if (hasUserTables(db)) throw foreign(path, subject);
-  const received = await stream.startPosition(start);
+  const position = await stream.startPosition(start);
+  // What another policy than `all` passes over counts as applied, and so does what is gone.
+  const received = start.kind === 'all' ? position : Math.max(position, state.firstSequence - 1);
   const cursor: StreamCursor = {
     received,
     subjectSequence: received === 0 ? 0 : await stream.lastSubjectSequence(),
@@ -36,9 +41,10 @@ export async function establishCursor(
     messageId: null,
     streamCreated: state.created,
   };
-  if (received === 0) await refuseGap(cursor, state, stream, subject);
-  writeFirst(db, subject, cursor);
-  return cursor;
+  const proven = received === 0 ? await refuseGap(cursor, state, stream, subject, isUnwritten) : 0;
+  const first = { ...cursor, received: Math.max(received, proven) };
+  writeFirst(db, subject, first);
+  return first;
 }
 
 function writeFirst(db: Connection, subject: string, cursor: StreamCursor): void {
@@ -71,14 +77,20 @@ export function cursorWithoutStream(
 }
 
 /**
- * Makes sure that a new database could be built from the stream.
+ * Makes sure that the database could be built anew from the stream.
  *
+ * @param applied Sequence of the last message of it that was applied here; 0 where there was none.
  * @throws HAError `HA_STREAM_GAP` where its beginning is gone.
  */
-export async function refuseTrimmed(stream: ReplicationStream, subject: string): Promise<void> {
+export async function refuseTrimmed(stream: ReplicationStream, subject: string, applied: number): Promise<void> {
   const state = await stream.state();
   const nothing = { received: 0, subjectSequence: 0, messageTime: '', messageId: null, streamCreated: state.created };
-  await refuseGap(nothing, state, stream, subject);
+  await refuseGap(nothing, state, stream, subject, () => Promise.resolve(applied === 0));
+}
+
+/** The stream, and up to where it is sure that nothing is missing, although the position is lower; 0 where it is not. */
+export interface VerifiedState extends StreamState {
+  readonly proven: number;
 }
 
 /**
@@ -90,10 +102,9 @@ export async function verifyCursor(
   cursor: StreamCursor,
   stream: ReplicationStream,
   subject: string,
-): Promise<StreamState> {
+): Promise<VerifiedState> {
   const state = await stream.state();
-  await checkStream(cursor, state, stream, subject);
-  return state;
+  return { ...state, proven: await checkStream(cursor, state, stream, subject) };
 }
 
 async function checkStream(
@@ -101,18 +112,20 @@ async function checkStream(
   state: StreamState,
   stream: ReplicationStream,
   subject: string,
-): Promise<void> {
+): Promise<number> {
   if (cursor.streamCreated !== '' && cursor.streamCreated !== state.created) {
     throw reset(subject, `it was made anew at ${state.created}`, cursor, state);
   }
   if (state.lastSequence < cursor.received) {
     throw reset(subject, `it ends at ${state.lastSequence}`, cursor, state);
   }
-  const message = cursor.received === 0 ? undefined : await stream.messageAt(cursor.received);
+  // Messages of other subjects move `received` too: what is known by id and time is the last on ours.
+  const place = cursor.subjectSequence;
+  const message = place === 0 ? undefined : await stream.messageAt(place);
   if (message !== undefined && !isSame(cursor, message.id ?? null, message.time)) {
-    throw reset(subject, `another message stands at ${cursor.received}`, cursor, state);
+    throw reset(subject, `another message stands at ${place}`, cursor, state);
   }
-  await refuseGap(cursor, state, stream, subject);
+  return refuseGap(cursor, state, stream, subject);
 }
 
 function isSame(cursor: StreamCursor, id: string | null, time: string): boolean {
@@ -124,26 +137,37 @@ function isSame(cursor: StreamCursor, id: string | null, time: string): boolean 
 /**
  * What the stream dropped in front of its first message may have been on our subject. It was not where our last applied
  * message is still the last on the subject; otherwise nobody can tell, and a hole in the database must not stay unseen.
+ * Where the subject is empty all of it may have gone, also for a database that has applied nothing.
+ *
+ * @returns The end of the stream where that was so: up to there nothing is missing. 0 where nothing was dropped.
  */
 async function refuseGap(
   cursor: StreamCursor,
   state: StreamState,
   stream: ReplicationStream,
   subject: string,
-): Promise<void> {
-  if (state.firstSequence <= cursor.received + 1) return;
-  if ((await stream.lastSubjectSequence()) === cursor.subjectSequence) return;
-  throw new HAError(
+  isUnwritten: () => Promise<boolean> = () => Promise.resolve(false),
+): Promise<number> {
+  if (state.firstSequence <= cursor.received + 1) return 0;
+  // Asked behind the state of the stream: what comes in between lies behind its end.
+  const last = await stream.lastSubjectSequence();
+  if (last === cursor.subjectSequence && (last > 0 || (await isUnwritten()))) return state.lastSequence;
+  throw streamGap(subject, cursor.received, state.firstSequence);
+}
+
+/** Messages that this database needs are gone from the stream. */
+export function streamGap(subject: string, received: number, first: number): HAError {
+  return new HAError(
     'HA_STREAM_GAP',
-    `The stream of '${subject}' begins at sequence ${state.firstSequence}, but this database has applied only up to ${cursor.received}: messages in between are gone. Copy the database file of another node here while that node is stopped, or raise streamMaxAge before nodes stay away for so long.`,
-    { details: { subject, first: state.firstSequence, received: cursor.received } },
+    `The stream of '${subject}' begins at sequence ${first}, but this database has applied only up to ${received}: messages in between are gone, and no snapshot that covers them was found or may be used (bootstrap). Call db.snapshot() on a node that runs, and start this one again; or copy the database file of another node here while that node is stopped; or, where the rows of this node are right, call db.resync({ from: 'this-node' }). Keep streamMaxAge well above snapshotInterval.`,
+    { details: { subject, first, received } },
   );
 }
 
 function foreign(path: string, subject: string): HAError {
   return new HAError(
     'HA_FOREIGN_DATABASE',
-    `'${path}' holds tables, but no position in the stream of '${subject}': its rows would be on this node only. Start with a new file and load the rows through the database, or copy the file of a node of the cluster that is stopped.`,
+    `'${path}' holds tables, but no position in the stream of '${subject}': its rows would be on this node only. Move the file away: the node then takes over what the cluster has. Or make these rows the cluster's: start with another replicationID, which has no history yet.`,
     { details: { path, subject } },
   );
 }
@@ -151,7 +175,7 @@ function foreign(path: string, subject: string): HAError {
 function reset(subject: string, what: string, cursor: StreamCursor, state: StreamState): HAError {
   return new HAError(
     'HA_STREAM_RESET',
-    `The stream of '${subject}' is not the one that this database followed up to ${cursor.received}: ${what}. Restore the stream, or start with a new file to take over what it holds now.`,
+    `The stream of '${subject}' is not the one that this database followed up to ${cursor.received}: ${what}. Restore the stream, or start with a new file to take over what it holds now, or call db.resync({ from: 'this-node' }) on the node whose rows all nodes shall have.`,
     { details: { subject, received: cursor.received, last: state.lastSequence, created: state.created } },
   );
 }

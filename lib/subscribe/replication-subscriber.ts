@@ -20,6 +20,7 @@ import type { CursorWriter, StreamCursor } from '../sqlite/control-tables.js';
 import type { Position } from '../sqlite/position.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
 import type { IncomingMessage, ReplicationStream, StreamSubscription } from '../stream/replication-stream.js';
+import { baseChanged, baseOf } from './base.js';
 import { DeliveryQueue } from './delivery-queue.js';
 
 /** `halted` needs somebody to act; everything else goes on by itself. */
@@ -36,6 +37,8 @@ export interface SubscriberPorts {
   readonly cursorWriter: CursorWriter;
   /** Sequences of messages that an operator wants left out. */
   readonly skips: ReadonlySet<number>;
+  /** The base that the database stands on; ''. */
+  readonly base?: string | undefined;
   readonly emit: EventSink;
   /** Sees the node and the CUSTOM commands of every message, in stream order. */
   readonly observe: (node: string, commands: readonly string[]) => void;
@@ -319,6 +322,7 @@ export class ReplicationSubscriber {
       // The disk's fault, not the message's.
       if (isSqliteError(error)) throw error;
       if (!first) return undefined;
+      if (error instanceof HAError && error.code === 'HA_BASE_CHANGED') throw error;
       this.unreadable = true;
       throw new HAError(
         'HA_APPLY_HALTED',
@@ -356,6 +360,10 @@ export class ReplicationSubscriber {
       message.chunk === undefined
         ? { message, id, changeSet: decodeChangeSet(text), bytes: message.data.length }
         : this.decodeChunk(message, id, text);
+    const base = decoded.changeSet === undefined ? undefined : baseOf(decoded.changeSet);
+    if (base !== undefined && base !== (this.ports.base ?? '')) {
+      throw baseChanged({ sequence: message.sequence, base }, decoded.changeSet?.node ?? '');
+    }
     if (id !== undefined) {
       seen.add(id.origin, id.n);
       this.ports.position.noteOwn(id, message.sequence);

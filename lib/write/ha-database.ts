@@ -27,7 +27,7 @@ import type { Reads } from './reads.js';
 import { runsAlone, scriptParts } from './script.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
-import type { HALag, HAPosition, HAStatus } from './status.js';
+import type { HABackup, HALag, HAPosition, HASnapshot, HAStatus } from './status.js';
 import { refuseNested, runInContext } from './transaction-context.js';
 import type { TransactionRunner } from './transaction-runner.js';
 import { refuseVacuum } from './vacuum.js';
@@ -50,6 +50,11 @@ export interface OpenDatabase {
 
 /** How {@link HADatabase.resync} goes about it. */
 export interface ResyncOptions {
+  /**
+   * Where the rows come from: the `stream` from its beginning, the cluster's `snapshot`, or `this-node`: then all other
+   * nodes take over the rows of this one. Default `stream`.
+   */
+  readonly from?: 'stream' | 'snapshot' | 'this-node';
   /** Applies the messages that {@link HADatabase.skip} had left out, now that they can be read. Default false. */
   readonly forgetSkips?: boolean;
 }
@@ -70,6 +75,8 @@ export interface DatabaseLifecycle {
   skip(sequence: bigint): Promise<void>;
   acknowledgeForeignWrite(): Promise<void>;
   resync(options?: ResyncOptions): Promise<void>;
+  snapshot(options: { readonly replace?: boolean }): Promise<HASnapshot>;
+  backup(path: string): Promise<HABackup>;
   lag(timeoutMs: number): Promise<HALag>;
   /** The nodes of the cluster; called while the database is started. */
   members(): Promise<HAMember[]>;
@@ -245,18 +252,49 @@ export class HADatabase implements HAExecutor {
   }
 
   /**
-   * Builds the file anew from the stream. The old one is kept beside it as `<file>.before-resync-<time, UTC>`. The database
-   * is stopped meanwhile: writes that wait fail with `HA_UNAVAILABLE`, calls that come later wait, and {@link reader} has to be
-   * fetched anew behind it. Where the process dies on the way, the next start puts the old file back. Messages that
-   * {@link skip} had left out stay left out, unless `forgetSkips` is set.
+   * Builds the file anew: from the stream, from the snapshot of the cluster, or makes the rows of this node those of all.
+   * The old file is kept beside it as `<file>.before-resync-<time, UTC>`, except with `this-node`. The database is stopped
+   * meanwhile: writes that wait fail with `HA_UNAVAILABLE`, calls that come later wait, and {@link reader} has to be fetched
+   * anew behind it. Where the process dies on the way, the next start puts the old file back. Messages that {@link skip} had
+   * left out stay left out with `from: 'stream'`, unless `forgetSkips` is set.
    *
-   * @throws HAError `HA_STREAM_GAP` where the stream no longer holds its beginning, and whatever else keeps the database from
-   * starting: then the old file is back in its place, and the database runs on it. `HA_UNAVAILABLE` without a stream.
+   * `this-node`: what other nodes wrote and this one lacks is gone behind it. Other nodes take over the rows by themselves,
+   * also those that come later; go-ha's nodes do not.
+   *
+   * @throws HAError `HA_STREAM_GAP` where the stream no longer holds its beginning, `HA_SNAPSHOT_FAILED` where there is no
+   * snapshot, and whatever else keeps the database from starting: then the old file is back in its place, and the database
+   * runs on it. `HA_UNAVAILABLE` without a stream.
    */
   async resync(options: ResyncOptions = {}): Promise<void> {
     refuseNested(this);
-    await this.opened();
+    // The other two are ways out also where the database does not start.
+    if ((options.from ?? 'stream') === 'stream') await this.opened();
     await this.lifecycle.resync(options);
+  }
+
+  /**
+   * Stores a snapshot now, from which new nodes start, unless the store has one that is as new. `replace` replaces also that
+   * one. By itself this happens every `snapshotInterval` when something has changed.
+   *
+   * @throws HAError `HA_UNAVAILABLE` without a stream, `HA_SNAPSHOT_STORE` where the server has no room or does not permit
+   * it, `HA_SNAPSHOT_FAILED` where the disk has none, `HA_STREAM_CONNECT` where NATS does not answer.
+   */
+  async snapshot(options: { readonly replace?: boolean } = {}): Promise<HASnapshot> {
+    refuseNested(this);
+    await this.opened();
+    return this.lifecycle.snapshot(options);
+  }
+
+  /**
+   * Copies the database, as of now, to a file that appears in one step; one of that name is replaced. Reads and writes go on.
+   * A node can be started on the copy: it then applies what the stream has brought since.
+   *
+   * @throws HAError `HA_SNAPSHOT_FAILED` where the copy cannot be written.
+   */
+  async backup(path: string): Promise<HABackup> {
+    refuseNested(this);
+    await this.opened();
+    return this.lifecycle.backup(path);
   }
 
   /** Opens the file, connects, and resolves when everything that the stream held is applied here. Idempotent. */

@@ -56,6 +56,8 @@ export interface HAStatus {
   readonly skipped: readonly bigint[];
   /** Each target of change data capture; absent where there is none. */
   readonly cdc?: readonly HACDCStatus[] | undefined;
+  /** The snapshot in the store, as far as this node knows; undefined where it knows of none. */
+  readonly snapshot: HASnapshotStatus | undefined;
   /** Only with `asyncPublisher`. */
   readonly outbox?: OutboxStatus | undefined;
 }
@@ -71,4 +73,34 @@ export interface HALag {
   readonly seconds: number;
   /** Whether the stream could be asked, and answered. */
   readonly answered: boolean;
+}
+
+/** The snapshot in the store. */
+export interface HASnapshotStatus {
+  readonly sequence: bigint;
+  /** Bytes. */
+  readonly size: number;
+  /** Milliseconds since the server stored it, by this node's clock. */
+  readonly age: number;
+}
+
+/** A snapshot in the store of the stream. */
+export interface HASnapshot {
+  /** Everything of the stream up to here is in it. */
+  readonly sequence: bigint;
+  /** Bytes. */
+  readonly size: number;
+  /** `SHA-256=` and the digest in base64 for URLs. */
+  readonly digest: string;
+  /** When the server stored it. */
+  readonly storedAt: Date;
+}
+
+/** A copy of the database in a file. */
+export interface HABackup {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Everything of the stream up to here is in it; 0 without a stream. */
+  readonly sequence: bigint;
 }

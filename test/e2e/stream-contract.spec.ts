@@ -222,9 +222,23 @@ describe.each([memoryBackend(), new JetStreamBackend()])('$name', (backend) => {
     expect(seen.filter(([subject]) => subject === 'b').map(([, sequence]) => sequence)).toEqual([6, 8]);
   });
 
-  it('starts at the first message that is left', async () => {
+  it('delivers nothing behind messages that went before they were delivered, and says so', async () => {
     await publishAll(['1', '2', '3', '4']);
     await backend.trim(name, 2);
+    const seen: number[] = [];
+    const told: StreamStatus[] = [];
+    stream.onStatus = (status) => void told.push(status);
+    await stream.consume(0, ({ sequence }) => void seen.push(sequence));
+    await until(() => told.length > 0);
+    expect(told).toEqual([{ type: 'gap', after: 0, first: 3 }]);
+    await sleep(50);
+    expect(seen).toEqual([]);
+  });
+
+  it('takes what went for no gap where the owner knows that nothing is missing', async () => {
+    await publishAll(['1', '2', '3', '4']);
+    await backend.trim(name, 2);
+    stream.passed = () => 2;
     const seen: number[] = [];
     await stream.consume(0, ({ sequence }) => void seen.push(sequence));
     await until(() => seen.length === 2);

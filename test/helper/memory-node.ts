@@ -25,6 +25,7 @@ export function memoryNode<S extends MemoryStream>(
   dir: string,
   stream: S,
   options: HAOptions = {},
+  heartbeatMs?: number,
 ): MemoryNode<S> {
   const path = dir === ':memory:' ? dir : join(dir, `${name}.db`);
   const resolved = resolveOptions(
@@ -33,7 +34,13 @@ export function memoryNode<S extends MemoryStream>(
     {},
   );
   const log: string[] = [];
-  const runtime = new HARuntime(resolved, { logger: collect(log), retryAttempts: 5, retryDelay: 10, stream });
+  const runtime = new HARuntime(resolved, {
+    logger: collect(log),
+    retryAttempts: 5,
+    retryDelay: 10,
+    stream,
+    heartbeatMs,
+  });
   const events: HAEvent[] = [];
   runtime.events.subscribe((event) => events.push(event));
   const db = new HADatabase(runtime);

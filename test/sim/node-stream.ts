@@ -52,6 +52,14 @@ export class NodeStream implements ReplicationStream {
     return this.inner.description;
   }
 
+  get passed(): () => number {
+    return this.inner.passed;
+  }
+
+  set passed(passed: () => number) {
+    this.inner.passed = passed;
+  }
+
   get verify(): () => Promise<void> {
     return this.inner.verify;
   }

@@ -16,11 +16,14 @@ import type {
   StreamSubscription,
 } from '../replication-stream.js';
 import type { KeyValueBucket, KeyValueSettings } from '../key-value.js';
+import type { ObjectStore } from '../object-store.js';
 import { AckChannel, BatchIgnored, BatchTooLarge } from './ack-channel.js';
 import { connectError } from './connect-error.js';
 import { connectOptions, describeServers } from './connect-options.js';
 import type { NatsAccess } from './connect-options.js';
 import { JetStreamKeyValue } from './key-value.js';
+import { JetStreamObjectStore } from './object-store.js';
+import type { ObjectClient } from './object-store.js';
 import { mayBreakExpectations, takesBatches } from './server-version.js';
 
 /** What the stream is, and how to make it where it is missing. */
@@ -31,6 +34,8 @@ export interface JetStreamSettings {
   readonly replicas: number;
   /** Milliseconds; undefined keeps messages for ever. */
   readonly maxAge: number | undefined;
+  /** Undefined: no limit. */
+  readonly maxBytes?: number | undefined;
   readonly warn: (message: string) => void;
 }
 
@@ -49,6 +54,8 @@ const HEADER_ROOM = 4_096;
 /** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const NO_MESSAGE_FOUND = 10_037;
 const STREAM_NOT_FOUND = 10_059;
+/** In a stream without limits messages go only where somebody removes them, and never within this time, ms. */
+const ASSUMED_AGE_MS = 60_000;
 
 /** A subscription on its way; without `messages` a new consumer has to be made. */
 interface Delivery {
@@ -56,6 +63,17 @@ interface Delivery {
   position: number;
   ended: boolean;
   messages: ConsumerMessages | undefined;
+  /** When the server stored that message, ms since 1970; 0 where nobody knows. */
+  storedAt: number;
+  /** So many of the next messages were delivered before the stream was last asked where it begins. */
+  covered: number;
+}
+
+/** What makes the stream drop messages. */
+interface Limits {
+  /** Milliseconds. */
+  readonly age: number;
+  readonly bySize: boolean;
 }
 
 /** What this version of the client does not know of a stream's configuration; it is passed on to the server. */
@@ -74,9 +92,13 @@ interface Session {
 export class JetStreamStream implements ReplicationStream {
   onStatus: (status: StreamStatus) => void = () => undefined;
   verify: () => Promise<void> = () => Promise.resolve();
+  passed: () => number = () => 0;
   readonly description: string;
   private session: Session | undefined;
   private connected = false;
+  /** The line is up, also while it is not verified that this is the stream that was followed. */
+  private reachable = false;
+  private limits: Limits = { age: ASSUMED_AGE_MS, bySize: true };
   private replicas = 1;
   private mostInBatch = 1;
   /** Ends the deliveries that go on. */
@@ -115,6 +137,7 @@ export class JetStreamStream implements ReplicationStream {
       const session = await connectSession(settings);
       this.session = session;
       this.connected = true;
+      this.reachable = true;
       void this.watch(session);
       return stateOf(await this.ensureStream(session.jsm));
     } catch (error) {
@@ -197,7 +220,8 @@ export class JetStreamStream implements ReplicationStream {
   }
 
   async consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
-    const run: Delivery = { position: afterSequence, ended: false, messages: await this.subscribe(afterSequence) };
+    const messages = await this.subscribe(afterSequence);
+    const run: Delivery = { position: afterSequence, ended: false, messages, storedAt: 0, covered: 0 };
     const end = (): void => {
       this.endings.delete(end);
       this.renewals.delete(renew);
@@ -231,10 +255,25 @@ export class JetStreamStream implements ReplicationStream {
     return made;
   }
 
+  /** A store with as many replicas as the stream has. */
+  async objects(bucket: string): Promise<ObjectStore> {
+    const servers = describeServers(this.settings.access.servers);
+    const client = (): ObjectClient => {
+      const { session } = this;
+      if (!this.reachable || session === undefined) throw connectError(new StreamUnavailable('not connected'), servers);
+      const { nc, js, jsm } = session;
+      return { js, jsm, maxPayload: this.maxPayload, version: nc.info?.version };
+    };
+    const made = new JetStreamObjectStore(client, { bucket, replicas: this.replicas, servers });
+    await made.open();
+    return made;
+  }
+
   async close(): Promise<void> {
     const { session } = this;
     this.session = undefined;
     this.connected = false;
+    this.reachable = false;
     // The client would go on to look for their heartbeats.
     for (const end of this.endings) end();
     session?.acks.close();
@@ -294,14 +333,35 @@ export class JetStreamStream implements ReplicationStream {
   }
 
   private async deliverFrom(messages: ConsumerMessages, run: Delivery, handler: MessageHandler): Promise<void> {
+    run.covered = 0;
     for await (const message of messages) {
       // The client goes on to hand over what it has fetched ahead.
       if (run.ended || run.messages !== messages) return;
+      const isCovered = run.covered-- > 0;
       if (message.seq <= run.position) continue;
+      if (!isCovered && message.seq > run.position + 1 && (await this.lacks(run, messages))) return;
       run.position = message.seq;
+      run.storedAt = Number(millisecondsOf(message));
       const held = handler(incoming(message));
       if (held !== undefined) await held;
     }
+  }
+
+  /**
+   * True where messages behind the last one may have gone before they were delivered. What the client holds already was
+   * delivered before the answer, so that one question serves for all of it.
+   */
+  private async lacks(run: Delivery, messages: ConsumerMessages): Promise<boolean> {
+    const { age, bySize } = this.limits;
+    // Nothing that came behind it can have reached its age; half of it is left to clocks that differ.
+    if (!bySize && Math.abs(Date.now() - run.storedAt) < age / 2) return false;
+    const { firstSequence } = await this.state();
+    run.covered = messages.getReceived() - messages.getProcessed();
+    const after = Math.max(run.position, this.passed());
+    if (firstSequence <= after + 1) return false;
+    run.ended = true;
+    this.onStatus({ type: 'gap', after, first: firstSequence });
+    return true;
   }
 
   private async watchConsumer(messages: ConsumerMessages): Promise<void> {
@@ -329,11 +389,15 @@ export class JetStreamStream implements ReplicationStream {
       if (this.session !== session) return;
       if (status.type === 'disconnect') {
         this.connected = false;
+        this.reachable = false;
         // Stopped now, and not behind the reconnect: the client would revive its watch for heartbeats, and keep it.
         for (const renew of this.renewals) renew();
         session.acks.fail('the connection was lost');
         this.onStatus({ type: 'disconnected' });
-      } else if (status.type === 'reconnect') void this.resume(session);
+      } else if (status.type === 'reconnect') {
+        this.reachable = true;
+        void this.resume(session);
+      }
     }
   }
 
@@ -364,6 +428,8 @@ export class JetStreamStream implements ReplicationStream {
   private learn({ config }: StreamInfo): void {
     this.replicas = config.num_replicas;
     this.mostInBatch = (config as BatchConfig).allow_atomic === true ? LARGEST_BATCH : 1;
+    const { max_age: age, max_bytes: bytes, max_msgs: count, max_msgs_per_subject: perSubject } = config;
+    this.limits = { age: age > 0 ? age / 1e6 : ASSUMED_AGE_MS, bySize: bytes > 0 || count > 0 || perSubject > 0 };
   }
 
   /** A stream that exists belongs to the whole cluster: it is used as it is, and differences are only told. */
@@ -396,6 +462,12 @@ export class JetStreamStream implements ReplicationStream {
         `The stream '${settings.stream}' keeps messages for ${describeAge(age)}, the option streamMaxAge says ${describeAge(wanted)}. The stream is left as it is.`,
       );
     }
+    const bytes = Math.max(0, config.max_bytes);
+    if (bytes !== (settings.maxBytes ?? 0)) {
+      settings.warn(
+        `The stream '${settings.stream}' may take ${describeBytes(bytes)}, the option streamMaxBytes says ${describeBytes(settings.maxBytes ?? 0)}. The stream is left as it is.`,
+      );
+    }
     return info;
   }
 
@@ -412,6 +484,7 @@ export class JetStreamStream implements ReplicationStream {
         discard: DiscardPolicy.Old,
         num_replicas: settings.replicas,
         max_age: nanos(settings.maxAge ?? 0),
+        ...(settings.maxBytes === undefined ? {} : { max_bytes: settings.maxBytes }),
         duplicate_window: nanos(
           Math.min(120_000, settings.maxAge === undefined || settings.maxAge === 0 ? 120_000 : settings.maxAge),
         ),
@@ -498,6 +571,10 @@ function covers(pattern: string, subject: string): boolean {
     if (want[i] !== '*' && want[i] !== have[i]) return false;
   }
   return want.length === have.length;
+}
+
+function describeBytes(bytes: number): string {
+  return bytes === 0 ? 'any number of bytes' : `${bytes} bytes`;
 }
 
 function describeAge(ms: number): string {

@@ -24,3 +24,9 @@ export function mayBreakExpectations(version: string | undefined): boolean {
   const [major = 0, minor = 0] = (version ?? '').split('.').map(Number);
   return major < 2 || (major === 2 && minor < 11);
 }
+
+/** True where a server of this version compresses what it stores; older ones refuse to be asked. */
+export function takesCompression(version: string | undefined): boolean {
+  const [major = 0, minor = 0] = (version ?? '').split('.').map(Number);
+  return major > 2 || (major === 2 && minor >= 10);
+}

@@ -39,6 +39,8 @@ export interface MemberFacts {
   readonly process: string;
   readonly role: HARole;
   readonly received: number;
+  /** Sequence of the last message of the database that it has applied; 0 where there was none. */
+  readonly applied: number;
   readonly address: string | undefined;
   readonly host: string;
   /** Names of its interceptors, in order; undefined for versions that had none. */
@@ -46,14 +48,16 @@ export interface MemberFacts {
 }
 
 /** The value of a node in the members' bucket. */
-export interface MemberRecord extends MemberFacts, SessionMark {
+export interface MemberRecord extends Omit<MemberFacts, 'applied'>, SessionMark {
+  /** Absent in what earlier versions wrote. */
+  readonly applied?: number;
   readonly version: string;
   /** By the node's own clock, RFC 3339. */
   readonly time: string;
 }
 
 /** Who is described, and when. */
-type Sight = MemberFacts & Pick<MemberRecord, 'version' | 'pid'>;
+type Sight = Omit<MemberFacts, 'applied'> & Pick<MemberRecord, 'version' | 'pid'>;
 
 /** @param last Sequence of the last message on the subject. */
 export function memberOf(sight: Sight, last: number, seen: Date, self: boolean): HAMember {

@@ -4,14 +4,14 @@ import type { KeyValueBucket } from '../key-value.js';
 import type { ReplicationStream } from '../replication-stream.js';
 import type { IdSlotLease } from './id-slots.js';
 import { keyToken, memberOf, ownMember, readRecord } from './member.js';
-import type { HAMember, MemberFacts } from './member.js';
+import type { HAMember, MemberFacts, MemberRecord } from './member.js';
 import { NodeName } from './node-name.js';
 import { Session } from './session.js';
 import { SubjectClaim } from './subject-claim.js';
 
 export const HEARTBEAT_MS = 5_000;
 /** A node that was not heard of for so long is no member any more. */
-const MEMBER_TTL_MS = 30_000;
+export const MEMBER_TTL_MS = 30_000;
 /** How long leaving may take while the server is slow, ms. */
 const LEAVE_MS = 2_000;
 
@@ -30,7 +30,7 @@ export interface MembershipSettings {
   /** Another node has this one's name or subject: it must not go on. */
   readonly lost: (error: HAError) => void;
   /** Sees every other node that is there when this one joins. */
-  readonly met?: ((member: MemberFacts) => void) | undefined;
+  readonly met?: ((member: MemberRecord) => void) | undefined;
 }
 
 /**
@@ -82,6 +82,16 @@ export class Membership {
         : [memberOf(record, last, new Date(stored), false)];
     });
     return [self, ...others].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Whether another node has applied anything of this database. One that does not tell counts by its position. */
+  async othersHaveApplied(): Promise<boolean> {
+    const { session } = this.session.mark;
+    const entries = (await this.bucket?.entries(keyToken(this.settings.replicationID))) ?? [];
+    return entries.some(({ value }) => {
+      const record = readRecord(value);
+      return record !== undefined && record.session !== session && (record.applied ?? record.received) > 0;
+    });
   }
 
   /** Renews everything now: with each heartbeat, and when this node has something new to tell. */

@@ -1,6 +1,7 @@
 import { MemoryBucket } from './memory-bucket.js';
 import { MemoryLog } from './memory-log.js';
 import type { NewMessage } from './memory-log.js';
+import { MemoryObjects } from './memory-objects.js';
 
 /** What a test may replace. */
 export interface MemoryBrokerSettings {
@@ -21,6 +22,7 @@ export class MemoryBroker {
   private readonly now: () => number;
   private readonly logs = new Map<string, MemoryLog>();
   private readonly buckets = new Map<string, MemoryBucket>();
+  private readonly stores = new Map<string, MemoryObjects>();
   private readonly listeners = new Set<() => void>();
   private made = 0;
 
@@ -46,6 +48,13 @@ export class MemoryBroker {
     const bucket = new MemoryBucket(ttlMs, this.now);
     this.buckets.set(name, bucket);
     return bucket;
+  }
+
+  /** The object store of a name; made where it is missing. */
+  objects(name: string): MemoryObjects {
+    let store = this.stores.get(name);
+    if (store === undefined) this.stores.set(name, (store = new MemoryObjects(this.now)));
+    return store;
   }
 
   /** Calls the listener whenever there may be something to deliver. Returns the function that ends it. */

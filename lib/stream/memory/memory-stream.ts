@@ -14,6 +14,7 @@ import type {
   StreamSubscription,
 } from '../replication-stream.js';
 import type { KeyValueBucket, KeyValueSettings } from '../key-value.js';
+import type { ObjectStore } from '../object-store.js';
 import type { MemoryBroker } from './memory-broker.js';
 import type { MemoryBucket } from './memory-bucket.js';
 import type { MemoryLog, StoredMessage } from './memory-log.js';
@@ -46,6 +47,7 @@ interface PendingAck {
 export class MemoryStream implements ReplicationStream {
   onStatus: (status: StreamStatus) => void = () => undefined;
   verify: () => Promise<void> = () => Promise.resolve();
+  passed: () => number = () => 0;
   readonly maxPayload: number;
   readonly batchLimit: number;
   readonly description: string;
@@ -128,10 +130,10 @@ export class MemoryStream implements ReplicationStream {
   async consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
     this.log();
     const source = {
-      next: (after: number) => this.next(after),
+      next: (after: number) => (this.lacks(after, subscription) ? undefined : this.next(after)),
       failed: (error: Error) => this.onStatus({ type: 'error', error }),
     };
-    const subscription = new MemorySubscription(source, afterSequence, handler);
+    const subscription: MemorySubscription = new MemorySubscription(source, afterSequence, handler);
     this.subscriptions.add(subscription);
     this.wake();
     return {
@@ -155,6 +157,22 @@ export class MemoryStream implements ReplicationStream {
       update: (key, value, revision) => ask((values) => values.put(key, value, revision)),
       delete: (key, revision) => ask((values) => values.delete(key, revision)),
       entries: (prefix) => ask((values) => values.entries(prefix)),
+    };
+  }
+
+  async objects(bucket: string): Promise<ObjectStore> {
+    const store = this.broker.objects(bucket);
+    const step = async (): Promise<void> => {
+      // Also where the stream is no longer the one that was followed: a snapshot may be the way out.
+      if (!this.opened || !this.reachable) throw notConnected(this.description);
+      await new Promise<void>((resolve) => this.broker.defer(resolve));
+    };
+    await step();
+    return {
+      info: async (name) => step().then(() => store.info(name)),
+      put: async (upload) => step().then(() => store.put(upload, step)),
+      read: (info) => store.read(info, step),
+      delete: async (name, revision) => step().then(() => store.delete(name, revision)),
     };
   }
 
@@ -290,6 +308,18 @@ export class MemoryStream implements ReplicationStream {
   private take(fault: keyof MemoryStream['faults']): boolean {
     if (this.faults[fault] <= 0) return false;
     this.faults[fault]--;
+    return true;
+  }
+
+  /** True where messages behind a sequence may have gone before they were delivered: then nothing goes on. */
+  private lacks(delivered: number, subscription: MemorySubscription): boolean {
+    const after = Math.max(delivered, this.passed());
+    const next = this.next(delivered);
+    const { firstSequence: first } = this.broker.log(this.settings.stream)?.state() ?? { firstSequence: 0 };
+    if (next === undefined || first <= after + 1) return false;
+    this.subscriptions.delete(subscription);
+    void subscription.stop();
+    this.onStatus({ type: 'gap', after, first });
     return true;
   }
 

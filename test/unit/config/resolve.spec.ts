@@ -16,6 +16,7 @@ it('has the defaults of the table', () => {
     mode: 'standalone',
     asyncPublisher: false,
     autoStart: true,
+    bootstrap: 'auto',
     clusterSize: 1,
     concurrency: 'lww',
     deliverPolicy: { kind: 'all' },

@@ -18,6 +18,7 @@ export const SAMPLES: Record<OptionName, Sample> = {
   asyncPublisher: yes,
   asyncPublisherOutboxDir: { ...same('/var/outbox dir'), with: { asyncPublisher: 'true' } },
   autoStart: { text: '0', object: false, resolved: false },
+  bootstrap: same('never'),
   clusterSize: number(3),
   concurrency: same('serializable'),
   deliverPolicy: {
@@ -66,5 +67,6 @@ export const SAMPLES: Record<OptionName, Sample> = {
   rowIdentify: same('full'),
   snapshotInterval: { text: '1h', object: '1h', resolved: 3_600_000 },
   streamMaxAge: { text: '24h', object: 86_400_000, resolved: 86_400_000, other: '1h' },
+  streamMaxBytes: { text: '10GB', object: 10 * 1024 ** 3, resolved: 10 * 1024 ** 3, other: '1GB' },
   transactionTimeout: { text: '2s', object: 2_000, resolved: 2_000 },
 };

@@ -1,0 +1,115 @@
+import { open } from 'node:fs/promises';
+import BetterSqlite3 from 'better-sqlite3';
+import type { EventSink } from '../common/events.js';
+import { HAError } from '../common/ha-error.js';
+import type { StreamCursor } from '../sqlite/control-tables.js';
+import { readCursor, readSeen } from '../sqlite/control-tables.js';
+import type { SeenIds } from '../sqlite/seen-ids.js';
+import { ObjectDamaged, ObjectGone } from '../stream/object-store.js';
+import { removeDatabase } from './database-copy.js';
+import { Progress } from './progress.js';
+import type { SnapshotStore, StoredSnapshot } from './snapshot-store.js';
+import { checkInWorker } from './snapshot-worker.js';
+
+/** A snapshot as a file beside the database, verified. */
+export interface DownloadedSnapshot {
+  readonly path: string;
+  readonly snapshot: StoredSnapshot;
+  /** Where it stands in the stream, as the file itself says. */
+  readonly cursor: StreamCursor;
+  readonly seen: SeenIds;
+  /** How long it took. */
+  readonly ms: number;
+}
+
+/** It was replaced so often while it was read. */
+const ATTEMPTS = 5;
+
+/**
+ * Downloads a snapshot to a file, and verifies it: digest, `quick_check`, and that the position in it is the one that the
+ * store tells. Nothing else is touched.
+ *
+ * @param choose Which snapshot; asked again where it was replaced while it was read.
+ * @returns Undefined where there is none.
+ * @throws HAError `HA_SNAPSHOT_INVALID` where it is damaged, `HA_SNAPSHOT_FAILED` where the disk refuses,
+ * `HA_STREAM_CONNECT`. Then there is no file.
+ */
+export async function download(
+  store: SnapshotStore,
+  choose: () => Promise<StoredSnapshot | undefined>,
+  path: string,
+  subject: string,
+  emit: EventSink,
+): Promise<DownloadedSnapshot | undefined> {
+  for (let attempt = 1; ; attempt++) {
+    const snapshot = await choose();
+    if (snapshot === undefined) return undefined;
+    try {
+      const progress = new Progress('restore', snapshot.size, emit);
+      await write(store, snapshot, path, progress);
+      return { path, snapshot, ...(await verify(path, snapshot, subject)), ms: progress.ms };
+    } catch (error) {
+      removeDatabase(path);
+      if (error instanceof ObjectGone && attempt < ATTEMPTS) continue;
+      throw downloadFailed(error, snapshot, path);
+    }
+  }
+}
+
+/** The file as it will be opened: cursor and ids, and whether it is sound. */
+export async function verify(
+  path: string,
+  snapshot: Pick<StoredSnapshot, 'sequence'>,
+  subject: string,
+): Promise<{ readonly cursor: StreamCursor; readonly seen: SeenIds }> {
+  const answer = await checkInWorker(path);
+  if (answer !== 'ok') throw new ObjectDamaged(`quick_check says: ${answer}`);
+  const db = new BetterSqlite3(path);
+  try {
+    const cursor = readCursor(db, subject);
+    if (cursor?.received !== snapshot.sequence) {
+      const there = cursor === undefined ? 'no position' : `position ${cursor.received}`;
+      throw new ObjectDamaged(`it says that it stands at ${snapshot.sequence}, but holds ${there} of '${subject}'`);
+    }
+    return { cursor, seen: readSeen(db) };
+  } finally {
+    db.close();
+  }
+}
+
+async function write(store: SnapshotStore, snapshot: StoredSnapshot, path: string, progress: Progress): Promise<void> {
+  removeDatabase(path);
+  const file = await open(path, 'wx');
+  try {
+    for await (const piece of store.read(snapshot)) {
+      await file.writeFile(piece);
+      progress.count(piece.length);
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+function downloadFailed(error: unknown, { sequence, object }: StoredSnapshot, path: string): unknown {
+  if (error instanceof HAError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  const details = { sequence, name: object.name };
+  if (error instanceof ObjectDamaged || isNoDatabase(error)) {
+    return new HAError(
+      'HA_SNAPSHOT_INVALID',
+      `The snapshot '${object.name}' of sequence ${sequence} cannot be used: ${reason}. Call db.snapshot({ replace: true }) on a node that runs; the file of this node is as it was.`,
+      { cause: error, details },
+    );
+  }
+  return new HAError(
+    'HA_SNAPSHOT_FAILED',
+    `The snapshot '${object.name}' of sequence ${sequence} cannot be brought to '${path}': ${reason}. There has to be room for one more copy of the database; the file of this node is as it was.`,
+    { cause: error, retryable: true, details },
+  );
+}
+
+function isNoDatabase(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'string' && /^SQLITE_(NOTADB|CORRUPT)/.test(code);
+}

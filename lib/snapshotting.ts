@@ -1,0 +1,251 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { AsyncPublishing, refusePending } from './async-publishing.js';
+import type { MessageOrigin } from './changeset/codec.js';
+import type { EventSink } from './common/events.js';
+import { HAError } from './common/ha-error.js';
+import type { ResolvedHAOptions } from './config/resolved.js';
+import { MessageEncoder } from './publish/message-encoder.js';
+import { CopiedOverlay } from './snapshot/copied-overlay.js';
+import { copyAll, removeDatabase, removeLarge } from './snapshot/database-copy.js';
+import type { CopySource, OverlaySource } from './snapshot/database-copy.js';
+import { covering, findStart } from './snapshot/find-start.js';
+import type { StartPorts } from './snapshot/find-start.js';
+import { found } from './snapshot/found.js';
+import { publishPending } from './snapshot/publish-pending.js';
+import { SnapshotStore } from './snapshot/snapshot-store.js';
+import type { SnapshotterPorts } from './snapshot/snapshotter.js';
+import type { StagedSnapshot } from './snapshot/staged-snapshot.js';
+import type { Connections } from './sqlite/connections.js';
+import { createControlTables, readCarried, readCursor, readSeen } from './sqlite/control-tables.js';
+import type { CarriedRows, StreamCursor } from './sqlite/control-tables.js';
+import type { OutboxFile } from './sqlite/outbox-file.js';
+import { replaceDatabase } from './sqlite/set-aside.js';
+import type { ReplicationStream, StartPoint } from './stream/replication-stream.js';
+import { baseCommand, readBase } from './subscribe/base.js';
+import type { BaseChange } from './subscribe/base.js';
+import type { HABackup } from './write/status.js';
+
+/** What is special about one start, as far as snapshots are concerned. */
+export interface SnapshotStart {
+  /** Default: what the option `bootstrap` says. */
+  readonly snapshots?: StartPorts['snapshots'] | undefined;
+  /** What the stream told this node to take over. */
+  readonly change?: BaseChange | undefined;
+}
+
+interface DatabaseFacts {
+  readonly options: ResolvedHAOptions;
+  readonly subject: string;
+  readonly publishesLater: boolean;
+  readonly origin: () => MessageOrigin;
+  readonly emit: EventSink;
+  /** Whether another node of the database has a position in the stream. */
+  readonly othersHavePosition: () => Promise<boolean>;
+  /** Whether another node of the database has applied something. */
+  readonly othersHaveApplied: () => Promise<boolean>;
+}
+
+/** Snapshots of one database, assembled: how it starts from them, how it takes them, and backups. */
+export class Snapshotting {
+  /** An outbox file that is of no use behind the restore that is under way. */
+  private obsolete: string | undefined;
+
+  constructor(private readonly facts: DatabaseFacts) {}
+
+  /**
+   * Where the database stands; see {@link findStart}.
+   *
+   * @throws StagedSnapshot
+   */
+  findStart(
+    connections: Connections,
+    stream: ReplicationStream,
+    start: StartPoint,
+    { snapshots, change }: SnapshotStart,
+  ): Promise<StreamCursor> {
+    const { options, subject, emit, othersHavePosition, othersHaveApplied } = this.facts;
+    const { applier: db, path } = connections;
+    const auto = options.bootstrap === 'auto' && stream.objects !== undefined && !options.disableSubscriber;
+    return findStart({
+      db,
+      path,
+      staging: options.memory ? join(tmpdir(), `nestjs-ha-${randomUUID()}.db`) : `${path}-ha-restore`,
+      subject,
+      stream,
+      streamName: options.replicationStream,
+      replicationID: options.replicationID,
+      start,
+      snapshots: snapshots ?? (auto ? 'auto' : 'never'),
+      change,
+      emit,
+      publishPending: () => this.publishPending(connections, stream),
+      isUnwritten: async () => !(await othersHaveApplied()),
+      mayFound: async (isNew) => !options.disablePublisher && (isNew || !(await othersHavePosition())),
+      found: (store, isEmpty) => this.found(connections, stream, store, isEmpty),
+    });
+  }
+
+  /** What the file that is replaced leaves to the new one: how its own transactions ended can still be asked for. */
+  carried({ applier }: Connections): CarriedRows {
+    if (readCursor(applier, this.facts.subject) === undefined) return { origins: [], skipped: [] };
+    createControlTables(applier);
+    return { ...readCarried(applier), skipped: [] };
+  }
+
+  /** Puts a snapshot in the place of the file, which nobody has open. May be called again. */
+  install(
+    { path: staged }: StagedSnapshot,
+    path: string,
+    how: { isAside: boolean; keep: boolean },
+  ): string | undefined {
+    if (!existsSync(staged)) return undefined;
+    const old = put(staged, path, how.isAside);
+    if (this.obsolete !== undefined) removeDatabase(this.obsolete);
+    this.obsolete = undefined;
+    if (how.keep) return old;
+    // Nobody waits for it: a large file takes a while.
+    if (old !== undefined) void removeLarge(old).catch(() => undefined);
+    return undefined;
+  }
+
+  /** Whether a node that lacks messages could go on from a snapshot. */
+  async canRestore(stream: ReplicationStream): Promise<boolean> {
+    const { replicationStream, replicationID } = this.facts.options;
+    const store = await SnapshotStore.open(stream, replicationStream, replicationID);
+    return store !== undefined && (await covering(await store.latest(), { stream })) !== undefined;
+  }
+
+  /** What the snapshotter works with. */
+  takes(
+    connections: Connections,
+    stream: ReplicationStream,
+    cursor: () => StreamCursor,
+    more: Pick<SnapshotterPorts, 'doubt' | 'advance'> & { readonly outbox: AsyncPublishing | undefined },
+  ): SnapshotterPorts {
+    const { options, emit } = this.facts;
+    return {
+      ...this.source(connections, more.outbox),
+      subject: this.facts.subject,
+      stream,
+      streamName: options.replicationStream,
+      replicationID: options.replicationID,
+      interval: options.disableDBSnapshotter ? undefined : options.snapshotInterval,
+      cursor,
+      base: readBase(connections.applier),
+      doubt: more.doubt,
+      advance: more.advance,
+      emit,
+    };
+  }
+
+  /** Copies all that is committed to a file. */
+  async backup(
+    connections: Connections,
+    outbox: AsyncPublishing | undefined,
+    target: string,
+    subject: string | undefined,
+  ): Promise<HABackup> {
+    if (resolve(target) === resolve(connections.path)) throw ownFile(target);
+    const part = `${target}-part`;
+    const { size, sequence } = await copyAll({ ...this.source(connections, outbox), subject }, part);
+    try {
+      // What an older backup of that name has beside it would be taken for a part of this one.
+      for (const suffix of ['-wal', '-shm', '-journal']) rmSync(target + suffix, { force: true });
+      renameSync(part, target);
+    } catch (error) {
+      removeDatabase(part);
+      throw error;
+    }
+    return { path: target, size, sequence: BigInt(sequence) };
+  }
+
+  private source(connections: Connections, outbox: AsyncPublishing | undefined): CopySource & { subject: string } {
+    const overlay = outbox === undefined ? undefined : this.overlay(connections, outbox.file);
+    return { path: connections.path, subject: this.facts.subject, overlay };
+  }
+
+  private overlay(connections: Connections, file: OutboxFile | undefined): OverlaySource {
+    const { rowIdentify, name: node } = this.facts.options;
+    return new CopiedOverlay({ open: (path) => connections.openCopy(path), file, rowIdentify, node });
+  }
+
+  private async publishPending(connections: Connections, stream: ReplicationStream): Promise<void> {
+    const { options, publishesLater } = this.facts;
+    if (!publishesLater) {
+      refusePending(connections.applier);
+      return;
+    }
+    const store = AsyncPublishing.openStore(connections, options, readSeen(connections.applier));
+    try {
+      store.load();
+      await publishPending(store, stream, options.publisherTimeout);
+    } finally {
+      store.close();
+    }
+    this.obsolete = store.file?.path;
+  }
+
+  private async found(
+    connections: Connections,
+    stream: ReplicationStream,
+    store: SnapshotStore,
+    isEmpty: boolean,
+  ): Promise<StagedSnapshot | undefined> {
+    const { options, publishesLater, subject, origin, emit } = this.facts;
+    const { applier: db, path } = connections;
+    if (options.disablePublisher) throw readOnly();
+    const outbox = publishesLater && !isEmpty ? this.openOutbox(connections) : undefined;
+    try {
+      const overlay = outbox && this.overlay(connections, outbox.file);
+      const staging = options.memory ? join(tmpdir(), `nestjs-ha-${randomUUID()}.db`) : `${path}-ha-restore`;
+      const staged = await found(
+        {
+          db,
+          source: { path, subject, overlay },
+          staging,
+          stream,
+          store,
+          message: (base) => new MessageEncoder(base, origin()).custom(baseCommand(base)),
+          timeoutMs: options.publisherTimeout,
+          emit,
+        },
+        isEmpty,
+      );
+      this.obsolete = outbox?.file?.path;
+      return staged;
+    } finally {
+      outbox?.close();
+    }
+  }
+
+  private openOutbox(connections: Connections): ReturnType<typeof AsyncPublishing.openStore> {
+    return AsyncPublishing.openStore(connections, this.facts.options, readSeen(connections.applier));
+  }
+}
+
+function put(staged: string, path: string, isAside: boolean): string | undefined {
+  try {
+    return replaceDatabase(path, staged, isAside);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new HAError(
+      'HA_SNAPSHOT_FAILED',
+      `The snapshot cannot take the place of '${path}': ${reason}. Make room, and see to it that this process may write to the folder; the next start goes on with the file as it was, and tries again.`,
+      { cause, details: { path } },
+    );
+  }
+}
+
+function ownFile(path: string): HAError {
+  return new HAError('HA_SNAPSHOT_FAILED', `'${path}' is the database itself. Name another file for the backup.`);
+}
+
+function readOnly(): HAError {
+  return new HAError(
+    'HA_READ_ONLY',
+    `This node is a read replica (disablePublisher): it cannot make its rows those of the cluster. Call db.resync({ from: 'this-node' }) on one that writes.`,
+  );
+}

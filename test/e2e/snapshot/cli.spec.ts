@@ -1,0 +1,117 @@
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { dumpFile } from '../../helper/dump.js';
+import { compileLib } from '../../support/compile-lib.js';
+
+let lib = '';
+
+beforeAll(async () => {
+  mkdirSync('build', { recursive: true });
+  lib = resolve(mkdtempSync(join('build', 'cli-')));
+  await compileLib([''], lib);
+});
+
+afterAll(() => rmSync(lib, { recursive: true, force: true }));
+
+interface Result {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function cli(...args: string[]): Promise<Result> {
+  return new Promise((done) => {
+    execFile(process.execPath, [join(lib, 'cli', 'main.js'), ...args], (error, out, err) =>
+      done({ code: error === null ? 0 : Number(error.code), out, err }),
+    );
+  });
+}
+
+describe('nestjs-ha snapshot, restore and verify', () => {
+  it('bring the rows of a running application to a file, and check both', async () => {
+    const cluster = await startCluster({ nodes: 1, options: { disableDBSnapshotter: true } });
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await cluster.a.run('INSERT INTO t VALUES(1, randomblob(300000))');
+    const query = `?replicationURL=${cluster.url}&replicationStream=${cluster.stream}&replicationID=db`;
+    const dsn = `file:${cluster.node(0).path}${query}`;
+    const target = join(temporaryFolder(), 'copy.db');
+    expect(await cli('restore', dsn, '--to', target)).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('There is no snapshot') as string,
+    });
+    const sequence = cluster.a.position().received;
+    expect(await cli('snapshot', dsn)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(new RegExp(`Stored a snapshot of 0[.]\\d MB at sequence ${sequence}[.]`)) as string,
+    });
+    expect((await cli('snapshot', dsn)).out).toContain('which is as new');
+    expect((await cluster.node(0).runtime.snapshotter.latest())?.sequence).toBe(sequence);
+    expect(await cli('restore', dsn, '--to', target)).toMatchObject({ code: 0, err: '' });
+    expect(dumpFile(target)).toEqual(cluster.dump(0));
+    expect(await cli('restore', dsn)).toMatchObject({ code: 1, err: expect.stringContaining('--force') as string });
+    expect(await cli('restore', dsn, '--to', target, '--force')).toMatchObject({ code: 0 });
+    const { code, out } = await cli('verify', dsn);
+    expect(code).toBe(0);
+    expect(out).toMatch(new RegExp(`: ok, sequence ${sequence}\\nsnapshot: ok, sequence ${sequence}, .*SHA-256=`));
+    truncateSync(target, 200_000);
+    expect(await cli('verify', `file:${target}${query}`)).toMatchObject({ code: 1 });
+    // A node that starts on it goes on from there.
+    rmSync(target);
+    await cli('restore', `file:${target}${query}`);
+    await cluster.a.run('INSERT INTO t VALUES(2, 2)');
+    const b = await cluster.add({ path: target });
+    expect(existsSync(`${target}-part`)).toBe(false);
+    await cluster.expectEqual();
+    expect(b.events.some(({ type }) => type === 'snapshot')).toBe(false);
+  });
+
+  it('neither take what only waits, nor lose it, nor replace a file that is in use', async () => {
+    const cluster = await startCluster({
+      nodes: 2,
+      options: { disableDBSnapshotter: true, asyncPublisher: true },
+      proxy: true,
+    });
+    const [a, b] = [cluster.a, cluster.b];
+    await b.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await cluster.settle();
+    cluster.proxy.cut();
+    await until(() => !a.status().connected);
+    await a.run(`INSERT INTO t VALUES(1, 'waits')`);
+    const query = `?replicationURL=${cluster.url}&replicationStream=${cluster.stream}&replicationID=db`;
+    const dsn = `file:${cluster.node(0).path}${query}`;
+    const waits = expect.stringContaining('Transactions wait in the outbox') as string;
+    expect(await cli('snapshot', dsn)).toMatchObject({ code: 1, err: waits });
+    await b.snapshot();
+    expect(await cli('restore', dsn, '--force')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('already open for replication') as string,
+    });
+    await a.stop();
+    expect(await cli('restore', dsn, '--force')).toMatchObject({ code: 1, err: waits });
+    expect(readdirSync(dirname(cluster.node(0).path)).filter((name) => /-part|-cli/.test(name))).toEqual([]);
+    cluster.proxy.restore();
+    await a.start();
+    await until(() => a.status().outbox?.size === 0);
+    await cluster.settle();
+    await a.stop();
+    await b.snapshot();
+    expect(await cli('restore', dsn, '--force')).toMatchObject({ code: 0 });
+    await a.start();
+    await cluster.expectEqual();
+    expect(await a.all('SELECT v FROM t')).toEqual([{ v: 'waits' }]);
+  });
+
+  it('say what is wrong', async () => {
+    expect(await cli('verify')).toMatchObject({ code: 2, err: expect.stringContaining('Name one DSN') as string });
+    expect(await cli('verify', 'file:none.db')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('replicationURL') as string,
+    });
+    expect(await cli('restore', '--help')).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('--to FILE') as string,
+    });
+  });
+});
