@@ -8,7 +8,7 @@ function message(sequence: number, bytes = 1): IncomingMessage {
 function filled(...sequences: number[]): DeliveryQueue {
   const queue = new DeliveryQueue();
   queue.open(0);
-  for (const sequence of sequences) queue.push(message(sequence));
+  for (const sequence of sequences) void queue.push(message(sequence));
   return queue;
 }
 
@@ -30,14 +30,14 @@ describe('the queue of what was delivered', () => {
     queue.close();
     queue.drop(2);
     queue.open(1);
-    for (const sequence of [2, 3, 4]) queue.push(message(sequence));
+    for (const sequence of [2, 3, 4]) void queue.push(message(sequence));
     expect(held(queue)).toEqual([2, 3, 4]);
   });
 
   it('takes nothing once it is closed: it would be behind what was dropped', () => {
     const queue = filled(1, 2, 3);
     queue.close();
-    queue.push(message(4));
+    void queue.push(message(4));
     expect(held(queue)).toEqual([]);
     expect(queue.peek(0)).toBeUndefined();
   });
@@ -45,7 +45,7 @@ describe('the queue of what was delivered', () => {
   it('knows what was delivered in front of each', () => {
     const queue = new DeliveryQueue();
     queue.open(7);
-    for (const sequence of [9, 10, 14]) queue.push(message(sequence));
+    for (const sequence of [9, 10, 14]) void queue.push(message(sequence));
     expect([0, 1, 2].map((index) => queue.inFrontOf(index))).toEqual([7, 9, 10]);
     queue.drop(2);
     expect(queue.inFrontOf(0)).toBe(10);
