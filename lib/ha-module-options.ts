@@ -8,6 +8,8 @@ export interface HAModuleOptions extends HAOptions {
   connection?: string;
   /** Whether the database can be injected everywhere without importing the module again. Default true. */
   isGlobal?: boolean;
+  /** Files (PEM) of the gRPC server: its certificate and key, and the authority that callers' certificates must come from. */
+  grpcTls?: { cert: string; key: string; ca?: string };
   /** Called for every SQLite connection: register functions, collations or extensions on it. */
   configure?: ConfigureConnection;
   /** How often connecting to NATS is tried again at start. Default 10. */
