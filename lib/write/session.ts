@@ -103,7 +103,8 @@ export class HASession {
       await this.host.runAlone(open, sql);
       return { result: NOTHING };
     }
-    return { result: await this.host.write(open, [sql], params) };
+    const result = await this.host.write(open, [sql], params);
+    return { result: info.kind === 'ddl' ? withoutCounts(result) : result };
   }
 
   /**
@@ -221,6 +222,11 @@ export class HASession {
     void transaction.rollback();
     this.state = { kind: 'aborted', reason };
   }
+}
+
+/** What SQLite counts behind DDL are rows of its own tables. */
+function withoutCounts(result: HAResult): HAResult {
+  return { ...result, changes: 0, lastInsertRowid: 0n };
 }
 
 function isControl({ kind }: StatementInfo): boolean {
