@@ -13,6 +13,8 @@ export interface InteractiveLimits {
   readonly idleTimeout: number;
   /** Milliseconds after which it is rolled back in any case. */
   readonly timeout: number;
+  /** It is stored only where nobody wrote in between. */
+  readonly serializable: boolean;
 }
 
 interface Savepoint {
@@ -70,7 +72,7 @@ export class InteractiveTransaction {
       const transaction = new InteractiveTransaction(open, limits);
       open.committer.enqueue({
         key: '',
-        serializable: false,
+        serializable: limits.serializable,
         isCallback: true,
         retry: false,
         timeout: limits.timeout,

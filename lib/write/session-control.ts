@@ -3,7 +3,8 @@ import { StatementReader } from '../sql/statement-reader.js';
 
 /** What a statement does to the transaction of its session. */
 export type ControlStatement =
-  | { readonly kind: 'begin' | 'commit' | 'rollback' }
+  | { readonly kind: 'begin'; readonly serializable: boolean }
+  | { readonly kind: 'commit' | 'rollback' }
   | { readonly kind: 'savepoint' | 'release' | 'rollbackTo'; readonly name: string };
 
 const BEGIN = /^BEGIN( (DEFERRED|IMMEDIATE|EXCLUSIVE))?( TRANSACTION( .+)?)?$/i;
@@ -19,10 +20,12 @@ export function controlStatement(sql: string): ControlStatement {
   const reader = new StatementReader(sql);
   switch (reader.keyword(0)) {
     case 'BEGIN':
-      return plain('begin', reader, BEGIN);
+      refuseOther(reader, BEGIN);
+      return { kind: 'begin', serializable: reader.is(1, 'EXCLUSIVE') };
     case 'COMMIT':
     case 'END':
-      return plain('commit', reader, COMMIT);
+      refuseOther(reader, COMMIT);
+      return { kind: 'commit' };
     case 'ROLLBACK':
       return rollback(reader);
     case 'SAVEPOINT':
@@ -36,14 +39,16 @@ export function controlStatement(sql: string): ControlStatement {
 
 function rollback(reader: StatementReader): ControlStatement {
   const to = [1, 2, 3].find((index) => reader.is(index, 'TO'));
-  if (to === undefined) return plain('rollback', reader, ROLLBACK);
+  if (to === undefined) {
+    refuseOther(reader, ROLLBACK);
+    return { kind: 'rollback' };
+  }
   return named('rollbackTo', reader, reader.is(to + 1, 'SAVEPOINT') && reader.length > to + 2 ? to + 2 : to + 1);
 }
 
-function plain(kind: 'begin' | 'commit' | 'rollback', reader: StatementReader, form: RegExp): ControlStatement {
+function refuseOther(reader: StatementReader, form: RegExp): void {
   const text = reader.tokens.map((_token, index) => reader.text(index, index)).join(' ');
   if (!form.test(text)) throw malformed(reader);
-  return { kind };
 }
 
 function named(kind: 'savepoint' | 'release' | 'rollbackTo', reader: StatementReader, index: number): ControlStatement {

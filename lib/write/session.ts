@@ -8,7 +8,7 @@ import type { HAResult, RowCursor } from './result.js';
 import { runsAlone } from './script.js';
 import { controlStatement } from './session-control.js';
 import type { ControlStatement } from './session-control.js';
-import { isWrite } from './statement-info.js';
+import { isWrite, refuseUnfollowed } from './statement-info.js';
 
 /** How a session of a database behaves. */
 export interface HASessionOptions {
@@ -50,7 +50,7 @@ const LONGEST_MS = 60_000;
 
 /**
  * A session: statements one after another, BEGIN, COMMIT, ROLLBACK and savepoints among them. BEGIN takes the write turn at
- * once, whatever it says. A transaction is never run again: a conflict fails its COMMIT, which has then rolled back. Where a
+ * once, whatever it says; BEGIN EXCLUSIVE makes the transaction serializable. A transaction is never run again: a conflict fails its COMMIT, which has then rolled back. Where a
  * transaction ended by itself (it idled too long, OR ROLLBACK, the database stopped) every statement fails until ROLLBACK,
  * or a COMMIT that fails: nothing ever runs outside of the transaction that it was meant for.
  *
@@ -158,7 +158,7 @@ export class HASession {
   private control(open: OpenDatabase, control: ControlStatement): Promise<HAResult> {
     switch (control.kind) {
       case 'begin':
-        return this.begin(open, false);
+        return this.begin(open, false, control.serializable);
       case 'commit':
         return this.commit();
       case 'rollback':
@@ -168,12 +168,15 @@ export class HASession {
     }
   }
 
-  private async begin(open: OpenDatabase, implicit: boolean): Promise<HAResult> {
+  private async begin(open: OpenDatabase, implicit: boolean, serializable: boolean): Promise<HAResult> {
     if (this.state.kind === 'aborted') throw aborted(this.state.reason);
     if (this.state.kind === 'open') throw nested();
     this.host.refuseReadOnly(open);
-    const transaction = await InteractiveTransaction.begin(this.host.owner, open, this.limits, this.closing.signal);
-    if (this.closing.signal.aborted) {
+    if (serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
+    const { signal } = this.closing;
+    const limits = { ...this.limits, serializable };
+    const transaction = await InteractiveTransaction.begin(this.host.owner, open, limits, signal);
+    if (signal.aborted) {
       await transaction.rollback();
       throw closedSession();
     }
@@ -202,7 +205,7 @@ export class HASession {
     open: OpenDatabase,
     control: ControlStatement & { readonly name: string },
   ): Promise<HAResult> {
-    if (control.kind === 'savepoint' && this.state.kind === 'idle') await this.begin(open, true);
+    if (control.kind === 'savepoint' && this.state.kind === 'idle') await this.begin(open, true, false);
     const { state } = this;
     if (state.kind === 'aborted') throw aborted(state.reason);
     if (state.kind === 'idle') throw noSavepoint(control.name);

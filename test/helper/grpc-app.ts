@@ -38,8 +38,8 @@ export class GrpcApp {
     return `127.0.0.1:${this.server(connection).port}`;
   }
 
-  client(settings?: ConstructorParameters<typeof ProtoClient>[1]): ProtoClient {
-    const client = new ProtoClient(this.target(), settings);
+  client(settings?: ConstructorParameters<typeof ProtoClient>[1], connection?: string): ProtoClient {
+    const client = new ProtoClient(this.target(connection), settings);
     onCleanup(() => client.close());
     return client;
   }

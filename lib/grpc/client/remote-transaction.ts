@@ -1,0 +1,75 @@
+import { HAError } from '../../common/ha-error.js';
+import type { HATransaction } from '../../write/executor.js';
+import type { TransactionContext } from '../../write/transaction-context.js';
+import type { QueryRequest, QueryResponse } from '../codec/messages.js';
+import { RemoteExecutor } from './remote-executor.js';
+import type { Ask } from './remote-executor.js';
+
+/** The transaction that a callback of a remote database gets: its calls go through one session. */
+export class RemoteTransaction extends RemoteExecutor implements HATransaction, TransactionContext {
+  private ended = false;
+  private savepoints = 0;
+  /** Calls run one after another: a session takes a request when it has answered the one before. */
+  private turn: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    readonly owner: object,
+    private readonly send: Ask,
+    readonly attempt: number,
+  ) {
+    super();
+  }
+
+  get open(): boolean {
+    return !this.ended;
+  }
+
+  end(): void {
+    this.ended = true;
+  }
+
+  /** Resolves when every call that was made has ended. */
+  async settled(): Promise<void> {
+    await this.turn;
+  }
+
+  async savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
+    const name = `ha_remote_${++this.savepoints}`;
+    await this.run(`SAVEPOINT ${name}`);
+    try {
+      const result = await fn(this);
+      await this.run(`RELEASE ${name}`);
+      return result;
+    } catch (error) {
+      if (this.open) {
+        await this.run(`ROLLBACK TO ${name}`).then(
+          () => this.run(`RELEASE ${name}`),
+          () => undefined,
+        );
+      }
+      throw error;
+    }
+  }
+
+  protected override async *ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse> {
+    if (this.ended) throw transactionClosed();
+    const before = this.turn;
+    let release: () => void = () => undefined;
+    this.turn = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    try {
+      await before;
+      yield* this.send(request);
+    } finally {
+      release();
+    }
+  }
+}
+
+function transactionClosed(): HAError {
+  return new HAError(
+    'HA_TRANSACTION_CLOSED',
+    'The transaction has ended. Await every call before the callback returns, and do not keep tx for later.',
+  );
+}
