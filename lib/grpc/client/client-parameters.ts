@@ -1,8 +1,23 @@
 import { parameters } from '../../sql/params.js';
+import type { Parameter } from '../../sql/params.js';
 import { bindArguments } from '../../write/executor.js';
 import type { HAParameters } from '../../write/executor.js';
 import type { SqlValue } from '../codec/any.js';
 import type { NamedValue } from '../codec/messages.js';
+
+const LIMIT = 1_000;
+const LONGEST = 10_000;
+const known = new Map<string, Parameter[]>();
+
+function parametersOf(sql: string): Parameter[] {
+  let found = known.get(sql);
+  if (found === undefined) {
+    found = parameters(sql);
+    if (known.size >= LIMIT) known.clear();
+    if (sql.length < LONGEST) known.set(sql, found);
+  }
+  return found;
+}
 
 /**
  * Parameters as better-sqlite3 would bind them: values in order for `?`, an object for those with a name or number, of which
@@ -12,10 +27,11 @@ import type { NamedValue } from '../codec/messages.js';
  */
 export function toNamedValues(sql: string, params: HAParameters | undefined): NamedValue[] {
   const given = bindArguments(params);
-  if (given.length === 0) return [];
+  const wanted = parametersOf(sql);
+  if (given.length === 0 && wanted.length === 0) return [];
   const values = given.filter((value) => !isNamed(value));
   const named = Object.assign({}, ...given.filter(isNamed)) as Readonly<Record<string, unknown>>;
-  const bound = parameters(sql).map(({ ordinal, key }) => {
+  const bound = wanted.map(({ ordinal, key }) => {
     if (key === undefined) {
       if (values.length === 0) throw new RangeError('Too few parameter values were provided');
       return { name: '', ordinal, value: bindable(values.shift()) };

@@ -1,7 +1,7 @@
 import { HAError } from '../../common/ha-error.js';
 import { within } from '../../common/timing.js';
 import type { HATransaction, HATransactionOptions } from '../../write/executor.js';
-import { StatementInfos, isWrite } from '../../write/statement-info.js';
+import { StatementInfos, isWrite, refuseControl } from '../../write/statement-info.js';
 import { refuseNested, runInContext } from '../../write/transaction-context.js';
 import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
@@ -112,6 +112,10 @@ export class HARemoteDatabase extends RemoteExecutor {
   /** Ends all sessions: what is open is rolled back. */
   async close(): Promise<void> {
     this.pool.close();
+  }
+
+  protected override check(sql: string): void {
+    refuseControl(this.infos.of(sql));
   }
 
   protected override async *ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse> {

@@ -25,6 +25,9 @@ export abstract class RemoteExecutor implements HAExecutor {
   /** Sends a request, in whatever session. */
   protected abstract ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse>;
 
+  /** Refuses a statement that cannot be one of its own here. */
+  protected check(_sql: string): void {}
+
   async run(sql: string, params?: HAParameters): Promise<HARunResult> {
     return this.call('run', sql, params, PLAIN_SHAPE) as Promise<HARunResult>;
   }
@@ -76,6 +79,7 @@ export abstract class RemoteExecutor implements HAExecutor {
     params: HAParameters | undefined,
     shape: RowShape,
   ): Promise<unknown> {
+    this.check(sql);
     if (method === 'run') return this.runShaped(sql, params, shape);
     const rows: unknown[] = [];
     for await (const row of this.rows(sql, params, shape)) {
@@ -92,13 +96,14 @@ export abstract class RemoteExecutor implements HAExecutor {
     return txseq === 0n ? result : { ...result, txseq };
   }
 
-  private async first(wanted: Omit<QueryRequest, 'replicationId'>): Promise<QueryResponse> {
+  protected async first(wanted: Omit<QueryRequest, 'replicationId'>): Promise<QueryResponse> {
     let last: QueryResponse | undefined;
     for await (const answer of this.ask(wanted)) last = answer;
     return last as QueryResponse;
   }
 
   private async *rows(sql: string, params: HAParameters | undefined, shape: RowShape): AsyncGenerator<unknown> {
+    this.check(sql);
     for await (const { resultSet } of this.ask(request(QueryType.EXEC_QUERY, sql, params))) {
       for (const row of resultSet?.rows ?? []) yield shaped(resultSet?.columns ?? [], row, shape);
     }

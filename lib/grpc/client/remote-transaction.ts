@@ -1,9 +1,14 @@
 import { HAError } from '../../common/ha-error.js';
 import type { HATransaction } from '../../write/executor.js';
+import { splitStatements } from '../../sql/split.js';
+import { StatementInfos, refuseControl } from '../../write/statement-info.js';
 import type { TransactionContext } from '../../write/transaction-context.js';
+import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { RemoteExecutor } from './remote-executor.js';
 import type { Ask } from './remote-executor.js';
+
+const INFOS = new StatementInfos();
 
 /** The transaction that a callback of a remote database gets: its calls go through one session. */
 export class RemoteTransaction extends RemoteExecutor implements HATransaction, TransactionContext {
@@ -33,22 +38,35 @@ export class RemoteTransaction extends RemoteExecutor implements HATransaction, 
     await this.turn;
   }
 
+  override async exec(script: string): Promise<void> {
+    for (const { sql } of splitStatements(script)) this.check(sql);
+    await super.exec(script);
+  }
+
   async savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
     const name = `ha_remote_${++this.savepoints}`;
-    await this.run(`SAVEPOINT ${name}`);
+    await this.command(`SAVEPOINT ${name}`);
     try {
       const result = await fn(this);
-      await this.run(`RELEASE ${name}`);
+      await this.command(`RELEASE ${name}`);
       return result;
     } catch (error) {
       if (this.open) {
-        await this.run(`ROLLBACK TO ${name}`).then(
+        await this.command(`ROLLBACK TO ${name}`).then(
           () => this.run(`RELEASE ${name}`),
           () => undefined,
         );
       }
       throw error;
     }
+  }
+
+  protected override check(sql: string): void {
+    refuseControl(INFOS.of(sql));
+  }
+
+  private async command(sql: string): Promise<void> {
+    await this.first({ type: QueryType.EXEC_UPDATE, sql, params: [] });
   }
 
   protected override async *ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse> {

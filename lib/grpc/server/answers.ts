@@ -25,7 +25,9 @@ interface Described {
 
 function described(error: unknown): Described {
   if (error instanceof HAError) return error;
-  const message = (error instanceof Error ? error.message : String(error)) || 'unknown error';
+  // Not by instanceof: errors of the driver may come from another realm.
+  const { message: text } = (error ?? {}) as { message?: unknown };
+  const message = (typeof text === 'string' ? text : String(error)) || 'unknown error';
   if (error instanceof WireError) {
     return {
       code: 'HA_PARAMETER_INVALID',
