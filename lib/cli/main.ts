@@ -1,10 +1,12 @@
 #!/usr/bin/env node
 import { HAError } from '../common/ha-error.js';
+import { CLI_USAGE } from './shell-usage.js';
 import { NATS_SERVER_USAGE, natsServerCommand } from './nats-server.js';
 
 const USAGE = `Usage: nestjs-ha <command> [options]
 
 Commands:
+  cli           SQL on a server's databases over gRPC
   nats-server   run nats-server with JetStream, fetching it where it is missing
   help          print this
 
@@ -17,6 +19,8 @@ interface Command {
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
+  // Loaded when it is asked for: it needs packages that the others do not.
+  cli: { run: async (args) => (await import('./shell.js')).cliCommand(args), usage: CLI_USAGE },
   'nats-server': { run: natsServerCommand, usage: NATS_SERVER_USAGE },
 };
 
@@ -38,6 +42,12 @@ async function main([name, ...args]: string[]): Promise<number> {
 function failed(error: unknown, command: Command): number {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code?.startsWith('ERR_PARSE_ARGS_')) return misuse(message, command.usage);
+  if (code === 'ERR_MODULE_NOT_FOUND') {
+    process.stderr.write(
+      `This command needs packages that are not installed: npm install @grpc/grpc-js @grpc/proto-loader\n`,
+    );
+    return 1;
+  }
   process.stderr.write(`${error instanceof HAError ? message : String((error as Error).stack ?? error)}\n`);
   return 1;
 }
