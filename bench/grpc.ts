@@ -1,49 +1,46 @@
-import { Logger } from '@nestjs/common';
-import { Client, Server, ServerCredentials, credentials } from '@grpc/grpc-js';
-import type { ClientDuplexStream, ServerDuplexStream } from '@grpc/grpc-js';
+import { fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { Client, credentials } from '@grpc/grpc-js';
+import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { HARemoteDatabase } from '../lib/grpc/client/remote-database.js';
-import { HAGrpcServer } from '../lib/grpc/server/grpc-server.js';
 import type { BenchCluster } from './cluster.js';
 import { CREATE_PEOPLE, insertRate, median, rate } from './measure.js';
 import type { Report } from './report.js';
 
-const PATH = '/bench.Echo/Echo';
-const METHOD = { path: PATH, requestStream: true, responseStream: true } as const;
 const same = (bytes: Buffer): Buffer => bytes;
+/** A stream that sends back what it gets. */
+export const ECHO = {
+  path: '/bench.Echo/Echo',
+  requestStream: true,
+  responseStream: true,
+  requestSerialize: same,
+  requestDeserialize: same,
+  responseSerialize: same,
+  responseDeserialize: same,
+} as const;
 const INSERT = 'INSERT INTO people(id, name, email, age) VALUES(?, ?, ?, ?)';
 
-/** What gRPC itself costs, and what a session adds to it. */
+/** What gRPC itself costs, and what a session adds to it. The server is a process of its own. */
 export async function grpc(cluster: BenchCluster, url: string, report: Report, scale: number): Promise<void> {
-  const { db, close } = await cluster.node('grpc.db', url);
-  await db.exec(CREATE_PEOPLE);
-  await db.run(INSERT, [1n, 'Some Name', 'some.name@example.com', 33n]);
-  const server = new HAGrpcServer({ host: '127.0.0.1', port: 0, token: undefined }, new Logger('bench'));
-  server.databases.add({ replicationID: 'bench', dsn: 'bench', path: () => undefined, database: db as never, timeout: 30_000 });
-  await server.start();
-  const remote = new HARemoteDatabase({ url: `http://127.0.0.1:${server.port}`, timeout: 60_000 });
+  const main = fileURLToPath(new URL('./grpc-node.js', import.meta.url));
+  const child = fork(main, [cluster.path('grpc-server.db'), url], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  const [ports] = (await once(child, 'message')) as [{ database: number; echo: number }];
+  const remote = new HARemoteDatabase({ url: `http://127.0.0.1:${ports.database}`, timeout: 60_000 });
+  const echo = new Echo(ports.echo);
   try {
-    await roundTrips(remote, report, 5_000 * scale);
-    let id = 1_000_000;
-    const ours: number[] = [];
-    const local: number[] = [];
-    const total = 20_000 * scale;
-    for (let round = 0; round < 3; round++) {
-      local.push(await insertRate(db, (id += 1_000_000), total, 64));
-      const from = (id += 1_000_000);
-      ours.push(
-        await rate(total, 64, (n) => remote.run(INSERT, [BigInt(from + n), 'Some Name', 'some.name@example.com', 33n])),
-      );
-    }
-    report.rate('commits/s over gRPC, 64 sessions', median(ours), 'local, 64 writers', median(local), 0.6);
+    await roundTrips(remote, echo, report, 5_000 * scale);
+    await inserts(cluster, url, remote, report, 20_000 * scale);
   } finally {
     await remote.close();
-    await server.close();
-    await close();
+    echo.close();
+    await ended(child);
   }
 }
 
-async function roundTrips(remote: HARemoteDatabase, report: Report, total: number): Promise<void> {
-  const echo = await Echo.start();
+async function roundTrips(remote: HARemoteDatabase, echo: Echo, report: Report, total: number): Promise<void> {
+  await remote.run(INSERT, [1n, 'Some Name', 'some.name@example.com', 33n]);
   const connection = await remote.connect();
   const select = (): Promise<unknown> => connection.get('SELECT name, age FROM people WHERE id = ?', [1n]);
   const ours: number[] = [];
@@ -55,19 +52,40 @@ async function roundTrips(remote: HARemoteDatabase, report: Report, total: numbe
     ours.push(await times(total, select));
   }
   await connection.close();
-  await echo.close();
   const [value, baseline] = [median(ours), median(theirs)];
   report.cost(
-    'SELECT of one row in a session, p50, µs',
+    'SELECT of one row over gRPC, p50, µs',
     value,
     `empty echo over a stream: ${baseline.toFixed(0)} µs`,
     undefined,
   );
-  report.cost('… by the echo', value / baseline, 'both over one stream', 1.5);
+  report.cost('… by the echo', value / baseline, 'each over one stream to another process', 1.5);
+}
+
+async function inserts(
+  cluster: BenchCluster,
+  url: string,
+  remote: HARemoteDatabase,
+  report: Report,
+  total: number,
+): Promise<void> {
+  const { db, close } = await cluster.node('grpc-local.db', url);
+  await db.exec(CREATE_PEOPLE);
+  const ours: number[] = [];
+  const local: number[] = [];
+  for (let round = 1; round <= 3; round++) {
+    const from = round * 1_000_000;
+    local.push(await insertRate(db, from, total, 64));
+    const insert = (n: number): Promise<unknown> =>
+      remote.run(INSERT, [BigInt(from + n), 'Some Name', 'some.name@example.com', 33n]);
+    ours.push(await rate(total, 64, insert));
+  }
+  report.rate('commits/s over gRPC, 64 sessions', median(ours), 'local, 64 writers', median(local), 0.6);
+  await close();
 }
 
 /** The median of the times that calls took one after another, µs. */
-export async function times(count: number, call: () => Promise<unknown>): Promise<number> {
+async function times(count: number, call: () => Promise<unknown>): Promise<number> {
   const taken: number[] = [];
   for (let n = 0; n < count; n++) {
     const started = performance.now();
@@ -77,54 +95,34 @@ export async function times(count: number, call: () => Promise<unknown>): Promis
   return median(taken);
 }
 
-/** A stream that sends back what it gets. */
-export class Echo {
+async function ended(child: ChildProcess): Promise<void> {
+  child.disconnect();
+  if (child.exitCode === null) await once(child, 'exit');
+}
+
+/** A caller of the echo. */
+class Echo {
+  private readonly client: Client;
+  private readonly stream: ClientDuplexStream<Buffer, Buffer>;
   private answered: () => void = () => undefined;
 
-  private constructor(
-    private readonly server: Server,
-    private readonly client: Client,
-    private readonly stream: ClientDuplexStream<Buffer, Buffer>,
-  ) {
-    stream.on('data', () => this.answered());
-    stream.on('error', () => undefined);
+  constructor(port: number) {
+    this.client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+    this.stream = this.client.makeBidiStreamRequest(ECHO.path, same, same);
+    this.stream.on('data', () => this.answered());
+    this.stream.on('error', () => undefined);
   }
 
-  static async start(): Promise<Echo> {
-    const server = new Server();
-    const codec = {
-      requestSerialize: same,
-      requestDeserialize: same,
-      responseSerialize: same,
-      responseDeserialize: same,
-    };
-    server.addService(
-      { Echo: { ...METHOD, ...codec } },
-      {
-        Echo: (call: ServerDuplexStream<Buffer, Buffer>) => {
-          call.on('data', (bytes: Buffer) => void call.write(bytes));
-          call.on('end', () => call.end());
-        },
-      },
-    );
-    const port = await new Promise<number>((resolve, reject) => {
-      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, taken) =>
-        error === null ? resolve(taken) : reject(error),
-      );
+  async ask(): Promise<void> {
+    const answer = new Promise<void>((resolve) => {
+      this.answered = resolve;
     });
-    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
-    return new Echo(server, client, client.makeBidiStreamRequest(PATH, same, same));
-  }
-
-  async ask(size = 0): Promise<void> {
-    const answer = new Promise<void>((resolve) => (this.answered = resolve));
-    this.stream.write(Buffer.alloc(size));
+    this.stream.write(Buffer.alloc(0));
     await answer;
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.stream.cancel();
     this.client.close();
-    this.server.forceShutdown();
   }
 }

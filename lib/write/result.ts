@@ -45,7 +45,11 @@ export function openCursor(statement: Statement, args: readonly unknown[], relea
         const step = first ?? iterator?.next();
         first = undefined;
         if (step !== undefined && step.done !== true) return step.value as readonly unknown[];
-        close();
+        if (iterator !== undefined) {
+          // It has ended by itself.
+          iterator = undefined;
+          released();
+        }
         return undefined;
       },
     };

@@ -7,6 +7,7 @@ import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { unknownOutcome } from './remote-errors.js';
 import { RemoteExecutor } from './remote-executor.js';
+import type { Asker } from './remote-executor.js';
 import type { RemoteSession } from './remote-session.js';
 import { RemoteTransaction } from './remote-transaction.js';
 import { SessionPool } from './session-pool.js';
@@ -99,14 +100,11 @@ export class HARemoteDatabase extends RemoteExecutor {
   /** A connection for statements that belong together, BEGIN and COMMIT among them: a shell. Close it in the end. */
   async connect(): Promise<HARemoteConnection> {
     const session = await this.pool.lease(this.timeout);
-    return new HARemoteConnection(
-      (request) => this.askIn(session, request, false),
-      () => {
-        // What is open in it ends with it.
-        session.cancel();
-        this.pool.release(session);
-      },
-    );
+    return new HARemoteConnection(this.askerOf(session), () => {
+      // What is open in it ends with it.
+      session.cancel();
+      this.pool.release(session);
+    });
   }
 
   /** Ends all sessions: what is open is rolled back. */
@@ -120,17 +118,58 @@ export class HARemoteDatabase extends RemoteExecutor {
 
   protected override async *ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse> {
     refuseNested(this);
-    const isScript = request.type === QueryType.EXEC_UPDATE && request.params.length === 0;
     const session = await this.pool.lease(this.timeout);
-    let ended = false;
     try {
       yield* this.askIn(session, request, this.writes(request.sql), false);
-      ended = true;
     } finally {
-      // A script that failed may have left a transaction open.
-      if (!ended && isScript) session.cancel();
       this.pool.release(session);
     }
+  }
+
+  protected override async askAll(
+    request: Omit<QueryRequest, 'replicationId'>,
+    onlyFirst = false,
+  ): Promise<QueryResponse[]> {
+    refuseNested(this);
+    const session = await this.pool.lease(this.timeout);
+    try {
+      return await this.allIn(session, request, this.writes(request.sql), onlyFirst, false);
+    } catch (error) {
+      // A script that failed may have left a transaction open.
+      if (request.type === QueryType.EXEC_UPDATE && request.params.length === 0) session.cancel();
+      throw error;
+    } finally {
+      this.pool.release(session);
+    }
+  }
+
+  private askerOf(session: RemoteSession): Asker {
+    return {
+      stream: (request) => this.askIn(session, request, false),
+      all: (request, onlyFirst) => this.allIn(session, request, false, onlyFirst, true),
+    };
+  }
+
+  /** @param keeps The session goes on: what is not wanted has to be taken all the same. */
+  private async allIn(
+    session: RemoteSession,
+    request: Omit<QueryRequest, 'replicationId'>,
+    writes: boolean,
+    onlyFirst: boolean,
+    keeps: boolean,
+  ): Promise<QueryResponse[]> {
+    let answer: QueryResponse;
+    try {
+      answer = await session.ask({ ...request, replicationId: this.replicationId }, this.timeout);
+    } catch (error) {
+      throw writes ? this.afterWrite(error) : error;
+    }
+    const answers = [answer];
+    while (answer.more && (keeps || !onlyFirst)) {
+      answer = await session.next(this.timeout);
+      if (!onlyFirst) answers.push(answer);
+    }
+    return answers;
   }
 
   private async *askIn(
@@ -180,7 +219,7 @@ export class HARemoteDatabase extends RemoteExecutor {
     let clean = false;
     try {
       await command(begin, false);
-      const tx = new RemoteTransaction(this, (request) => this.askIn(session, request, false), attempt);
+      const tx = new RemoteTransaction(this, this.askerOf(session), attempt);
       try {
         const result = await this.inTime(() => runInContext(tx, () => fn(tx)), timeout);
         await tx.settled();
@@ -221,15 +260,14 @@ export class HARemoteDatabase extends RemoteExecutor {
   }
 
   private async drain(session: RemoteSession, sql: string, writes: boolean): Promise<void> {
-    const request = { type: QueryType.EXEC_UPDATE, sql, params: [] };
-    for await (const answer of this.askIn(session, request, writes)) void answer;
+    await this.allIn(session, { type: QueryType.EXEC_UPDATE, sql, params: [] }, writes, false, true);
   }
 }
 
 /** A session of a remote database that its user steers: see {@link HARemoteDatabase.connect}. */
 export class HARemoteConnection extends RemoteExecutor {
   constructor(
-    private readonly send: (request: Omit<QueryRequest, 'replicationId'>) => AsyncGenerator<QueryResponse>,
+    private readonly asker: Asker,
     private readonly end: () => void,
   ) {
     super();
@@ -241,7 +279,11 @@ export class HARemoteConnection extends RemoteExecutor {
   }
 
   protected override ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse> {
-    return this.send(request);
+    return this.asker.stream(request);
+  }
+
+  protected override askAll(request: Omit<QueryRequest, 'replicationId'>, onlyFirst = false): Promise<QueryResponse[]> {
+    return this.asker.all(request, onlyFirst);
   }
 }
 

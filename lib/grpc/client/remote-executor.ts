@@ -17,13 +17,23 @@ export interface RemoteResult {
   readonly txseq: bigint;
 }
 
-/** Answers of one request, the first at once and the others as they are taken. */
-export type Ask = (request: Omit<QueryRequest, 'replicationId'>) => AsyncGenerator<QueryResponse>;
+/** Where requests of an executor go. */
+export interface Asker {
+  /** Answers of one request, the first at once and the others as they are taken. */
+  stream(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse>;
+  all(request: Omit<QueryRequest, 'replicationId'>, onlyFirst: boolean): Promise<QueryResponse[]>;
+}
 
 /** The calls that a remote database and its transactions have in common. */
 export abstract class RemoteExecutor implements HAExecutor {
-  /** Sends a request, in whatever session. */
+  /** Sends a request, in whatever session; gives its answers as they are taken. */
   protected abstract ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse>;
+
+  /** The same for all answers at once, without the cost of a generator; only the first, where no more are wanted. */
+  protected abstract askAll(
+    request: Omit<QueryRequest, 'replicationId'>,
+    onlyFirst?: boolean,
+  ): Promise<QueryResponse[]>;
 
   /** Refuses a statement that cannot be one of its own here. */
   protected check(_sql: string): void {}
@@ -58,12 +68,9 @@ export abstract class RemoteExecutor implements HAExecutor {
 
   /** Runs one statement, whatever it is, and gives all that it did: rows as arrays, integers as bigint. */
   async execute(sql: string, params?: HAParameters): Promise<RemoteResult> {
-    const rows: unknown[][] = [];
-    let last: QueryResponse | undefined;
-    for await (const answer of this.ask(request(QueryType.UNSPECIFIED, sql, params))) {
-      for (const row of answer.resultSet?.rows ?? []) rows.push([...row]);
-      last = answer;
-    }
+    const answers = await this.askAll(request(QueryType.UNSPECIFIED, sql, params));
+    const rows = answers.flatMap(({ resultSet }) => (resultSet?.rows ?? []) as unknown[][]);
+    const last = answers.at(-1);
     return {
       columns: last?.resultSet?.columns,
       rows,
@@ -81,10 +88,14 @@ export abstract class RemoteExecutor implements HAExecutor {
   ): Promise<unknown> {
     this.check(sql);
     if (method === 'run') return this.runShaped(sql, params, shape);
+    const answers = await this.askAll(request(QueryType.EXEC_QUERY, sql, params), method === 'get');
     const rows: unknown[] = [];
-    for await (const row of this.rows(sql, params, shape)) {
-      if (method === 'get') return row;
-      rows.push(row);
+    for (const { resultSet } of answers) {
+      for (const row of resultSet?.rows ?? []) {
+        const value = shaped(resultSet?.columns ?? [], row, shape);
+        if (method === 'get') return value;
+        rows.push(value);
+      }
     }
     return method === 'get' ? undefined : rows;
   }
@@ -97,9 +108,7 @@ export abstract class RemoteExecutor implements HAExecutor {
   }
 
   protected async first(wanted: Omit<QueryRequest, 'replicationId'>): Promise<QueryResponse> {
-    let last: QueryResponse | undefined;
-    for await (const answer of this.ask(wanted)) last = answer;
-    return last as QueryResponse;
+    return (await this.askAll(wanted)).at(-1) as QueryResponse;
   }
 
   private async *rows(sql: string, params: HAParameters | undefined, shape: RowShape): AsyncGenerator<unknown> {

@@ -6,7 +6,7 @@ import type { TransactionContext } from '../../write/transaction-context.js';
 import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { RemoteExecutor } from './remote-executor.js';
-import type { Ask } from './remote-executor.js';
+import type { Asker } from './remote-executor.js';
 
 const INFOS = new StatementInfos();
 
@@ -19,7 +19,7 @@ export class RemoteTransaction extends RemoteExecutor implements HATransaction, 
 
   constructor(
     readonly owner: object,
-    private readonly send: Ask,
+    private readonly asker: Asker,
     readonly attempt: number,
   ) {
     super();
@@ -70,18 +70,36 @@ export class RemoteTransaction extends RemoteExecutor implements HATransaction, 
   }
 
   protected override async *ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse> {
+    const release = await this.queue();
+    try {
+      yield* this.asker.stream(request);
+    } finally {
+      release();
+    }
+  }
+
+  protected override async askAll(
+    request: Omit<QueryRequest, 'replicationId'>,
+    onlyFirst = false,
+  ): Promise<QueryResponse[]> {
+    const release = await this.queue();
+    try {
+      return await this.asker.all(request, onlyFirst);
+    } finally {
+      release();
+    }
+  }
+
+  /** Resolves when the calls before have ended. */
+  private async queue(): Promise<() => void> {
     if (this.ended) throw transactionClosed();
     const before = this.turn;
     let release: () => void = () => undefined;
     this.turn = new Promise<void>((resolve) => {
       release = resolve;
     });
-    try {
-      await before;
-      yield* this.send(request);
-    } finally {
-      release();
-    }
+    await before;
+    return release;
   }
 }
 

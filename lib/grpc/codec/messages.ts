@@ -86,15 +86,19 @@ function readParameter(bytes: Buffer, place: number): NamedValue {
   return { name, ordinal: Number(ordinal), value };
 }
 
+/** For what is written in one go. */
+const whole = new WireWriter();
+const part = new WireWriter();
+
 /** Writes a request. */
 export function writeRequest(request: QueryRequest): Buffer {
-  const writer = new WireWriter();
+  const writer = scratch(whole);
   if (request.type !== 0) {
     writer.tag(1, WireType.VARINT);
     writer.varint(request.type);
   }
   writeTextField(writer, 2, request.sql);
-  const parameter = new WireWriter();
+  const parameter = part;
   for (const { name, ordinal, value } of request.params) {
     parameter.reset();
     writeTextField(parameter, 1, name);
@@ -145,7 +149,7 @@ export class AnswerWriter {
 
   finish(fields: AnswerFields): Buffer {
     const { columns, data } = this;
-    const writer = new WireWriter();
+    const writer = scratch(whole);
     if (columns !== undefined) {
       writer.tag(1, WireType.BYTES);
       writer.bytes(data.view());
@@ -213,6 +217,14 @@ function readRow(bytes: Buffer): SqlValue[] {
     else reader.skip(type);
   }
   return values;
+}
+
+/** Large buffers are not kept for small messages. */
+const KEPT_BYTES = 1024 * 1024;
+
+function scratch(writer: WireWriter): WireWriter {
+  writer.reset(KEPT_BYTES);
+  return writer;
 }
 
 function writeTextField(writer: WireWriter, field: number, text: string): void {

@@ -33,8 +33,10 @@ export class WireWriter {
     return Buffer.from(this.view());
   }
 
-  reset(): void {
+  /** Begins anew; a buffer that has grown beyond `keep` bytes is given up. */
+  reset(keep = Number.POSITIVE_INFINITY): void {
     this.at = 0;
+    if (this.buffer.length > keep) this.buffer = Buffer.allocUnsafe(FIRST_BYTES);
   }
 
   byte(value: number): void {

@@ -35,14 +35,21 @@ export class QuerySession {
     private readonly extended: boolean,
   ) {}
 
-  /** Answers of one request, one after another; takes rows no faster than the answers are taken. Never fails. */
-  async *answer(received: ReceivedRequest): AsyncGenerator<Buffer> {
+  /**
+   * Answers one request; takes rows no faster than the answers are taken.
+   *
+   * @throws what `send` throws, and nothing else: a statement that fails is answered.
+   */
+  async answer(received: ReceivedRequest, send: Send): Promise<void> {
+    let answer: Answer;
     try {
       if ('failure' in received) throw received.failure;
-      yield* this.run(received.request);
+      answer = await this.run(received.request);
     } catch (error) {
-      yield errorAnswer(error, this.extended);
+      answer = errorAnswer(error, this.extended);
     }
+    if (Buffer.isBuffer(answer)) await send(answer);
+    else await this.sendRows(answer, send);
   }
 
   /** Rolls back what is open. */
@@ -52,26 +59,22 @@ export class QuerySession {
     this.sessions.clear();
   }
 
-  private async *run(request: QueryRequest): AsyncGenerator<Buffer> {
+  /** The answer, or rows that make it. */
+  private async run(request: QueryRequest): Promise<Answer> {
     const { type, sql, params } = request;
-    if (type === QueryType.PING) {
-      yield new AnswerWriter(undefined).finish({});
-      return;
-    }
+    if (type === QueryType.PING) return EMPTY;
     const served = this.databases.find(this.nameOf(request));
     const session = this.sessionOf(served);
     refuseHistory(sql);
     const bound = this.binder.bind(sql, params);
     if (type === QueryType.EXEC_UPDATE && bound === undefined && hasSeveral(sql)) {
-      yield counts(await session.script(sql), undefined);
-      return;
+      return counts(await session.script(sql), undefined);
     }
     const answer = await session.stream(sql, bound);
-    if ('result' in answer) yield complete(answer.result, type, this.publishedOf(served, session));
-    else if (type === QueryType.EXEC_UPDATE) {
-      await exhaust(answer.cursor, served.timeout);
-      yield counts(undefined, this.publishedOf(served, session));
-    } else yield* this.rows(answer.cursor, served, session);
+    if ('result' in answer) return complete(answer.result, type, this.publishedOf(served, session));
+    if (type !== QueryType.EXEC_UPDATE) return { cursor: answer.cursor, served, session };
+    await exhaust(answer.cursor, served.timeout);
+    return counts(undefined, this.publishedOf(served, session));
   }
 
   /** In a transaction its database is meant where none is named. */
@@ -101,32 +104,73 @@ export class QuerySession {
     return session.inTransaction ? 0n : database.position().published;
   }
 
-  private async *rows(cursor: RowCursor, served: ServedDatabase, session: HASession): AsyncGenerator<Buffer> {
-    const { columns } = cursor;
-    const limit = this.extended ? PART_BYTES : LARGEST_ANSWER;
+  private async sendRows(rows: Rows, send: Send): Promise<void> {
     try {
-      for (;;) {
-        const writer = new AnswerWriter(columns);
-        const pace = new Pace(served.timeout);
-        let row = cursor.next();
-        for (; row !== undefined; row = cursor.next()) {
-          writer.add(row);
-          if (writer.length >= limit) break;
-          const pause = pace.tick();
-          if (pause !== undefined) await pause;
+      for (let more = true; more;) {
+        let answer: Buffer;
+        try {
+          const part = this.fill(rows);
+          const writer = part instanceof Promise ? await part : part;
+          more = writer.more;
+          answer = this.finish(writer, rows);
+        } catch (error) {
+          more = false;
+          answer = errorAnswer(error, this.extended);
         }
-        if (row === undefined) {
-          yield writer.finish({ txseq: this.publishedOf(served, session) });
-          return;
-        }
-        if (!this.extended) throw tooLarge();
-        yield writer.finish({ more: true });
+        await send(answer);
       }
     } finally {
-      cursor.close();
+      rows.cursor.close();
     }
   }
+
+  private finish({ writer, more }: Part, { served, session }: Rows): Buffer {
+    if (!more) return writer.finish({ txseq: this.publishedOf(served, session) });
+    if (!this.extended) throw tooLarge();
+    return writer.finish({ more: true });
+  }
+
+  /** Takes rows for one message: at once, or with pauses where that takes long. */
+  private fill({ cursor, served }: Rows): Part | Promise<Part> {
+    const limit = this.extended ? PART_BYTES : LARGEST_ANSWER;
+    const writer = new AnswerWriter(cursor.columns);
+    const pace = new Pace(served.timeout);
+    const take = (): Part | Promise<void> => {
+      for (let row = cursor.next(); row !== undefined; row = cursor.next()) {
+        writer.add(row);
+        if (writer.length >= limit) return { writer, more: true };
+        const pause = pace.tick();
+        if (pause !== undefined) return pause;
+      }
+      return { writer, more: false };
+    };
+    const goOn = async (pause: Promise<void>): Promise<Part> => {
+      await pause;
+      const next = take();
+      return next instanceof Promise ? goOn(next) : next;
+    };
+    const first = take();
+    return first instanceof Promise ? goOn(first) : first;
+  }
 }
+
+/** Hands an answer to the caller; a promise where that has to take something before it gets more. */
+export type Send = (answer: Buffer) => Promise<void> | undefined;
+
+interface Rows {
+  readonly cursor: RowCursor;
+  readonly served: ServedDatabase;
+  readonly session: HASession;
+}
+
+interface Part {
+  readonly writer: AnswerWriter;
+  readonly more: boolean;
+}
+
+type Answer = Buffer | Rows;
+
+const EMPTY = Buffer.alloc(0);
 
 /** Lets others have their turn, and ends what takes too long. */
 class Pace {

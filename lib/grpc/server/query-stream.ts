@@ -60,10 +60,10 @@ async function pump(call: QueryCall, session: QuerySession, ended: AbortSignal):
   // A plain loop destroys the stream behind the last request, and its status would never be sent.
   const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedRequest>;
   for await (const received of requests) {
-    for await (const answer of session.answer(received)) {
-      if (ended.aborted) return;
-      if (!call.write(answer)) await drained(call, ended);
-    }
+    await session.answer(received, (answer) => {
+      ended.throwIfAborted();
+      return call.write(answer) ? undefined : drained(call, ended);
+    });
   }
 }
 
