@@ -35,7 +35,7 @@ export class SessionPool {
       'grpc.max_receive_message_length': -1,
       'grpc.max_send_message_length': -1,
     }) as SessionPool['client'];
-    if (token !== undefined) this.metadata.set('authorization', `Bearer ${token}`);
+    if (token !== undefined) this.metadata.set('authorization', token);
     this.metadata.set('ha-version', '1');
   }
 

@@ -70,7 +70,7 @@ export class HAGrpcServer {
   }
 
   private async listen(): Promise<void> {
-    const { host, token, cert } = this.settings;
+    const { host, cert } = this.settings;
     const module = DatabaseServiceModule.with(this.service);
     this.microservice = await NestFactory.createMicroservice(module, {
       strategy: this.transport,
@@ -79,10 +79,13 @@ export class HAGrpcServer {
     });
     await this.microservice.listen();
     this.logger.log(`gRPC listens on ${host}:${this.port}${cert === undefined ? '' : ' with TLS'}.`);
-    if (token === undefined && !isLoopback(host)) this.logger.warn(openWarning(host, this.port));
+    const warning = openWarning({ ...this.settings, port: this.port });
+    if (warning !== undefined) this.logger.warn(warning);
   }
 }
 
-function openWarning(host: string, port: number): string {
+/** What an operator should know of a server that lets everybody in; undefined where it does not. */
+export function openWarning({ host, port, token, ca }: GrpcServerSettings): string | undefined {
+  if (token !== undefined || ca !== undefined || isLoopback(host)) return undefined;
   return `Everybody who reaches ${host}:${port} over gRPC can read and write all databases there: set grpcToken, or listen on 127.0.0.1 (grpcHost).`;
 }

@@ -189,7 +189,13 @@ describe('a request', () => {
 
   it('names the parameter that is wrong', () => {
     const bad = Request.encode(
-      Request.fromObject({ sql: 'x', params: [{ ordinal: 1, value: pack('Empty', {}) }, { name: 'n', ordinal: 2 }] }),
+      Request.fromObject({
+        sql: 'x',
+        params: [
+          { ordinal: 1, value: pack('Empty', {}) },
+          { name: 'n', ordinal: 2 },
+        ],
+      }),
     ).finish();
     expect(() => readRequest(bad)).toThrow(/^parameter 2 \(n\): it has no value/);
   });

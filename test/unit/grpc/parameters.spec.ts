@@ -1,6 +1,7 @@
 import { TokenCheck } from '../../../lib/grpc/server/token.js';
 import { ParameterBinder } from '../../../lib/grpc/server/parameters.js';
 import type { NamedValue } from '../../../lib/grpc/codec/messages.js';
+import { openWarning } from '../../../lib/grpc/server/grpc-server.js';
 import { isLoopback } from '../../../lib/grpc/server/transport.js';
 
 const at = (ordinal: number, value: NamedValue['value']): NamedValue => ({ name: '', ordinal, value });
@@ -66,6 +67,14 @@ describe('a token', () => {
     expect(check.admits([Buffer.from('t')])).toBe(false);
     expect(new TokenCheck(undefined).admits([])).toBe(true);
     expect(new TokenCheck('Bearer x').admits(['Bearer x'])).toBe(true);
+  });
+
+  it('that is missing is warned of where others reach the server, unless they need a certificate', () => {
+    const open = { host: '0.0.0.0', port: 5001, token: undefined };
+    expect(openWarning(open)).toMatch(/0\.0\.0\.0:5001.*set grpcToken/);
+    expect(openWarning({ ...open, token: 't' })).toBeUndefined();
+    expect(openWarning({ ...open, ca: '/ca.pem' })).toBeUndefined();
+    expect(openWarning({ ...open, host: '127.0.0.1' })).toBeUndefined();
   });
 
   it('is asked for where others reach the server', () => {
