@@ -38,7 +38,7 @@ function csv({ columns, rows }: Table): string {
 function csvValue(value: unknown): string {
   if (value === null || value === undefined) return '';
   if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
-  const text = String(value);
+  const text = scalar(value);
   return text === '' || /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
@@ -67,23 +67,34 @@ function cell(value: unknown): string {
   if (value instanceof Uint8Array) return `x'${Buffer.from(value).toString('hex')}'`;
   if (typeof value === 'number' && Number.isInteger(value))
     return value.toFixed(1).length > 24 ? String(value) : value.toFixed(1);
-  return printable(String(value));
+  return printable(scalar(value));
 }
 
 /** A terminal must not be steered by what is stored. */
+const CONTROL = /\p{Cc}/gu;
+
 function printable(text: string): string {
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, (character) => {
+  return text.replaceAll(CONTROL, (character) => {
     const named: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
     return named[character] ?? `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
   });
+}
+
+function scalar(value: unknown): string {
+  return typeof value === 'string' ? value : (value as number | bigint).toString();
 }
 
 function isNumberOrNull(value: unknown): boolean {
   return value === null || typeof value === 'number' || typeof value === 'bigint';
 }
 
+/** What is seen as one character. */
+const SEGMENTS = new Intl.Segmenter();
+
 function width(text: string): number {
-  return [...text].length;
+  let count = 0;
+  for (const segment of SEGMENTS.segment(text)) count += segment.segment === '' ? 0 : 1;
+  return count;
 }
 
 function pad(text: string, count: number, right: boolean): string {

@@ -51,7 +51,7 @@ export class InteractiveTransaction {
     this.refuse = reject;
   });
   /** Why it has ended, where its user has not ended it. */
-  failure: unknown;
+  failure: Error | undefined;
 
   private constructor(
     private readonly open: OpenDatabase,
@@ -202,7 +202,7 @@ export class InteractiveTransaction {
   }
 
   private fail(error: unknown): void {
-    this.failure = error;
+    this.failure = error as Error;
     this.refuse(error);
   }
 

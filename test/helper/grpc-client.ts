@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { Client, credentials as grpcCredentials, loadPackageDefinition, Metadata } from '@grpc/grpc-js';
-import type { ChannelCredentials, ClientDuplexStream, ClientReadableStream, ServiceError } from '@grpc/grpc-js';
+import { credentials as grpcCredentials, loadPackageDefinition, Metadata } from '@grpc/grpc-js';
+import type { ChannelCredentials, Client, ClientDuplexStream, ClientReadableStream, ServiceError } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import protobuf from 'protobufjs';
 

@@ -165,7 +165,8 @@ export class HARemoteDatabase extends RemoteExecutor {
       throw writes ? this.afterWrite(error) : error;
     }
     const answers = [answer];
-    while (answer.more && (keeps || !onlyFirst)) {
+    if (onlyFirst && !keeps) return answers;
+    while (answer.more) {
       answer = await session.next(this.timeout);
       if (!onlyFirst) answers.push(answer);
     }

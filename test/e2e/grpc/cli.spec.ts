@@ -87,7 +87,7 @@ describe('nestjs-ha cli', () => {
     [['another'], TOKEN, 2, /one URL/],
   ])('ends with %j and %j as %s', async (args, env, code, message) => {
     const { url } = await started();
-    const ended = await cli([url, ...args], '', env as Record<string, string>);
+    const ended = await cli([url, ...args], '', env);
     expect(ended.err).toMatch(message);
     expect(ended.code).toBe(code);
   });

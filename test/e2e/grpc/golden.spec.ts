@@ -86,7 +86,7 @@ function recordedRows({ result_set: set }: NonNullable<Recorded['response']>): s
 function rowText(values: readonly Any[]): string {
   const cells = values.map(unpack).map(([type, value]) => {
     if (Buffer.isBuffer(value)) return `${type} ${value.toString('hex')}`;
-    return `${type} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`;
+    return `${type} ${typeof value === 'object' ? JSON.stringify(value) : (value as number).toString()}`;
   });
   return cells.join(' | ').replaceAll('\0', '\\0');
 }

@@ -1,6 +1,7 @@
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Client, credentials, loadPackageDefinition } from '@grpc/grpc-js';
+import { credentials, loadPackageDefinition } from '@grpc/grpc-js';
+import type { Client } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import BetterSqlite3 from 'better-sqlite3';
 import { service as healthService } from 'grpc-health-check';

@@ -197,7 +197,7 @@ describe('a session of a client made of the .proto file alone', () => {
     for (let round = 0; round < 20; round++) {
       const sessions = Array.from({ length: 50 }, () => client.session());
       sessions.forEach((session) => session.stream.on('error', () => undefined));
-      await Promise.all(sessions.map((session, index) => states[index % states.length]?.(session)));
+      await Promise.all(sessions.map(async (session, index) => states[index % states.length]?.(session)));
       sessions.forEach((session, index) =>
         index % 2 === 0 || index % 5 === 3 ? session.cancel() : session.stream.end(),
       );

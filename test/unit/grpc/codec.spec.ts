@@ -85,11 +85,11 @@ describe('a value', () => {
     const back = readAny(bytes);
     expect(Object.is(back, value) || Buffer.isBuffer(value)).toBe(true);
     if (Buffer.isBuffer(value)) expect(value.equals(back as Buffer)).toBe(true);
-    const { type_url: url, value: content = Buffer.alloc(0) } = AnyType.toObject(AnyType.decode(bytes)) as {
+    const { type_url: url, value: content } = AnyType.toObject(AnyType.decode(bytes)) as {
       type_url: string;
-      value: Buffer;
+      value?: Buffer;
     };
-    const [, plain] = unpack({ type_url: url, value: Buffer.from(content) });
+    const [, plain] = unpack({ type_url: url, value: Buffer.from(content ?? []) });
     expect(typeof value === 'bigint' ? BigInt(plain as string) : plain).toEqual(value);
   });
 
