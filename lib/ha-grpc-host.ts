@@ -39,7 +39,7 @@ export class HAGrpcHost implements OnApplicationBootstrap, BeforeApplicationShut
 
   async onApplicationBootstrap(): Promise<void> {
     if (this.attached) return;
-    const candidates = this.candidates().filter(({ runtime }) => runtime.options.grpcPort !== undefined);
+    const candidates = this.candidates(({ options }) => options.grpcPort !== undefined);
     if (candidates.length === 0) return;
     const { HAGrpcServer } = await loadServer();
     for (const group of byPort(candidates)) {
@@ -72,11 +72,12 @@ export class HAGrpcHost implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   /** Databases of this application that nobody has replaced by something else. */
-  private candidates(): Candidate[] {
+  private candidates(isWanted: (runtime: HARuntime) => boolean = () => true): Candidate[] {
     return this.registry.connections.flatMap((connection) => {
       const runtime = this.registry.get(connection);
+      if (runtime === undefined || !isWanted(runtime)) return [];
       const database: unknown = this.modules.get(getHAToken(connection), { strict: false });
-      if (runtime === undefined || !(database instanceof HADatabase) || !database.isOpenedBy(runtime)) return [];
+      if (!(database instanceof HADatabase) || !database.isOpenedBy(runtime)) return [];
       return [{ connection, runtime, served: servedBy(runtime, database) }];
     });
   }

@@ -100,11 +100,14 @@ export class HARemoteDatabase extends RemoteExecutor {
   /** A connection for statements that belong together, BEGIN and COMMIT among them: a shell. Close it in the end. */
   async connect(): Promise<HARemoteConnection> {
     const session = await this.pool.lease(this.timeout);
-    return new HARemoteConnection(this.askerOf(session), () => {
-      // What is open in it ends with it.
-      session.cancel();
-      this.pool.release(session);
-    });
+    return new HARemoteConnection(
+      this.askerOf(session, (sql) => this.writes(sql)),
+      () => {
+        // What is open in it ends with it.
+        session.cancel();
+        this.pool.release(session);
+      },
+    );
   }
 
   /** Ends all sessions: what is open is rolled back. */
@@ -143,10 +146,11 @@ export class HARemoteDatabase extends RemoteExecutor {
     }
   }
 
-  private askerOf(session: RemoteSession): Asker {
+  /** @param writes Whether a statement may have written something although no answer came. */
+  private askerOf(session: RemoteSession, writes: (sql: string) => boolean): Asker {
     return {
-      stream: (request) => this.askIn(session, request, false),
-      all: (request, onlyFirst) => this.allIn(session, request, false, onlyFirst, true),
+      stream: (request) => this.askIn(session, request, writes(request.sql)),
+      all: (request, onlyFirst) => this.allIn(session, request, writes(request.sql), onlyFirst, true),
     };
   }
 
@@ -220,7 +224,7 @@ export class HARemoteDatabase extends RemoteExecutor {
     let clean = false;
     try {
       await command(begin, false);
-      const tx = new RemoteTransaction(this, this.askerOf(session), attempt);
+      const tx = new RemoteTransaction(this, this.askerOf(session, inTransaction), attempt);
       try {
         const result = await this.inTime(() => runInContext(tx, () => fn(tx)), timeout);
         await tx.settled();
@@ -294,6 +298,9 @@ class CommitConflict extends Error {
     super('conflict');
   }
 }
+
+/** What was not committed is rolled back with its stream. */
+const inTransaction = (): boolean => false;
 
 function isConflict(error: unknown): boolean {
   return error instanceof HAError && error.code === 'HA_CONFLICT' && error.retryable;

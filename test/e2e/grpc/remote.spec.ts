@@ -243,9 +243,13 @@ describe('where the server is not as it should be', () => {
       code: 'HA_REMOTE_UNKNOWN',
       retryable: false,
     });
+    const connection = await remote.connect();
+    expect((await failureOf(connection.run('INSERT INTO t VALUES(1, 1)'))).code).toBe('HA_REMOTE_UNKNOWN');
+    await connection.close();
     const never = remote.transaction((tx) => tx.run('INSERT INTO t VALUES(2, 2)'));
     expect(await failureOf(never)).toMatchObject({ code: 'HA_REMOTE_TIMEOUT', retryable: true });
     await holder.execute('ROLLBACK');
+    // Both came through in the end; the second met the first.
     await until(async () => (await app.db().all('SELECT id FROM t')).length === 1);
     expect(await remote.all('SELECT id FROM t')).toEqual([{ id: 1 }]);
   });
