@@ -1,4 +1,4 @@
-import { failureOf, until } from '../../helper/cluster.js';
+import { failureOf, startCluster, until } from '../../helper/cluster.js';
 import { GrpcApp } from '../../helper/grpc-app.js';
 import { pack, unpackRows, valuesOf } from '../../helper/grpc-client.js';
 import type { ProtoSession } from '../../helper/grpc-client.js';
@@ -182,6 +182,22 @@ describe('a session of a client made of the .proto file alone', () => {
     expect((await session.exec(endless)).error).toMatch(/^HA_REMOTE_TIMEOUT: /);
     expect((await session.query(`SELECT * FROM (${endless})`)).error).toMatch(/^HA_REMOTE_TIMEOUT: /);
     expect(valuesOf(await session.query('SELECT 1'))).toEqual([['1']]);
+  });
+
+  it('reads on a read replica, and is refused writes and BEGIN there', async () => {
+    const { url, stream } = await startCluster({ nodes: 0 });
+    const shared = { replicationURL: url, replicationStream: stream, replicationID: 'x' };
+    const writer = await GrpcApp.start({ dsn: ':memory:', name: 'writer', ...shared });
+    const replica = await GrpcApp.start({ dsn: ':memory:', name: 'replica', disablePublisher: true, ...shared });
+    await writer.db().exec('CREATE TABLE t(v)');
+    const written = await writer.client().session().exec('INSERT INTO t VALUES(7)');
+    expect(BigInt(written.txseq)).toBe(writer.db().position().published);
+    await replica.db().waitFor(BigInt(written.txseq));
+    const session = replica.client().session();
+    expect(valuesOf(await session.query('SELECT v FROM t'))).toEqual([['7']]);
+    expect((await session.exec('BEGIN')).error).toMatch(/^HA_READ_ONLY: /);
+    expect((await session.exec('DELETE FROM t')).error).toMatch(/^HA_READ_ONLY: /);
+    expect((await session.exec('COMMIT')).error).toBe('');
   });
 
   it('leaves nothing behind where a thousand of them are dropped, in whatever state', async () => {
