@@ -16,6 +16,8 @@ export type {
   HATransaction,
   HATransactionOptions,
 } from './write/executor.js';
+export type { HASession, HASessionOptions } from './write/session.js';
+export type { HAResult } from './write/result.js';
 export type { HAOutcome } from './write/outcome.js';
 export type { HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';

@@ -220,6 +220,20 @@ describe('where the server is not as it should be', () => {
     });
   });
 
+  it('speaks TLS where the URL says so, and shows its certificate', async () => {
+    const at = (name: string): string => `test/data/tls/${name}`;
+    const grpcTls = { cert: at('server.pem'), key: at('server.key'), ca: at('ca.pem') };
+    const app = await GrpcApp.start({ dsn: ':memory:', grpcTls });
+    const url = `https://localhost:${app.server().port}`;
+    const known = { ca: at('ca.pem'), cert: at('client.pem'), key: at('client.key') };
+    expect(await remoteAt(url, { tls: known }).get('SELECT 1 AS one')).toEqual({ one: 1 });
+    for (const tls of [{ ca: at('ca.pem') }, {}]) {
+      expect((await failureOf(remoteAt(url, { tls, timeout: 300 }).ping())).code).toBe('HA_UNAVAILABLE');
+    }
+    expect((await failureOf(remoteOf(app, { timeout: 300 }).ping())).code).toBe('HA_UNAVAILABLE');
+    expect(() => remoteAt(url, { tls: { ca: '/none.pem' } })).toThrow(/'\/none.pem' cannot be read/);
+  });
+
   it('goes on when the server is back', async () => {
     const dir = temporaryFolder();
     const first = await GrpcApp.start({ dsn: `${dir}/x.db` });
