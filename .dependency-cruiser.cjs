@@ -58,14 +58,19 @@ module.exports = {
     {
       name: 'optional-packages-only-behind-their-entry-point',
       severity: 'error',
-      from: { path: '^lib/', pathNot: '^lib/(ha-config[.]ts|health/|metrics/)' },
-      to: { path: ['node_modules/@nestjs/(config|terminus)/', 'node_modules/@opentelemetry/'] },
+      from: { path: '^lib/', pathNot: '^lib/(ha-config[.]ts|health/|metrics/|grpc/|ha-grpc[.]ts)' },
+      to: {
+        path: [
+          'node_modules/@nestjs/(config|terminus|microservices)/',
+          'node_modules/(@opentelemetry|@grpc|grpc-health-check)/',
+        ],
+      },
     },
     {
       name: 'nothing-imports-the-entry-points',
       severity: 'error',
       from: { path: '^lib/', pathNot: '^lib/(health|metrics|testing)/' },
-      to: { path: '^lib/(ha-(config|cdc)[.]ts|(health|metrics|testing)/)' },
+      to: { path: '^lib/(ha-(config|cdc|grpc)[.]ts|(health|metrics|testing)/)' },
     },
     { name: 'no-barrels', severity: 'error', from: { path: '^lib/' }, to: { path: '^lib/.+/index\\.ts$' } },
     { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },

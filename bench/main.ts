@@ -4,6 +4,7 @@ import { EmbeddedNatsServer } from '../lib/stream/embedded/server.js';
 import { PublishBaseline } from './baselines.js';
 import { BenchCluster } from './cluster.js';
 import { contention } from './contention.js';
+import { grpc } from './grpc.js';
 import { CREATE_PEOPLE, generatedRate, insertRate, longestStall, median, percentile, rate } from './measure.js';
 import { outbox } from './outbox.js';
 import { Report } from './report.js';
@@ -30,6 +31,7 @@ try {
   await reads();
   await lag();
   await contend();
+  await grpc(cluster, url, report, SCALE);
 } finally {
   await cluster.close();
   await server.release();

@@ -17,6 +17,8 @@ export interface HAModuleOptions extends HAOptions {
   interceptors?: readonly HAInterceptorProvider[];
   /** Modules whose exports the interceptors inject. */
   imports?: ModuleMetadata['imports'];
+  /** Files (PEM) of the gRPC server: its certificate and key, and the authority that callers' certificates must come from. */
+  grpcTls?: { cert: string; key: string; ca?: string };
   /** Called for every SQLite connection: register functions, collations or extensions on it. */
   configure?: ConfigureConnection;
   /**

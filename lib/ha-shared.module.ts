@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
+import { HAGrpcHost } from './ha-grpc-host.js';
 import { HARegistry } from './ha-registry.js';
 import { DEFAULT_WIRING, HA_WIRING } from './ha-wiring.js';
 import { ChangeExplorer } from './listeners/change-explorer.js';
@@ -7,7 +8,7 @@ import { ChangeExplorer } from './listeners/change-explorer.js';
 /** What all databases of an application have in common. */
 @Module({
   imports: [DiscoveryModule],
-  providers: [HARegistry, ChangeExplorer, { provide: HA_WIRING, useValue: DEFAULT_WIRING }],
-  exports: [HARegistry, HA_WIRING],
+  providers: [HARegistry, HAGrpcHost, ChangeExplorer, { provide: HA_WIRING, useValue: DEFAULT_WIRING }],
+  exports: [HARegistry, HAGrpcHost, HA_WIRING],
 })
 export class HASharedModule {}

@@ -16,6 +16,8 @@ export type {
   HATransaction,
   HATransactionOptions,
 } from './write/executor.js';
+export type { HASession, HASessionOptions } from './write/session.js';
+export type { HAResult } from './write/result.js';
 export type { HAOutcome } from './write/outcome.js';
 export type {
   HABackup,

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { HAError } from '../common/ha-error.js';
+import { CLI_USAGE } from './shell-usage.js';
 import { NATS_SERVER_USAGE, natsServerCommand } from './nats-server.js';
 import {
   RESTORE_USAGE,
@@ -13,6 +14,7 @@ import {
 const USAGE = `Usage: nestjs-ha <command> [options]
 
 Commands:
+  cli           SQL on a server's databases over gRPC
   nats-server   run nats-server with JetStream, fetching it where it is missing
   snapshot      store a snapshot of a database, from which new nodes start
   restore       download the snapshot of a cluster to a file
@@ -28,6 +30,8 @@ interface Command {
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
+  // Loaded when it is asked for: it needs packages that the others do not.
+  cli: { run: async (args) => (await import('./shell.js')).cliCommand(args), usage: CLI_USAGE },
   'nats-server': { run: natsServerCommand, usage: NATS_SERVER_USAGE },
   snapshot: { run: snapshotCommand, usage: SNAPSHOT_USAGE },
   restore: { run: restoreCommand, usage: RESTORE_USAGE },
@@ -56,6 +60,12 @@ async function main([name, ...args]: string[]): Promise<number> {
 function failed(error: unknown, command: Command): number {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code?.startsWith('ERR_PARSE_ARGS_')) return misuse(message, command.usage);
+  if (code === 'ERR_MODULE_NOT_FOUND') {
+    process.stderr.write(
+      `This command needs packages that are not installed: npm install @grpc/grpc-js @grpc/proto-loader\n`,
+    );
+    return 1;
+  }
   process.stderr.write(`${error instanceof HAError ? message : String((error as Error).stack ?? error)}\n`);
   return 1;
 }

@@ -38,7 +38,16 @@ export type HAErrorCode =
   | 'HA_NODE_NAME_TAKEN'
   | 'HA_SUBJECT_TAKEN'
   | 'HA_ID_SLOTS'
-  | 'HA_CDC_DELIVERY';
+  | 'HA_CDC_DELIVERY'
+  | 'HA_GRPC_SERVER'
+  | 'HA_UNAUTHENTICATED'
+  | 'HA_UNKNOWN_DATABASE'
+  | 'HA_PARAMETER_INVALID'
+  | 'HA_UNIMPLEMENTED'
+  | 'HA_RESULT_TOO_LARGE'
+  | 'HA_REMOTE'
+  | 'HA_REMOTE_TIMEOUT'
+  | 'HA_REMOTE_UNKNOWN';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

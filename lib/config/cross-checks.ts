@@ -36,6 +36,9 @@ export function modeOf(set: SetOptions, report: (problem: string) => void): HAMo
 const NEEDS: readonly (readonly [option: OptionName, needed: OptionName])[] = [
   ['natsUser', 'natsPass'],
   ['natsPass', 'natsUser'],
+  ['grpcTlsCa', 'grpcTlsCert'],
+  ['grpcTlsCert', 'grpcTlsKey'],
+  ['grpcTlsKey', 'grpcTlsCert'],
   ['replicationTlsCert', 'replicationTlsKey'],
   ['replicationTlsKey', 'replicationTlsCert'],
 ];

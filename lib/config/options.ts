@@ -79,6 +79,12 @@ export interface HAOptions extends HAStreamOptions {
    */
   generatedIds?: 'ordered' | 'overwrite';
   /**
+   * Address the gRPC server listens on.
+   * DSN `grpcHost`, environment `HA_GRPC_HOST`.
+   * @default `0.0.0.0` with `grpcToken`, else `127.0.0.1`
+   */
+  grpcHost?: string;
+  /**
    * Call other nodes over gRPC without TLS.
    * DSN `grpcInsecure`, environment `HA_GRPC_INSECURE`.
    * @default false
@@ -91,11 +97,29 @@ export interface HAOptions extends HAStreamOptions {
    */
   grpcPort?: number;
   /**
-   * How long a gRPC call to another node may take.
+   * How long a gRPC call to another node may take, and how long the server may work on one answer of rows.
    * DSN `grpcTimeout`, environment `HA_GRPC_TIMEOUT`.
    * @default 5s
    */
   grpcTimeout?: Duration;
+  /**
+   * File with the certificate authority (PEM) that certificates of gRPC callers must come from. Needs `grpcTlsCert`.
+   * DSN `grpcTlsCa`, environment `HA_GRPC_TLS_CA`.
+   * @default none
+   */
+  grpcTlsCa?: string;
+  /**
+   * File with the certificate of the gRPC server (PEM). Needs `grpcTlsKey`.
+   * DSN `grpcTlsCert`, environment `HA_GRPC_TLS_CERT`.
+   * @default none
+   */
+  grpcTlsCert?: string;
+  /**
+   * File with the key of `grpcTlsCert` (PEM).
+   * DSN `grpcTlsKey`, environment `HA_GRPC_TLS_KEY`.
+   * @default none
+   */
+  grpcTlsKey?: string;
   /**
    * Token that gRPC callers must present.
    * DSN `grpcToken`, environment `HA_GRPC_TOKEN`.

@@ -126,6 +126,7 @@ function computed(values: Partial<OptionValues>, dsn: ParsedDsn, problems: Probl
   const overwrite = values.asyncPublisher === true || values.disableSubscriber === true;
   return {
     generatedIds: values.generatedIds ?? (overwrite ? 'overwrite' : 'ordered'),
+    grpcHost: values.grpcHost ?? (values.grpcToken === undefined ? '127.0.0.1' : '0.0.0.0'),
     name: values.name ?? defaultName(problems),
     replicationID: values.replicationID ?? defaultReplicationID(dsn, problems),
     replicationURL: values.replicationURL ?? [],
@@ -134,8 +135,19 @@ function computed(values: Partial<OptionValues>, dsn: ParsedDsn, problems: Probl
 }
 
 function joinOptions(first: string | HAOptionsWithDsn, second: HAOptions): { dsn: unknown; options: HAOptions } {
-  if (typeof first === 'string') return { dsn: first, options: second };
-  return { dsn: first.dsn, options: { ...first, ...second } };
+  if (typeof first === 'string') return { dsn: first, options: flatten(second) };
+  return { dsn: first.dsn, options: flatten({ ...first, ...second }) };
+}
+
+/** `grpcTls: { ca, cert, key }` is short for the three options. */
+function flatten({ grpcTls, ...options }: HAOptions & { grpcTls?: unknown }): HAOptions {
+  if (typeof grpcTls !== 'object' || grpcTls === null)
+    return grpcTls === undefined ? options : ({ ...options, grpcTls } as HAOptions);
+  const entries = Object.entries(grpcTls).map(([name, value]) => [
+    `grpcTls${name[0]?.toUpperCase()}${name.slice(1)}`,
+    value,
+  ]);
+  return { ...(Object.fromEntries(entries) as HAOptions), ...options };
 }
 
 /** Names the database, where an application has several. */

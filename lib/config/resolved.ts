@@ -37,9 +37,13 @@ export interface OptionValues {
   disablePublisher: boolean;
   disableSubscriber: boolean;
   generatedIds: 'ordered' | 'overwrite';
+  grpcHost: string;
   grpcInsecure: boolean;
   grpcPort: number | undefined;
   grpcTimeout: number;
+  grpcTlsCa: string | undefined;
+  grpcTlsCert: string | undefined;
+  grpcTlsKey: string | undefined;
   grpcToken: string | undefined;
   leaderProvider: LeaderProviderOption | undefined;
   name: string;

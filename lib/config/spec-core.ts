@@ -77,6 +77,12 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
     computed: '`ordered`; `overwrite` with `asyncPublisher` or `disableSubscriber`',
     doc: 'Rowids that SQLite chooses: `ordered` keeps both of two concurrent rows, `overwrite` lets the last in the stream win.',
   },
+  grpcHost: {
+    env: ['HA_GRPC_HOST'],
+    type: text('an address'),
+    computed: '`0.0.0.0` with `grpcToken`, else `127.0.0.1`',
+    doc: 'Address the gRPC server listens on.',
+  },
   grpcInsecure: {
     env: ['HA_GRPC_INSECURE'],
     type: boolean,
@@ -92,7 +98,22 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
     env: ['HA_GRPC_TIMEOUT'],
     type: interval,
     default: '5s',
-    doc: 'How long a gRPC call to another node may take.',
+    doc: 'How long a gRPC call to another node may take, and how long the server may work on one answer of rows.',
+  },
+  grpcTlsCa: {
+    env: ['HA_GRPC_TLS_CA'],
+    type: text('the path of a file'),
+    doc: 'File with the certificate authority (PEM) that certificates of gRPC callers must come from. Needs `grpcTlsCert`.',
+  },
+  grpcTlsCert: {
+    env: ['HA_GRPC_TLS_CERT'],
+    type: text('the path of a file'),
+    doc: 'File with the certificate of the gRPC server (PEM). Needs `grpcTlsKey`.',
+  },
+  grpcTlsKey: {
+    env: ['HA_GRPC_TLS_KEY'],
+    type: text('the path of a file'),
+    doc: 'File with the key of `grpcTlsCert` (PEM).',
   },
   grpcToken: {
     env: ['HA_GRPC_TOKEN'],

@@ -4,7 +4,6 @@ import type { ResolvedHAOptions } from './resolved.js';
 /** Options of the reference that this version reads, but does not act on; with what they would have to be. */
 const NOT_YET: readonly (readonly [name: keyof ResolvedHAOptions, isUnset: (options: ResolvedHAOptions) => boolean])[] =
   [
-    ['grpcPort', (o) => o.grpcPort === undefined],
     ['leaderProvider', (o) => o.leaderProvider === undefined],
     ['queryRouter', (o) => o.queryRouter === undefined],
   ];

@@ -84,6 +84,14 @@ export class HASnapshotter {
     return latest && publicOf(latest);
   }
 
+  /** Bytes of the snapshot in the store, an SQLite file; undefined where there is none. */
+  async read(): Promise<AsyncIterable<Buffer> | undefined> {
+    const store = await this.opened();
+    const latest = await store.latest();
+    this.note(latest);
+    return latest && store.read(latest);
+  }
+
   /** Begins to take snapshots of a database. @internal */
   attach(ports: SnapshotterPorts): void {
     this.ports = ports;

@@ -18,7 +18,9 @@ export class TestingWiring implements HAWiring {
     const replicationID = resolved.replicationID === '' ? connection : resolved.replicationID;
     const name = this.broker.nameFor({ ...resolved, replicationID });
     const file = { filename: ':memory:', memory: true, mustExist: false };
-    return Object.freeze({ ...resolved, ...file, name, replicationID });
+    // A free port disturbs nobody; any other may be taken by another test.
+    const grpcPort = resolved.grpcPort === 0 ? 0 : undefined;
+    return Object.freeze({ ...resolved, ...file, grpcPort, name, replicationID });
   }
 
   stream(options: ResolvedHAOptions): MemoryStream {

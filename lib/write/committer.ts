@@ -126,6 +126,11 @@ export class Committer {
     return this.queue.length + (this.lane?.length ?? 0);
   }
 
+  /** Why no transaction is taken any more; undefined while they are. */
+  get closing(): HAError | undefined {
+    return this.closed;
+  }
+
   enqueue(member: Member): void {
     if (this.closed !== undefined) {
       member.reject(this.closed);

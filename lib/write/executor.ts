@@ -16,6 +16,9 @@ export interface HARunResult {
 /** Rows as objects, integers as numbers: better-sqlite3's default. */
 export const PLAIN_SHAPE: RowShape = { pluck: false, raw: false, safeIntegers: false };
 
+/** Rows as arrays, integers as bigint: nothing is lost, and columns of one name do not hide each other. */
+export const EXACT_SHAPE: RowShape = { pluck: false, raw: true, safeIntegers: true };
+
 /** A statement that was prepared once and runs often. Rows and results are as better-sqlite3 returns them. */
 export interface HAStatement<T = unknown> {
   run(...params: unknown[]): Promise<HARunResult>;

@@ -8,7 +8,7 @@ import type { Position } from '../sqlite/position.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAMember } from '../stream/membership/member.js';
 import type { Committer } from './committer.js';
-import { PLAIN_SHAPE } from './executor.js';
+import { EXACT_SHAPE, PLAIN_SHAPE } from './executor.js';
 import type {
   HAExecutor,
   HAParameters,
@@ -24,7 +24,10 @@ import type { Member } from './member.js';
 import { OpenTransaction } from './open-transaction.js';
 import { Prepared } from './prepared.js';
 import type { Reads } from './reads.js';
+import type { HAResult } from './result.js';
 import { runsAlone, scriptParts } from './script.js';
+import { HASession, resultAt } from './session.js';
+import type { HASessionOptions } from './session.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 import type { HABackup, HALag, HAPosition, HASnapshot, HAStatus } from './status.js';
@@ -194,6 +197,26 @@ export class HADatabase implements HAExecutor {
         reject,
       });
     });
+  }
+
+  /**
+   * A session, whose statements may be BEGIN, COMMIT, ROLLBACK and savepoints: what query builders and remote callers need.
+   * In code of your own {@link transaction} is better: it can run again where others came first. Close it in the end.
+   */
+  connect(options: HASessionOptions = {}): HASession {
+    const host = {
+      owner: this,
+      transactionTimeout: this.lifecycle.transactionTimeout,
+      opened: () => {
+        refuseNested(this);
+        return this.opened();
+      },
+      refuseReadOnly: (open: OpenDatabase) => this.refuseReadOnly(open),
+      write: (open: OpenDatabase, statements: readonly string[], params: HAParameters | undefined) =>
+        this.writeAll(open, statements, params),
+      runAlone: async (open: OpenDatabase, sql: string) => (await this.runAlone(open, 'all', sql)) as unknown[],
+    };
+    return new HASession(host, options);
   }
 
   /** Where this node stands in the stream. */
@@ -382,6 +405,21 @@ export class HADatabase implements HAExecutor {
         ...this.statementMember(sql, reject),
         run: () => open.runner.call(method, sql, params, shape),
         resolve: (value, sequence) => resolve(method === 'run' ? withSequence(value, sequence) : value),
+      });
+    });
+  }
+
+  private writeAll(
+    open: OpenDatabase,
+    statements: readonly string[],
+    params: HAParameters | undefined,
+  ): Promise<HAResult> {
+    this.refuseReadOnly(open);
+    return new Promise((resolve, reject) => {
+      open.committer.enqueue({
+        ...this.statementMember(statements.join(';'), reject),
+        run: () => statements.map((sql) => open.runner.call('result', sql, params, EXACT_SHAPE)).at(-1),
+        resolve: (value, sequence) => resolve(resultAt(value as HAResult, sequence)),
       });
     });
   }

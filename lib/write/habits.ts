@@ -24,7 +24,9 @@ export class Habits {
     this.note(this.slow, key);
   }
 
+  /** Without a key nothing is remembered: every session is another transaction. */
   private note(set: Set<string>, key: string): void {
+    if (key === '') return;
     if (set.size >= this.limit) set.clear();
     set.add(key);
   }

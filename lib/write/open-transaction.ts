@@ -3,6 +3,7 @@ import type { Connection } from '../sqlite/connection.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import { Prepared } from './prepared.js';
 import { PLAIN_SHAPE } from './executor.js';
+import type { HAResult } from './result.js';
 import type { HAParameters, HARunResult, HAStatement, HATransaction } from './executor.js';
 import type { TransactionContext } from './transaction-context.js';
 import type { CallMethod, TransactionRunner } from './transaction-runner.js';
@@ -92,6 +93,11 @@ export class OpenTransaction implements HATransaction, TransactionContext {
       'Two savepoints of one transaction ran at the same time, and nothing of it was written. Await one before the next begins.',
     );
     throw this.overlap;
+  }
+
+  /** All that a statement did, with its rows. @internal */
+  result(sql: string, params: HAParameters | undefined, shape: RowShape): HAResult {
+    return this.call('result', sql, params, shape) as HAResult;
   }
 
   private async *iterateShaped(sql: string, params: HAParameters, shape: RowShape): AsyncIterableIterator<unknown> {

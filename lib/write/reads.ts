@@ -1,9 +1,12 @@
 import { immediate } from '../common/timing.js';
+import type { Connection, Statement } from '../sqlite/connection.js';
 import type { Connections } from '../sqlite/connections.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
-import { bindArguments } from './executor.js';
+import { EXACT_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
+import { openCursor } from './result.js';
+import type { RowCursor } from './result.js';
 
 /** Rows handed over between two looks at the event loop. */
 const ROWS_PER_STEP = 256;
@@ -12,6 +15,8 @@ const ROWS_PER_STEP = 256;
 export class Reads {
   private readonly statements: StatementCache;
 
+  private readonly leased = new WeakMap<Connection, StatementCache>();
+
   constructor(private readonly connections: Connections) {
     this.statements = new StatementCache(connections.reader, 1_000);
   }
@@ -19,6 +24,19 @@ export class Reads {
   call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
     const statement = this.statements.shaped(sql, shape);
     return params === undefined ? statement[method]() : statement[method](...bindArguments(params));
+  }
+
+  /** Reads rows one by one from a reader of its own, in one snapshot; the reader is given back when the cursor ends. */
+  cursor(sql: string, params: HAParameters | undefined): RowCursor {
+    const db = this.connections.leaseReader();
+    let statement: Statement;
+    try {
+      statement = this.cacheOf(db).shaped(sql, EXACT_SHAPE);
+    } catch (error) {
+      this.connections.releaseReader(db);
+      throw error;
+    }
+    return openCursor(statement, bindArguments(params), () => this.connections.releaseReader(db));
   }
 
   /** Streams rows from a reader of its own, in one snapshot; the reader is given back when the iteration ends. */
@@ -34,5 +52,14 @@ export class Reads {
     } finally {
       this.connections.releaseReader(db);
     }
+  }
+
+  private cacheOf(db: Connection): StatementCache {
+    let cache = this.leased.get(db);
+    if (cache === undefined) {
+      cache = new StatementCache(db, 100);
+      this.leased.set(db, cache);
+    }
+    return cache;
   }
 }

@@ -16,8 +16,10 @@ import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import { findDeferredViolation } from './deferred-keys.js';
-import { PLAIN_SHAPE, bindArguments } from './executor.js';
+import { EXACT_SHAPE, PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
+import { openCursor, runToEnd } from './result.js';
+import type { Counts, RowCursor } from './result.js';
 import {
   refuseControl,
   refuseOwnTables,
@@ -27,8 +29,8 @@ import {
 } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 
-/** How a statement is called. `exec` runs whatever it is and returns nothing. */
-export type CallMethod = 'run' | 'get' | 'all' | 'exec';
+/** How a statement is called. `exec` runs whatever it is and returns nothing; `result` tells all that it did. */
+export type CallMethod = 'run' | 'get' | 'all' | 'exec' | 'result';
 
 /** What a finished transaction has to tell the other nodes. */
 export interface TransactionEffects {
@@ -165,6 +167,12 @@ export class TransactionRunner {
     }
   }
 
+  /** Reads rows one by one; nothing else may run on the writer until the cursor is closed. */
+  cursor(sql: string, params: HAParameters | undefined): RowCursor {
+    refuseControl(this.infos.of(sql));
+    return openCursor(this.statements.shaped(sql, EXACT_SHAPE), bindArguments(params), () => undefined);
+  }
+
   /** A point to return to: what was logged so far is out of reach of a ROLLBACK TO. */
   mark(): number {
     this.flush();
@@ -293,7 +301,15 @@ export class TransactionRunner {
     const statement = this.statements.shaped(sql, shape);
     const args = bindArguments(params);
     if (method === 'exec') return statement.reader ? statement.all(...args) : statement.run(...args);
+    if (method === 'result') return runToEnd(statement, args, () => this.counts());
     return statement[method](...args);
+  }
+
+  /** What the last statement changed: https://www.sqlite.org/lang_corefunc.html#changes */
+  private counts(): Counts {
+    const statement = this.statements.exact('SELECT changes(), last_insert_rowid()');
+    const [changes, lastInsertRowid] = statement.get() as [bigint, bigint];
+    return { changes: Number(changes), lastInsertRowid };
   }
 
   /** A statement that every node runs itself. */

@@ -13,6 +13,10 @@ const ENTRY_POINTS: Record<string, { names: string[]; optional: string[] }> = {
   'nestjs-ha/cdc': { names: ['cdcValueJson', 'FileCDCTarget', 'KafkaCDCTarget'], optional: [] },
   'nestjs-ha/config': { names: ['haConfig', 'createHAConfig', 'haSchema'], optional: ['@nestjs/config'] },
   'nestjs-ha/terminus': { names: ['HAHealthIndicator', 'HAHealthModule'], optional: ['@nestjs/terminus'] },
+  'nestjs-ha/grpc': {
+    names: ['HARemoteDatabase', 'HARemoteModule', 'HAGrpcModule', 'haGrpcOptions', 'haGrpcPort'],
+    optional: ['@nestjs/microservices', '@grpc/grpc-js', '@grpc/proto-loader', '@grpc/reflection', 'grpc-health-check'],
+  },
   'nestjs-ha/metrics': { names: ['HAMetricsModule'], optional: ['@opentelemetry/api'] },
 };
 const NEEDED = [
@@ -33,7 +37,7 @@ let root: string;
 function project(name: string, packages: readonly string[]): string {
   const folder = join(root, name);
   const modules = join(folder, 'node_modules');
-  for (const scope of ['@nestjs', '@opentelemetry', '@types', '@standard-schema'])
+  for (const scope of ['@nestjs', '@grpc', '@opentelemetry', '@types', '@standard-schema'])
     mkdirSync(join(modules, scope), { recursive: true });
   for (const dependency of packages) symlinkSync(resolve('node_modules', dependency), join(modules, dependency));
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ type: 'module' }));

@@ -25,6 +25,7 @@ it('has the defaults of the table', () => {
     disablePublisher: false,
     disableSubscriber: false,
     generatedIds: 'ordered',
+    grpcHost: '127.0.0.1',
     grpcInsecure: false,
     grpcTimeout: 5_000,
     name: hostname(),
@@ -70,6 +71,22 @@ it.each<[string, Record<string, string>, string]>([
   ['my.db', { HA_REPLICATION_URL: 'nats://h' }, 'external'],
 ])('%s with %j is %s', (dsn, env, mode) => {
   expect(resolve(dsn, {}, env).mode).toBe(mode);
+});
+
+it('listens for gRPC on all addresses only with a token', () => {
+  expect(resolve('my.db?grpcPort=1').grpcHost).toBe('127.0.0.1');
+  expect(resolve('my.db?grpcPort=1&grpcToken=x').grpcHost).toBe('0.0.0.0');
+  expect(resolve('my.db?grpcPort=1&grpcToken=x&grpcHost=::1').grpcHost).toBe('::1');
+});
+
+it('takes grpcTls for its three options', () => {
+  const tls = { cert: '/c', key: '/k', ca: '/a' };
+  const wanted = { grpcTlsCert: '/c', grpcTlsKey: '/k', grpcTlsCa: '/a' };
+  expect(resolve({ dsn: 'my.db', grpcTls: tls } as never)).toMatchObject(wanted);
+  expect(problemsOf(() => resolve({ dsn: 'my.db', grpcTls: { crt: '/c' } } as never)).join()).toMatch(
+    /grpcTlsCrt is unknown/,
+  );
+  expect(problemsOf(() => resolve({ dsn: 'my.db', grpcTls: 'x' } as never)).join()).toMatch(/grpcTls is unknown/);
 });
 
 it('derives generatedIds', () => {

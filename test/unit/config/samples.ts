@@ -30,9 +30,13 @@ export const SAMPLES: Record<OptionName, Sample> = {
   disablePublisher: yes,
   disableSubscriber: yes,
   generatedIds: { ...same('overwrite'), other: 'ordered' },
+  grpcHost: same('10.0.0.1'),
   grpcInsecure: yes,
   grpcPort: { ...number(5001), other: '1' },
   grpcTimeout: { text: '250ms', object: 250, resolved: 250 },
+  grpcTlsCa: { ...same('/tls/g-ca.pem'), with: { grpcTlsCert: '/c', grpcTlsKey: '/k' } },
+  grpcTlsCert: { ...same('/tls/g-c.pem'), with: { grpcTlsKey: '/k' } },
+  grpcTlsKey: { ...same('/tls/g-k.pem'), with: { grpcTlsCert: '/c' } },
   grpcToken: same('s3cret &=+%#?'),
   leaderProvider: {
     text: 'dynamic:http://localhost:8080',

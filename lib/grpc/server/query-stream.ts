@@ -1,0 +1,79 @@
+import { once } from 'node:events';
+import type { Writable } from 'node:stream';
+import { status } from '@grpc/grpc-js';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { ReceivedRequest } from '../proto.js';
+import type { QuerySession } from './query-session.js';
+
+export type QueryCall = ServerDuplexStream<ReceivedRequest, Buffer>;
+
+/** A caller that takes nothing for so long, ms, is given up: an open result holds back checkpoints. */
+const STALLED_MS = 60_000;
+
+/** Streams that are open, so that a server that ends can tell their callers. */
+export class OpenStreams {
+  private readonly calls = new Set<QueryCall>();
+
+  get size(): number {
+    return this.calls.size;
+  }
+
+  /** Serves a session until its stream ends, in whatever way. Never fails. */
+  async serve(call: QueryCall, session: QuerySession): Promise<void> {
+    this.calls.add(call);
+    const ended = new AbortController();
+    const gone = once(call, 'cancelled', { signal: ended.signal }).then(
+      () => {
+        ended.abort();
+        call.destroy();
+      },
+      () => undefined,
+    );
+    try {
+      await Promise.race([pump(call, session, ended.signal), gone]);
+      if (!call.cancelled && this.calls.has(call)) call.end();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (!call.cancelled && this.calls.has(call)) refuse(call, status.INTERNAL, reason);
+    } finally {
+      ended.abort();
+      this.calls.delete(call);
+      await session.close();
+    }
+  }
+
+  /** Ends all streams with UNAVAILABLE: their callers go elsewhere, or come again. */
+  endAll(reason: string): void {
+    for (const call of this.calls) {
+      this.calls.delete(call);
+      refuse(call, status.UNAVAILABLE, reason);
+    }
+  }
+}
+
+/** Ends a call with a status. */
+export function refuse(call: Pick<QueryCall, 'emit'>, code: number, details: string): void {
+  call.emit('error', Object.assign(new Error(details), { code, details }));
+}
+
+async function pump(call: QueryCall, session: QuerySession, ended: AbortSignal): Promise<void> {
+  // A plain loop destroys the stream behind the last request, and its status would never be sent.
+  const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedRequest>;
+  for await (const received of requests) {
+    await session.answer(received, (answer) => {
+      ended.throwIfAborted();
+      return call.write(answer) ? undefined : drained(call, ended);
+    });
+  }
+}
+
+/** Waits until the caller has taken what was written. */
+export async function drained(call: Writable, ended: AbortSignal): Promise<void> {
+  const stalled = AbortSignal.timeout(STALLED_MS);
+  try {
+    await once(call, 'drain', { signal: AbortSignal.any([ended, stalled]) });
+  } catch (error) {
+    if (!stalled.aborted) throw error;
+    throw new Error(`The answer was not read for ${STALLED_MS / 1_000} s, and the call is given up.`, { cause: error });
+  }
+}

@@ -1,0 +1,235 @@
+import { HAError } from '../common/ha-error.js';
+import { foldCase } from '../sql/identifiers.js';
+import { EXACT_SHAPE } from './executor.js';
+import type { HAParameters } from './executor.js';
+import type { OpenDatabase } from './ha-database.js';
+import { OpenTransaction } from './open-transaction.js';
+import { conflict } from './publish-errors.js';
+import type { HAResult, RowCursor } from './result.js';
+
+/** Limits of a transaction that somebody else steers. */
+export interface InteractiveLimits {
+  /** Milliseconds without a statement after which it is rolled back. */
+  readonly idleTimeout: number;
+  /** Milliseconds after which it is rolled back in any case. */
+  readonly timeout: number;
+  /** It is stored only where nobody wrote in between. */
+  readonly serializable: boolean;
+}
+
+interface Savepoint {
+  readonly name: string;
+  readonly internal: string;
+  readonly mark: number;
+}
+
+/** What the body of a transaction ends with where its user rolls it back. */
+const ROLLED_BACK = new Error('rolled back');
+
+/**
+ * A transaction whose statements come one by one, from outside, until somebody says commit or rollback. Inside it is a
+ * callback that waits. It holds the write turn all the time, so it is rolled back where nothing comes for `idleTimeout`.
+ * It never runs again: where an ordered one is refused, its commit fails with `HA_CONFLICT`, and only its user can repeat it.
+ */
+export class InteractiveTransaction {
+  private readonly savepoints: Savepoint[] = [];
+  private made = 0;
+  private tx: OpenTransaction | undefined;
+  private cursor: RowCursor | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private touched = 0;
+  private endBody: () => void = () => undefined;
+  private failBody: (error: unknown) => void = () => undefined;
+  private settle: (sequence: number | undefined) => void = () => undefined;
+  private refuse: (error: unknown) => void = () => undefined;
+  private readonly body = new Promise<void>((resolve, reject) => {
+    this.endBody = resolve;
+    this.failBody = reject;
+  });
+  private readonly done = new Promise<number | undefined>((resolve, reject) => {
+    this.settle = resolve;
+    this.refuse = reject;
+  });
+  /** Why it has ended, where its user has not ended it. */
+  failure: Error | undefined;
+
+  private constructor(
+    private readonly open: OpenDatabase,
+    private readonly limits: InteractiveLimits,
+  ) {
+    this.body.catch(() => undefined);
+    this.done.catch(() => undefined);
+  }
+
+  /** Waits for the write turn. An aborted signal gives it back as soon as it comes. */
+  static begin(
+    owner: object,
+    open: OpenDatabase,
+    limits: InteractiveLimits,
+    signal?: AbortSignal,
+  ): Promise<InteractiveTransaction> {
+    return new Promise((resolve, reject) => {
+      const transaction = new InteractiveTransaction(open, limits);
+      open.committer.enqueue({
+        key: '',
+        serializable: limits.serializable,
+        isCallback: true,
+        retry: false,
+        timeout: limits.timeout,
+        enqueuedAt: performance.now(),
+        run: (attempt) => {
+          if (attempt > 1) throw conflict(1);
+          signal?.throwIfAborted();
+          transaction.enter(owner);
+          resolve(transaction);
+          return transaction.body;
+        },
+        abandon: () => transaction.leave(),
+        resolve: (_value, sequence) => transaction.settle(sequence),
+        reject: (error) => {
+          transaction.fail(error);
+          reject(error);
+        },
+      });
+    });
+  }
+
+  /** True while statements are taken. */
+  get isOpen(): boolean {
+    return this.tx?.open === true && this.open.connections.writer.inTransaction;
+  }
+
+  execute(sql: string, params: HAParameters | undefined): HAResult {
+    return this.use((tx) => tx.result(sql, params, EXACT_SHAPE));
+  }
+
+  /** Rows one by one; the next statement ends them. */
+  read(sql: string, params: HAParameters | undefined): RowCursor {
+    return this.use(() => {
+      const cursor = this.open.runner.cursor(sql, params);
+      this.cursor = cursor;
+      return {
+        ...cursor,
+        next: () => {
+          this.touched = performance.now();
+          if (this.failure !== undefined) throw this.failure;
+          return cursor.next();
+        },
+      };
+    });
+  }
+
+  savepoint(name: string): void {
+    this.use(() => {
+      const mark = this.open.runner.mark();
+      const internal = `ha_session_${++this.made}`;
+      this.open.connections.writer.exec(`SAVEPOINT ${internal}`);
+      this.savepoints.push({ name: foldCase(name), internal, mark });
+    });
+  }
+
+  /** Undoes everything behind a savepoint, which stays: https://www.sqlite.org/lang_savepoint.html */
+  rollbackTo(name: string): void {
+    this.use(() => {
+      const index = this.find(name);
+      const { internal, mark } = this.savepoints[index] as Savepoint;
+      this.open.connections.writer.exec(`ROLLBACK TO ${internal}`);
+      this.open.runner.rolledBackTo(mark);
+      this.savepoints.length = index + 1;
+    });
+  }
+
+  /** Returns true where it was the outermost savepoint. */
+  release(name: string): boolean {
+    return this.use(() => {
+      const index = this.find(name);
+      this.open.connections.writer.exec(`RELEASE ${this.savepoints[index]?.internal}`);
+      this.savepoints.length = index;
+      return index === 0;
+    });
+  }
+
+  /** Resolves with the sequence of the transaction in the stream, undefined where there is none. */
+  async commit(): Promise<number | undefined> {
+    this.closeCursor();
+    if (this.isOpen) this.endBody();
+    else this.failBody(this.failure ?? closedError());
+    return this.done;
+  }
+
+  /** Never fails. */
+  async rollback(): Promise<void> {
+    this.closeCursor();
+    this.failBody(ROLLED_BACK);
+    await this.done.catch(() => undefined);
+  }
+
+  private use<R>(work: (tx: OpenTransaction) => R): R {
+    const { tx } = this;
+    const { closing } = this.open.committer;
+    this.closeCursor();
+    // Who stops the database must not wait for a session that goes on and on.
+    if (closing !== undefined) this.failBody(closing);
+    if (this.failure !== undefined) throw this.failure;
+    if (tx === undefined || closing !== undefined) throw closing ?? closedError();
+    try {
+      return work(tx);
+    } finally {
+      this.touched = performance.now();
+    }
+  }
+
+  private enter(owner: object): void {
+    const { connections, runner } = this.open;
+    this.tx = new OpenTransaction(owner, connections.writer, runner, 1);
+    this.touched = performance.now();
+    this.watch(this.limits.idleTimeout);
+  }
+
+  private watch(ms: number): void {
+    this.timer = setTimeout(() => {
+      const left = this.touched + this.limits.idleTimeout - performance.now();
+      if (left > 0) this.watch(left);
+      else this.failBody(idledOut(this.limits.idleTimeout));
+    }, ms);
+  }
+
+  /** The transaction is over, or is being rolled back: nothing may be open on the writer then. */
+  private leave(): void {
+    clearTimeout(this.timer);
+    this.closeCursor();
+    this.tx?.end();
+  }
+
+  private fail(error: unknown): void {
+    this.failure = error as Error;
+    this.refuse(error);
+  }
+
+  private closeCursor(): void {
+    this.cursor?.close();
+    this.cursor = undefined;
+  }
+
+  private find(name: string): number {
+    const index = this.savepoints.findLastIndex((savepoint) => savepoint.name === foldCase(name));
+    if (index < 0) {
+      throw new HAError('HA_TRANSACTION_CONTROL', `There is no savepoint '${name}' in this transaction.`, {
+        details: { name },
+      });
+    }
+    return index;
+  }
+}
+
+function closedError(): HAError {
+  return new HAError('HA_TRANSACTION_CLOSED', 'The transaction has ended. Begin another one.');
+}
+
+function idledOut(ms: number): HAError {
+  return new HAError(
+    'HA_TRANSACTION_TIMEOUT',
+    `The transaction was rolled back: no statement came for ${ms} ms, and all writes wait for it. Send its statements without pauses, and slow work before or behind it.`,
+    { details: { timeout: ms } },
+  );
+}
