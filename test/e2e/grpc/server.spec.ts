@@ -5,7 +5,7 @@ import type { Client } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import BetterSqlite3 from 'better-sqlite3';
 import { service as healthService } from 'grpc-health-check';
-import { failureOf, onCleanup, temporaryFolder, until } from '../../helper/cluster.js';
+import { failureOf, onCleanup, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import { GrpcApp } from '../../helper/grpc-app.js';
 import { ProtoClient, valuesOf } from '../../helper/grpc-client.js';
 
@@ -125,6 +125,27 @@ describe('a download', () => {
     expect((await failureOf(client.bytes('LatestSnapshot', 'nope'))).code).toBe(5);
     expect((await failureOf(client.bytes('LatestSnapshot', 'x'))).code).toBe(12);
   });
+});
+
+it('streams the latest stored snapshot, as any other node stores it', async () => {
+  const { url, stream } = await startCluster({ nodes: 0 });
+  const shared = { replicationURL: url, replicationStream: stream, replicationID: 'x' };
+  const app = await GrpcApp.start({ dsn: join(temporaryFolder(), 'my.db'), ...shared });
+  const client = app.client();
+  expect(await failureOf(client.bytes('LatestSnapshot', 'x'))).toMatchObject({
+    code: 5,
+    details: expect.stringContaining('No snapshot') as string,
+  });
+  await app.db().exec(`CREATE TABLE t(v); INSERT INTO t VALUES('stored')`);
+  const { sequence } = await app.db().snapshot();
+  await app.db().run(`INSERT INTO t VALUES('later')`);
+  const path = join(temporaryFolder(), 'latest.db');
+  writeFileSync(path, Buffer.concat(await client.bytes('LatestSnapshot', 'x')));
+  const copy = new BetterSqlite3(path, { readonly: true });
+  expect(copy.prepare('SELECT v FROM t').pluck().all()).toEqual(['stored']);
+  const position = copy.prepare('SELECT received_seq FROM ha_stats WHERE subject = ?').pluck().get(`${stream}.x`);
+  expect(position).toBe(Number(sequence));
+  copy.close();
 });
 
 it('has a health service and reflection, for which nobody needs a token', async () => {
