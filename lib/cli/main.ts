@@ -2,14 +2,7 @@
 import { HAError } from '../common/ha-error.js';
 import { CLI_USAGE } from './shell-usage.js';
 import { NATS_SERVER_USAGE, natsServerCommand } from './nats-server.js';
-import {
-  RESTORE_USAGE,
-  SNAPSHOT_USAGE,
-  VERIFY_USAGE,
-  restoreCommand,
-  snapshotCommand,
-  verifyCommand,
-} from './snapshots.js';
+import { RESTORE_USAGE, SNAPSHOT_USAGE, VERIFY_USAGE } from './snapshots-usage.js';
 
 const USAGE = `Usage: nestjs-ha <command> [options]
 
@@ -30,12 +23,12 @@ interface Command {
 }
 
 const COMMANDS: Readonly<Record<string, Command>> = {
-  // Loaded when it is asked for: it needs packages that the others do not.
+  // Loaded when they are asked for: they need packages that a server does not.
   cli: { run: async (args) => (await import('./shell.js')).cliCommand(args), usage: CLI_USAGE },
   'nats-server': { run: natsServerCommand, usage: NATS_SERVER_USAGE },
-  snapshot: { run: snapshotCommand, usage: SNAPSHOT_USAGE },
-  restore: { run: restoreCommand, usage: RESTORE_USAGE },
-  verify: { run: verifyCommand, usage: VERIFY_USAGE },
+  snapshot: { run: async (args) => (await import('./snapshots.js')).snapshotCommand(args), usage: SNAPSHOT_USAGE },
+  restore: { run: async (args) => (await import('./snapshots.js')).restoreCommand(args), usage: RESTORE_USAGE },
+  verify: { run: async (args) => (await import('./snapshots.js')).verifyCommand(args), usage: VERIFY_USAGE },
 };
 
 /** Exit codes: 0 done, 1 failed, 2 called wrongly. */
