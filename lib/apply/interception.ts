@@ -226,23 +226,23 @@ export class Interception {
     const made = asRowChange(change);
     if (isInternalTable(made.table)) throw invalid(`'${made.table}' belongs to replication`);
     const planned = this.ports.planned(made);
-    const written = this.writtenColumns(made.table);
+    const written = this.changesOf(made.table);
     if (planned === undefined) {
-      if (written !== undefined) return { change: made, planned };
+      if (written.length > 0 && !written.some((change) => this.ports.planned(change))) return { change: made, planned };
       throw unplaceable(made);
     }
     const names = new Set(planned.plan.table.columns.map(({ name }) => name));
-    const unknown = made.columns.find((column) => !names.has(column) && written?.has(column) !== true);
+    const unknown = made.columns.find(
+      (column) => !names.has(column) && !written.some(({ columns }) => columns.includes(column)),
+    );
     if (unknown !== undefined) throw invalid(`the table '${made.table}' has no column '${unknown}'`);
     return { change: planned.change, planned };
   }
 
-  /** Columns of a table that the transaction names; undefined where it changes none of its rows. */
-  private writtenColumns(table: string): Set<string> | undefined {
-    const changes = this.shown.changes.filter(
-      (change) => isRowChange(change) && change.table.toLowerCase() === table.toLowerCase(),
-    ) as RowChange[];
-    return changes.length === 0 ? undefined : new Set(changes.flatMap(({ columns }) => columns));
+  /** What the writer did to rows of a table. */
+  private changesOf(table: string): RowChange[] {
+    const name = table.toLowerCase();
+    return this.shown.changes.filter(isRowChange).filter((change) => change.table.toLowerCase() === name);
   }
 
   /** The row of an image: by what finds it, and where only its values do, by the rowid that it had at its writer. */
