@@ -12,6 +12,7 @@ import { sleep } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { refuseUnsupported } from './config/unsupported.js';
+import { DatabaseHistory } from './history/database-history.js';
 import type { RecentMessage } from './apply/recent-messages.js';
 import { decodeChangeSet } from './changeset/codec.js';
 import type { MessageOrigin } from './changeset/codec.js';
@@ -457,6 +458,7 @@ export class HARuntime implements DatabaseLifecycle {
       infos,
       position: ports?.position,
       outcomes: this.outcomeFinder(committer),
+      history: this.historyOf(connections, committer, runner),
       readOnly: options.disablePublisher && !this.isStandalone,
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
@@ -558,6 +560,22 @@ export class HARuntime implements DatabaseLifecycle {
       },
       lostStream: (sequence) => this.lostStream(sequence, position.received),
     };
+  }
+
+  private historyOf(connections: Connections, committer: Committer, runner: TransactionRunner): DatabaseHistory | undefined {
+    const { replication, options, extras } = this;
+    if (replication === undefined) return undefined;
+    const { rowIdentify, pragmas } = options;
+    return new DatabaseHistory({
+      ...replication,
+      connections,
+      committer,
+      runner,
+      rowIdentify,
+      rebuild: { rowIdentify, pragmas, configure: extras.configure },
+      followsStream: !options.disableSubscriber,
+      patience: options.publisherTimeout,
+    });
   }
 
   private outcomeFinder(committer: Committer): OutcomeFinder | undefined {

@@ -16,6 +16,18 @@ export type {
   HATransaction,
   HATransactionOptions,
 } from './write/executor.js';
+export type {
+  HAHistoryChange,
+  HAHistoryOptions,
+  HAHistoryOutcome,
+  HAHistoryStart,
+  HAHistoryTransaction,
+  HARestored,
+  HARowKey,
+  HAUndoConflict,
+  HAUndoOptions,
+  HAUndoResult,
+} from './write/history-port.js';
 export type { HAOutcome } from './write/outcome.js';
 export type { HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';

@@ -32,7 +32,12 @@ export type HAErrorCode =
   | 'HA_NATS_SERVER'
   | 'HA_NODE_NAME_TAKEN'
   | 'HA_SUBJECT_TAKEN'
-  | 'HA_ID_SLOTS';
+  | 'HA_ID_SLOTS'
+  | 'HA_HISTORY_GONE'
+  | 'HA_HISTORY_INVALID'
+  | 'HA_UNDO_INVALID'
+  | 'HA_UNDO_REFUSED'
+  | 'HA_UNDO_CONFLICT';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

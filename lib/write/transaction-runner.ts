@@ -40,6 +40,8 @@ export interface TransactionEffects {
   readonly ordered: boolean;
   /** Applying it may give other rows than running it did, so the stream has to bring it back. */
   readonly inexact: boolean;
+  /** It may have taken rows away of which no trigger told. */
+  readonly untold: boolean;
   /** Lower-case names of the tables that it changed. */
   readonly tables: readonly string[];
   /** AUTOINCREMENT counters in front of it, of those that it moved. */
@@ -89,6 +91,7 @@ export class TransactionRunner {
   /** True once it tried that behind others: nothing of it was done, and it has to run again in a group of its own. */
   isMisplaced = false;
   private behindOthers = false;
+  private isComputed = false;
 
   constructor(
     private readonly db: Connection,
@@ -120,6 +123,7 @@ export class TransactionRunner {
     this.namesRowid = false;
     this.touchedSchema = false;
     this.changedSchema = false;
+    this.isComputed = false;
     this.timestampNs = BigInt(Date.now()) * 1_000_000n;
     this.capture?.markSequences();
   }
@@ -155,6 +159,18 @@ export class TransactionRunner {
       default:
         return this.callPlain(method, sql, params, shape);
     }
+  }
+
+  /**
+   * Takes changes of rows that were computed: nothing of them is run here, applying them at their place in the stream does it.
+   *
+   * @param pieces JSON of changes, each piece joined by commas.
+   */
+  take(pieces: readonly Buffer[], changes: number): void {
+    this.pieces.push(...pieces);
+    this.changes += changes;
+    this.ordered = true;
+    this.isComputed = true;
   }
 
   /** A point to return to: what was logged so far is out of reach of a ROLLBACK TO. */
@@ -197,7 +213,8 @@ export class TransactionRunner {
       sequences,
       timestampNs: this.timestampNs,
       ordered: this.ordered || this.settings.orderAll,
-      inexact: this.isInexact(schema),
+      inexact: this.isComputed || this.isInexact(schema),
+      untold: !this.isComputed && this.isUntold(schema),
       ...this.reach(sequences),
     };
   }
@@ -229,6 +246,10 @@ export class TransactionRunner {
     if (this.foreignKeys && schema.foreignKeyActions) return true;
     const choosesRowid = this.namesRowid || schema.rowidInTriggers;
     return this.touches((table) => table.bag || (choosesRowid && hasForgottenRowid(table)));
+  }
+
+  private isUntold(schema: SchemaInfo): boolean {
+    return (!this.recursiveTriggers && (this.replaces || schema.replaceInSchema)) || this.isInexact(schema);
   }
 
   private noteReplace(sql: string): void {

@@ -1,0 +1,127 @@
+import { existsSync } from 'node:fs';
+import type { Connections } from '../sqlite/connections.js';
+import type { Position } from '../sqlite/position.js';
+import type { RowIdentify } from '../sqlite/schema.js';
+import type { ReplicationStream } from '../stream/replication-stream.js';
+import type { Committer } from '../write/committer.js';
+import type {
+  HAHistoryOptions,
+  HAHistoryStart,
+  HAHistoryTransaction,
+  HARestored,
+  HAUndoOptions,
+  HAUndoResult,
+  HistoryPort,
+} from '../write/history-port.js';
+import { refuseUnfollowed } from '../write/statement-info.js';
+import type { TransactionRunner } from '../write/transaction-runner.js';
+import { gone, invalidHistory } from './history-errors.js';
+import { PastTransaction, isUserRow } from './history-transaction.js';
+import { MessageReader } from './message-reader.js';
+import { Rebuild } from './rebuild.js';
+import type { RebuildSettings, SnapshotPort } from './rebuild.js';
+import { TransactionLog, notThere } from './transaction-log.js';
+import type { StreamTransaction } from './transaction-assembler.js';
+import { UndoRun } from './undo-run.js';
+
+/** What history works with; all of it belongs to one start of the database. */
+export interface HistoryPorts {
+  readonly stream: ReplicationStream;
+  readonly position: Position;
+  readonly connections: Connections;
+  readonly committer: Committer;
+  readonly runner: TransactionRunner;
+  /** Messages that an operator had this node leave out. */
+  readonly skips: ReadonlySet<number>;
+  readonly rebuild: RebuildSettings;
+  readonly rowIdentify: RowIdentify;
+  /** False on a node that does not follow the stream. */
+  readonly followsStream: boolean;
+  /** Milliseconds for which the stream may be silent. */
+  readonly patience: number;
+  readonly snapshots?: SnapshotPort | undefined;
+}
+
+/** The past of a database, from its stream. */
+export class DatabaseHistory implements HistoryPort {
+  private readonly log: TransactionLog;
+  private readonly rebuild: Rebuild;
+
+  constructor(private readonly ports: HistoryPorts) {
+    const { stream, skips, patience, rebuild, snapshots } = ports;
+    this.log = new TransactionLog(stream, new MessageReader(stream, patience), skips);
+    this.rebuild = new Rebuild(stream, this.log, rebuild, snapshots);
+  }
+
+  async *history(
+    from: HAHistoryStart | undefined,
+    { limit = Infinity, table, node, all = false }: HAHistoryOptions,
+  ): AsyncIterableIterator<HAHistoryTransaction> {
+    if (limit !== Infinity && !(Number.isSafeInteger(limit) && limit > 0)) {
+      throw invalidHistory(`limit is ${limit}, but has to be a whole number above 0.`, { limit });
+    }
+    const name = table?.toLowerCase();
+    const range = await this.log.rangeFrom(from);
+    if (typeof from === 'bigint') await this.refuseForeign(range.first, range.retained);
+    let left = limit;
+    for await (const transaction of this.log.read(range)) {
+      if (transaction.sequence < range.first || (!all && transaction.outcome !== 'committed')) continue;
+      if (node !== undefined && transaction.changeSet.node !== node) continue;
+      if (name !== undefined && !touches(transaction, name)) continue;
+      yield new PastTransaction(transaction);
+      if (--left <= 0) return;
+    }
+  }
+
+  async undo(options: HAUndoOptions): Promise<HAUndoResult> {
+    const { ports, log, rebuild } = this;
+    if (!ports.followsStream) refuseUnfollowed('An undo');
+    refuseUnknownScope(options.scope);
+    if ((options as { from?: unknown }).from === undefined) throw invalidHistory('undo needs from: a sequence or a duration.');
+    const range = await log.rangeFrom(options.from);
+    if (typeof options.from === 'bigint') await this.refuseForeign(range.first, range.retained);
+    return new UndoRun(ports, log, rebuild, range, options).run();
+  }
+
+  async restoreTo(point: bigint | Date, path: string): Promise<HARestored> {
+    if (typeof path !== 'string' || path === '' || path === ':memory:') throw invalidHistory('restoreTo needs the path of a new file.');
+    if (existsSync(path)) throw invalidHistory(`'${path}' exists already. Name a file that does not.`, { path });
+    const sequence = await this.sequenceAt(point);
+    await this.rebuild.write(sequence, path);
+    return { sequence: BigInt(sequence), path };
+  }
+
+  private async sequenceAt(point: bigint | Date): Promise<number> {
+    if (typeof point === 'bigint') {
+      const { first, retained } = await this.log.rangeFrom(point);
+      await this.refuseForeign(first, retained);
+      return first;
+    }
+    if (!(point instanceof Date) || Number.isNaN(point.getTime())) {
+      throw invalidHistory('restoreTo needs a sequence (17n) or a Date.');
+    }
+    if (point.getTime() > Date.now()) throw invalidHistory(`${point.toISOString()} lies in the future.`);
+    const { firstSequence } = await this.ports.stream.state();
+    // Up to and with everything of that millisecond.
+    return (await this.log.firstSince(new Date(point.getTime() + 1), firstSequence)) - 1;
+  }
+
+  /** A sequence of the stream may be another database's, or no transaction. */
+  private async refuseForeign(sequence: number, retained: number): Promise<void> {
+    const { stream } = this.ports;
+    const message = await stream.messageAt(sequence);
+    if (message !== undefined) return;
+    const state = await stream.state();
+    if (sequence < state.firstSequence && retained >= 1) throw gone(`Sequence ${sequence}`, state.firstSequence);
+    throw notThere(sequence, await stream.lastSubjectSequence());
+  }
+}
+
+function touches({ changeSet }: StreamTransaction, table: string): boolean {
+  return changeSet.changes.some((change) => isUserRow(change) && change.table.toLowerCase() === table);
+}
+
+function refuseUnknownScope(scope: unknown): void {
+  if (scope === undefined || scope === 'all' || scope === 'entities' || scope === 'transactions') return;
+  throw invalidHistory(`There is no scope '${String(scope)}'. Use all, entities or transactions.`);
+}

@@ -1,0 +1,124 @@
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import { Applier } from '../apply/applier.js';
+import { immediate } from '../common/timing.js';
+import { CONTROL_TABLES, createControlTables } from '../sqlite/control-tables.js';
+import { Connections } from '../sqlite/connections.js';
+import type { ConnectionSettings } from '../sqlite/connections.js';
+import type { Connection } from '../sqlite/connection.js';
+import { IdGenerator, randomSlot } from '../sqlite/id-generator.js';
+import type { RowIdentify } from '../sqlite/schema.js';
+import type { ReplicationStream } from '../stream/replication-stream.js';
+import { gone } from './history-errors.js';
+import type { TransactionLog } from './transaction-log.js';
+
+/** Copies of the database from before, from which a rebuild may start. */
+export interface SnapshotPort {
+  /**
+   * Writes the latest snapshot that holds nothing behind `sequence` to `path`, which does not exist yet. Returns the sequence at
+   * which it stands, undefined where there is none.
+   */
+  copyBefore(sequence: number, path: string): Promise<number | undefined>;
+}
+
+/** What a rebuild opens its file with. */
+export type RebuildSettings = Pick<ConnectionSettings, 'pragmas' | 'configure'> & { readonly rowIdentify: RowIdentify };
+
+/** A transaction of the copy is cut after this time, ms: the event loop has to breathe. */
+const SLICE_MS = 4;
+const TRANSACTIONS_PER_COMMIT = 1_000;
+
+/** Builds the database as it was at a place in the stream: a snapshot, or nothing, and what came behind it. */
+export class Rebuild {
+  constructor(
+    private readonly stream: ReplicationStream,
+    private readonly log: TransactionLog,
+    private readonly settings: RebuildSettings,
+    private readonly snapshots: SnapshotPort | undefined,
+  ) {}
+
+  /** True where the stream still holds everything from the beginning. */
+  async holdsBeginning(): Promise<boolean> {
+    return (await this.stream.state()).firstSequence <= 1;
+  }
+
+  /**
+   * Writes the database as it was behind a sequence into a new file. It holds the rows of the user alone.
+   *
+   * @throws HAError `HA_HISTORY_GONE` where neither the stream nor a snapshot reaches back far enough.
+   */
+  async write(sequence: number, path: string): Promise<void> {
+    const part = `${path}.part`;
+    removeFiles(part);
+    try {
+      const base = await this.snapshots?.copyBefore(sequence, part);
+      const { firstSequence } = await this.stream.state();
+      if (firstSequence > (base ?? 0) + 1) throw gone(`What lies in front of sequence ${firstSequence}`, firstSequence);
+      await this.replay(part, base ?? 0, sequence);
+      if (existsSync(part)) renameSync(part, path);
+    } finally {
+      removeFiles(part);
+    }
+  }
+
+  private async replay(path: string, after: number, sequence: number): Promise<void> {
+    const { pragmas, configure, rowIdentify } = this.settings;
+    const ids = new IdGenerator({ slot: randomSlot });
+    const files = new Connections({ filename: path, memory: false, pragmas, configure, ids, exclusive: false });
+    try {
+      createControlTables(files.applier);
+      await this.applyRange(files.applier, rowIdentify, after, sequence);
+    } finally {
+      files.close();
+    }
+    const ending = new Connections({ filename: path, memory: false, pragmas, configure, ids, exclusive: false });
+    try {
+      finish(ending);
+    } finally {
+      ending.close();
+    }
+  }
+
+  private async applyRange(db: Connection, rowIdentify: RowIdentify, after: number, sequence: number): Promise<void> {
+    const last = await this.stream.lastSubjectSequence();
+    if (last <= after || sequence <= after) return;
+    const { firstSequence: retained } = await this.stream.state();
+    const applier = new Applier(db, rowIdentify);
+    let until = performance.now() + SLICE_MS;
+    let open = 0;
+    const commit = (): void => {
+      if (db.inTransaction) db.exec('COMMIT');
+      open = 0;
+    };
+    for await (const transaction of this.log.read({ first: after + 1, last, retained })) {
+      if (transaction.sequence > sequence) break;
+      if (transaction.outcome !== 'committed') continue;
+      if (open === 0) {
+        db.exec('BEGIN IMMEDIATE');
+        applier.prepare();
+      }
+      const { changeSet, foreign } = transaction;
+      const steps = applier.apply(changeSet, { sequence: transaction.sequence, foreign }, () => undefined);
+      for (const _step of steps) {
+        if (performance.now() < until) continue;
+        await immediate();
+        until = performance.now() + SLICE_MS;
+      }
+      if (++open >= TRANSACTIONS_PER_COMMIT) commit();
+    }
+    commit();
+  }
+}
+
+/** Takes out what belongs to replication, and leaves one file: a copy must not pass for a node. */
+function finish({ writer, applier, reader }: Connections): void {
+  reader.close();
+  applier.close();
+  for (const table of CONTROL_TABLES) writer.exec(`DROP TABLE IF EXISTS main.${table}`);
+  writer.pragma('wal_checkpoint(TRUNCATE)');
+  writer.pragma('journal_mode = DELETE');
+}
+
+/** Removes a database and what SQLite keeps beside it. */
+export function removeFiles(path: string): void {
+  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(`${path}${suffix}`, { force: true });
+}

@@ -1,0 +1,30 @@
+import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
+import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
+import type { HAHistoryTransaction } from '../../../lib/write/history-port.js';
+import { temporaryFolder } from '../../helper/cluster.js';
+import { dumpFile } from '../../helper/dump.js';
+import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
+
+test('x', async () => {
+  const broker = new MemoryBroker();
+  const dir = temporaryFolder();
+  const a = memoryNode('a', dir, new MemoryStream({ broker, ...MEMORY_STREAM }));
+  const b = memoryNode('b', dir, new MemoryStream({ broker, ...MEMORY_STREAM }));
+  await a.db.start();
+  await b.db.start();
+  await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+  await a.db.run('INSERT INTO t VALUES(1, ?)', ['x']);
+  const before = dumpFile(a.path);
+  const first = await a.db.run('UPDATE t SET v = ? WHERE id = 1', ['y']);
+  await a.db.run('INSERT INTO t VALUES(2, ?)', [Buffer.from('abc')]);
+  const list: HAHistoryTransaction[] = [];
+  for await (const one of a.db.history()) list.push(one);
+  console.log(list.map((one) => [one.sequence, one.node, one.time, one.sql]));
+  const result = await a.db.undo({ from: first.txseq as bigint });
+  console.log(result);
+  expect(dumpFile(a.path)).toEqual(before);
+  await b.db.waitFor(result.sequence as bigint);
+  expect(dumpFile(b.path)).toEqual(before);
+  const again = await b.db.undo({ from: result.sequence as bigint });
+  console.log(again, await b.db.all('SELECT * FROM t'));
+});
