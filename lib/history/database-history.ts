@@ -15,7 +15,7 @@ import type {
 } from '../write/history-port.js';
 import { refuseUnfollowed } from '../write/statement-info.js';
 import type { TransactionRunner } from '../write/transaction-runner.js';
-import { gone, invalidHistory } from './history-errors.js';
+import { gone, invalidHistory, legibleError } from './history-errors.js';
 import { PastTransaction, isUserRow } from './history-transaction.js';
 import { MessageReader } from './message-reader.js';
 import { Rebuild } from './rebuild.js';
@@ -55,6 +55,29 @@ export class DatabaseHistory implements HistoryPort {
 
   async *history(
     from: HAHistoryStart | undefined,
+    options: HAHistoryOptions,
+  ): AsyncIterableIterator<HAHistoryTransaction> {
+    try {
+      yield* this.list(from, options);
+    } catch (error) {
+      throw legibleError(error);
+    }
+  }
+
+  async undo(options: HAUndoOptions): Promise<HAUndoResult> {
+    return this.undoNow(options).catch((error: unknown) => {
+      throw legibleError(error);
+    });
+  }
+
+  async restoreTo(point: bigint | Date, path: string): Promise<HARestored> {
+    return this.restoreNow(point, path).catch((error: unknown) => {
+      throw legibleError(error);
+    });
+  }
+
+  private async *list(
+    from: HAHistoryStart | undefined,
     { limit = Infinity, table, node, all = false }: HAHistoryOptions,
   ): AsyncIterableIterator<HAHistoryTransaction> {
     if (limit !== Infinity && !(Number.isSafeInteger(limit) && limit > 0)) {
@@ -73,7 +96,7 @@ export class DatabaseHistory implements HistoryPort {
     }
   }
 
-  async undo(options: HAUndoOptions): Promise<HAUndoResult> {
+  private async undoNow(options: HAUndoOptions): Promise<HAUndoResult> {
     const { ports, log, rebuild } = this;
     if (!ports.followsStream) refuseUnfollowed('An undo');
     refuseUnknownScope(options.scope);
@@ -83,7 +106,7 @@ export class DatabaseHistory implements HistoryPort {
     return new UndoRun(ports, log, rebuild, range, options).run();
   }
 
-  async restoreTo(point: bigint | Date, path: string): Promise<HARestored> {
+  private async restoreNow(point: bigint | Date, path: string): Promise<HARestored> {
     if (typeof path !== 'string' || path === '' || path === ':memory:') throw invalidHistory('restoreTo needs the path of a new file.');
     if (existsSync(path)) throw invalidHistory(`'${path}' exists already. Name a file that does not.`, { path });
     const sequence = await this.sequenceAt(point);

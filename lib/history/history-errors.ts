@@ -1,4 +1,5 @@
 import { HAError } from '../common/ha-error.js';
+import { StreamUnavailable } from '../stream/replication-stream.js';
 
 /** The history no longer reaches back so far. */
 export function gone(what: string, first: number): HAError {
@@ -22,6 +23,15 @@ export function invalidUndo(message: string, details: Readonly<Record<string, un
 /** What is selected cannot be taken back by anybody. */
 export function refusedUndo(message: string, details: Readonly<Record<string, unknown>> = {}): HAError {
   return new HAError('HA_UNDO_REFUSED', message, { details });
+}
+
+/** A failure as callers know it: the stream says what it thinks to its own kind only. */
+export function legibleError(error: unknown): unknown {
+  if (!(error instanceof StreamUnavailable)) return error;
+  return new HAError('HA_UNAVAILABLE', `The history cannot be read: ${error.message}. Try again when the stream answers.`, {
+    cause: error,
+    retryable: true,
+  });
 }
 
 /** The stream does not deliver what it has. */

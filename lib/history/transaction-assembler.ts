@@ -20,12 +20,24 @@ export interface StreamTransaction {
   readonly foreign: boolean;
   /** All changes of all its messages. */
   readonly changeSet: ChangeSet;
-  /**
-   * Its old values are surely what stood there: nobody came between what its writer saw and its place, nothing that it may have
-   * seen was lost, and it tells of every row that it took away.
-   */
-  readonly reliable: boolean;
+  readonly doubts: Doubts;
 }
+
+/**
+ * Lower-case names of the tables in which its old values may not be what stood there; `all` of them: somebody else came between
+ * what its writer saw and its place, something that it may have seen was lost, or it does not tell of every row that it took away.
+ */
+export type Doubts = 'all' | ReadonlySet<string>;
+
+/** Who wrote last to a table, and who else. */
+interface Writers {
+  origin: string;
+  sequence: number;
+  /** The last transaction that is not of {@link origin}. */
+  other: number;
+}
+
+const NO_DOUBTS: ReadonlySet<string> = new Set();
 
 interface Parts {
   readonly changes: Change[];
@@ -43,10 +55,8 @@ export class TransactionAssembler {
   private readonly committed = new SeenIds();
   private readonly ended = new Map<string, HAHistoryOutcome>();
   private readonly parts = new Map<string, Parts>();
-  private lastOrigin: string | undefined;
-  private lastSequence = 0;
-  /** Sequence of the last transaction that is not of {@link lastOrigin}. */
-  private lastOther = 0;
+  /** By lower-case name; those of statements, which may reach every table, under an empty one. */
+  private readonly writers = new Map<string, Writers>();
 
   constructor(private readonly skips: ReadonlySet<number>) {}
 
@@ -93,18 +103,39 @@ export class TransactionAssembler {
   ): StreamTransaction {
     const foreign = message.version === undefined;
     const origin = first?.origin ?? `\0${changeSet.node}`;
-    const reliable = !foreign && changeSet.untold !== true && this.sawTheTruth(origin, first?.n ?? 0, changeSet);
-    if (origin !== this.lastOrigin) this.lastOther = this.lastSequence;
-    this.lastOrigin = origin;
-    this.lastSequence = message.sequence;
+    const tables = tablesOf(changeSet);
+    const isTold = !foreign && changeSet.untold !== true && this.isBehindTruth(origin, first?.n ?? 0, changeSet);
+    const doubts = isTold ? this.doubtsOf(origin, tables, Number(changeSet.epoch)) : 'all';
+    for (const table of tables) this.note(table, origin, message.sequence);
     if (first !== undefined) for (let n = first.n; n <= (last?.n ?? 0); n++) this.committed.add(origin, n);
-    return { sequence: message.sequence, time: Number(message.time), outcome: 'committed', foreign, changeSet, reliable };
+    return { sequence: message.sequence, time: Number(message.time), outcome: 'committed', foreign, changeSet, doubts };
   }
 
-  /** Everything behind its epoch is of its own origin, and what it ran behind in its group took effect. */
-  private sawTheTruth(origin: string, n: number, { epoch, behind = 0 }: ChangeSet): boolean {
-    const other = origin === this.lastOrigin ? this.lastOther : this.lastSequence;
-    if (other > Number(epoch)) return false;
+  private note(table: string, origin: string, sequence: number): void {
+    const writers = this.writers.get(table);
+    if (writers === undefined) this.writers.set(table, { origin, sequence, other: 0 });
+    else {
+      if (writers.origin !== origin) writers.other = writers.sequence;
+      writers.origin = origin;
+      writers.sequence = sequence;
+    }
+  }
+
+  /** The tables to which somebody else wrote behind the epoch. */
+  private doubtsOf(origin: string, tables: ReadonlySet<string>, epoch: number): Doubts {
+    if (this.hasOthers('', origin, epoch)) return 'all';
+    const doubtful = [...tables].filter((table) => this.hasOthers(table, origin, epoch));
+    return doubtful.length === 0 ? NO_DOUBTS : new Set(doubtful);
+  }
+
+  private hasOthers(table: string, origin: string, epoch: number): boolean {
+    const writers = this.writers.get(table);
+    if (writers === undefined) return false;
+    return (writers.origin === origin ? writers.other : writers.sequence) > epoch;
+  }
+
+  /** What it ran behind in its group took effect. */
+  private isBehindTruth(origin: string, n: number, { behind = 0 }: ChangeSet): boolean {
     for (let at = n - behind; at < n; at++) if (!this.committed.has(origin, at)) return false;
     return true;
   }
@@ -124,7 +155,7 @@ export class TransactionAssembler {
   private uncounted(message: IncomingMessage, changeSet: ChangeSet, outcome: HAHistoryOutcome): StreamTransaction {
     const { sequence, time, version } = message;
     const foreign = version === undefined;
-    return { sequence, time: Number(time), outcome, foreign, changeSet, reliable: false };
+    return { sequence, time: Number(time), outcome, foreign, changeSet, doubts: 'all' };
   }
 }
 
@@ -155,7 +186,14 @@ function isVoid({ changes }: ChangeSet): boolean {
   return changes.length === 1 && only?.operation === 'CUSTOM' && only.command === VOID_COMMAND;
 }
 
-/** The changes of rows. */
-export function rowsOf({ changes }: ChangeSet): Extract<Change, { readonly table: string }>[] {
-  return changes.filter(isRowChange);
+/** Lower-case names of the tables that a transaction changes; an empty one where statements may change any. */
+function tablesOf({ changes }: ChangeSet): Set<string> {
+  const tables = new Set<string>();
+  let last: string | undefined;
+  for (const change of changes) {
+    const table = isRowChange(change) ? change.table : '';
+    if (table !== last && change.operation !== 'CUSTOM') tables.add(table.toLowerCase());
+    last = table;
+  }
+  return tables;
 }

@@ -16,9 +16,6 @@ export interface RowStep {
   readonly then: RowImage | undefined;
 }
 
-/** Bytes of changes in one piece of a message, about. */
-const PIECE_BYTES = 256 * 1024;
-
 /** What an undo does to the rows as they are now, and what stands in its way. */
 export class UndoPlan {
   readonly steps: RowStep[] = [];
@@ -82,19 +79,21 @@ export class UndoPlan {
   }
 }
 
-/** JSON of changes for messages, in pieces. */
-export function piecesOf(changes: readonly RowChange[], timestampNs: bigint): Buffer[] {
+/** JSON of changes for messages, in pieces of so many bytes, about. */
+export function piecesOf(changes: readonly RowChange[], timestampNs: bigint, pieceBytes: number): Buffer[] {
   const pieces: Buffer[] = [];
   let texts: string[] = [];
   let size = 0;
   for (const change of changes) {
     const text = rowChangeJson(change, timestampNs);
+    const bytes = Buffer.byteLength(text);
+    if (size > 0 && size + bytes > pieceBytes) {
+      pieces.push(Buffer.from(texts.join(',')));
+      texts = [];
+      size = 0;
+    }
     texts.push(text);
-    size += text.length;
-    if (size < PIECE_BYTES) continue;
-    pieces.push(Buffer.from(texts.join(',')));
-    texts = [];
-    size = 0;
+    size += bytes + 1;
   }
   if (texts.length > 0) pieces.push(Buffer.from(texts.join(',')));
   return pieces;

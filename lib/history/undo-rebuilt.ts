@@ -95,12 +95,11 @@ export class RebuiltRows {
  * @throws HAError `HA_UNDO_REFUSED`.
  */
 export function refuseUncertain(selection: UndoSelection, places: RowPlaces): void {
-  for (const { place, isLater, before, after } of selection.rows.values()) {
+  for (const { place, isLater, image } of selection.rows.values()) {
     const { table } = place;
     const blame = selection.tainted.get(table);
     if (blame === undefined) continue;
-    const image = before ?? after;
-    const isKeyed = table.rowidAlias !== undefined || (table.withoutRowid && image !== undefined && keyIn(table, image.values));
+    const isKeyed = table.rowidAlias !== undefined || (table.withoutRowid && keyIn(table, image.values) !== undefined);
     const { others } = places.keysOf(table);
     if (isKeyed && others.length === 0 && !isLater) continue;
     throw refusedUndo(

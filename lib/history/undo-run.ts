@@ -21,6 +21,8 @@ import { UndoSelection } from './undo-selection.js';
 const TIMEOUT_MS = 60_000;
 /** Work between two looks at the event loop, ms. */
 const SLICE_MS = 4;
+/** Bytes of changes that are encoded together. */
+const LARGEST_PIECE = 256 * 1024;
 /** Conflicts that an error tells of. */
 const MOST_TOLD = 100;
 
@@ -55,8 +57,8 @@ export class UndoRun {
   }
 
   async run(): Promise<HAUndoResult> {
-    const { ports, range, selection } = this;
-    await ports.position.waitFor(range.last, { timeout: ports.patience });
+    const { ports, range, selection, options } = this;
+    await ports.position.waitFor(range.last, { timeout: options.timeout ?? TIMEOUT_MS });
     await this.readUpTo(range.last);
     selection.refuseEmpty();
     const withoutCopy = this.needsCopy ? undefined : await this.enqueue(undefined);
@@ -122,7 +124,7 @@ export class UndoRun {
     const changes = plan.changes();
     if (options.dryRun !== true && changes.length > 0) {
       const now = BigInt(Date.now()) * 1_000_000n;
-      ports.runner.take(piecesOf(changes, now), changes.length);
+      ports.runner.take(piecesOf(changes, now, Math.min(LARGEST_PIECE, Math.floor(ports.stream.maxPayload / 4))), changes.length);
     }
     const count = (operation: string): number => changes.filter((change) => change.operation === operation).length;
     return {

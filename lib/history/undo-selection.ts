@@ -83,7 +83,7 @@ export class UndoSelection {
     const isFirst = this.first === undefined;
     this.first ??= transaction.sequence;
     const changes = transaction.changeSet.changes.filter(isUserRow);
-    const isTainted = !transaction.reliable || this.refused.has(transaction.sequence);
+    const doubts = this.refused.has(transaction.sequence) ? 'all' : transaction.doubts;
     const touches: Touch[][] = [];
     for (const [index, change] of changes.entries()) {
       if (index % 256 === 255) yield;
@@ -91,7 +91,8 @@ export class UndoSelection {
       // No node has it, for the range changes no schema.
       if (table === undefined) continue;
       const images = imagesOf(table, change);
-      if (isTainted || images === undefined) this.taint(table, transaction);
+      const isDoubtful = doubts === 'all' || doubts.has(table.name.toLowerCase());
+      if (isDoubtful || images === undefined) this.taint(table, transaction);
       if (images !== undefined) touches.push(this.touchesOf(table, images.before, images.after));
     }
     yield* this.select(touches, transaction, isFirst);

@@ -29,6 +29,8 @@ export interface Features {
   readonly rowIdentify?: readonly RowIdentify[];
   /** Some or all nodes publish asynchronously. */
   readonly async?: boolean;
+  /** Nodes take parts of the past back. */
+  readonly undo?: boolean;
 }
 
 const KEYED = ['integer', 'autoincrement', 'composite', 'withoutRowid'] as const;
@@ -87,6 +89,16 @@ const SYNC: Readonly<Record<string, Features>> = {
     ...HARM,
   },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
+  undo: { ...EVERYTHING, ddl: false, sequenceEdits: false, vacuum: false, undo: true },
+  undoCalm: { kinds: ALL, unique: true, nocase: true, foreignKeys: true, triggers: true, recursiveTriggers: 'on', undo: true },
+  undoIdentities: {
+    ...EVERYTHING,
+    ddl: false,
+    sequenceEdits: false,
+    vacuum: false,
+    undo: true,
+    rowIdentify: ['rowid', 'full'],
+  },
 };
 
 const ALSO_ASYNC = [
@@ -102,6 +114,7 @@ const ALSO_ASYNC = [
   'ddlMixed',
   'chunks',
   'calm',
+  'undo',
 ] as const;
 
 /** Classes of histories by name, as the command line takes them. */

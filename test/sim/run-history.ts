@@ -14,6 +14,8 @@ export interface HistoryResult {
   readonly leftOut: number;
   /** Conflicts in the stream, which nodes were compared with. */
   readonly conflicts: number;
+  /** Undos that were compared with what was there before. */
+  readonly undone: number;
 }
 
 /**
@@ -55,6 +57,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
       checks: world.checks,
       leftOut: world.oracle.leftOut.length,
       conflicts: world.nodes.some(({ isUnbroken }) => isUnbroken) ? world.oracle.conflicts.length : 0,
+      undone: world.undone,
     };
   } finally {
     world.close();
@@ -81,6 +84,9 @@ function applyEvent(world: World, event: SimEvent, nextMark: () => string): void
       return;
     case 'foreign':
       world.foreign(event.count);
+      return;
+    case 'undo':
+      world.undo(event.node, event.back, event.scope, event.force);
       return;
     case 'forget':
       world.broker.forgetIds();
