@@ -46,6 +46,7 @@ import { ownMember } from './stream/membership/member.js';
 import type { HAMember, HARole, MemberFacts } from './stream/membership/member.js';
 import { Membership } from './stream/membership/membership.js';
 import type { IncomingMessage, ReplicationStream, StartPoint, StreamStatus } from './stream/replication-stream.js';
+import type { LocalStream } from './stream/local/local-stream.js';
 import { LateStream } from './stream/late-stream.js';
 import { StreamSource } from './stream/stream-source.js';
 import {
@@ -59,6 +60,7 @@ import {
 } from './runtime-errors.js';
 import { ChangeFeed } from './subscribe/change-feed.js';
 import { cursorWithoutStream, establishCursor, refuseTrimmed, verifyCursor } from './subscribe/establish-cursor.js';
+import { alignHistory, endLocalHistory, localHistory, localSubject } from './subscribe/local-history.js';
 import { LagMeter } from './subscribe/lag.js';
 import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
@@ -154,6 +156,8 @@ export class HARuntime implements DatabaseLifecycle {
   /** Why this node may go on no more, although nothing is wrong with what it applied. */
   private expelled: HAError | undefined;
   private readonly source: StreamSource;
+  /** The history of a standalone database, where it keeps one. */
+  private readonly local: LocalStream | undefined;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping = false;
   /** Calls of stop that have not ended: a start behind them waits for them. */
@@ -173,10 +177,12 @@ export class HARuntime implements DatabaseLifecycle {
     refuseUnsupported(options);
     this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
     this.idSlots.holder = this.ids;
-    this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
+    this.local = extras.stream === undefined ? localHistory(options) : undefined;
+    this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream ?? this.local);
   }
 
   private get subject(): string {
+    if (this.local !== undefined) return localSubject(this.options);
     return subjectOf(this.options.replicationStream, this.options.replicationID);
   }
 
@@ -196,6 +202,10 @@ export class HARuntime implements DatabaseLifecycle {
     const { mode, disablePublisher, disableSubscriber } = this.options;
     if (disablePublisher && disableSubscriber) return true;
     return mode === 'standalone' && this.extras.stream === undefined;
+  }
+
+  private get hasStream(): boolean {
+    return !this.isStandalone || this.local !== undefined;
   }
 
   async start(): Promise<OpenDatabase> {
@@ -256,7 +266,7 @@ export class HARuntime implements DatabaseLifecycle {
   resync({ forgetSkips = false }: ResyncOptions = {}): Promise<void> {
     return this.maintain(async () => {
       const { replication, opened, options } = this;
-      if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
+      if (replication === undefined || opened === undefined || options.disableSubscriber || this.isStandalone) throw notFollowing();
       const { async } = replication;
       // What it holds lies over the fold, and would be lost with the file.
       if (async?.isSettled === false && !async.isFlowing) throw outboxWaits(async.status.size);
@@ -415,7 +425,7 @@ export class HARuntime implements DatabaseLifecycle {
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
     const { options, extras } = this;
     // What looks like a resync that was not finished may be under way in another process.
-    const exclusive = !this.isStandalone || SetAside.unfinished(options.filename) !== undefined;
+    const exclusive = this.hasStream || SetAside.unfinished(options.filename) !== undefined;
     const connections = new Connections({
       filename: options.filename,
       memory: options.memory,
@@ -431,7 +441,8 @@ export class HARuntime implements DatabaseLifecycle {
       this.emit({ type: 'error', error }),
     );
     if (this.isStandalone) this.idSlots.fix(randomSlot());
-    const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn, launch);
+    if (this.local === undefined) endLocalHistory(connections.applier, localSubject(options));
+    const ports = this.hasStream ? await this.joinStream(connections, turn, launch) : undefined;
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
@@ -710,7 +721,8 @@ export class HARuntime implements DatabaseLifecycle {
       const stream = await this.source.open(subject);
       stream.onStatus = (status) => this.followStatus(status);
       this.lagMeter.connection(true);
-      await this.joinCluster(stream, subject);
+      if (this.local === undefined) await this.joinCluster(stream, subject);
+      else alignHistory(applier, subject, this.local);
       return { stream, cursor: await establishCursor(applier, path, subject, stream, start) };
     } catch (error) {
       if (!this.publishesLater || !(error instanceof HAError && error.retryable)) throw error;
