@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { HAError } from '../common/ha-error.js';
 import type { Connections } from '../sqlite/connections.js';
 import type { Position } from '../sqlite/position.js';
 import type { RowIdentify } from '../sqlite/schema.js';
@@ -20,6 +21,7 @@ import { PastTransaction, isUserRow } from './history-transaction.js';
 import { MessageReader } from './message-reader.js';
 import { Rebuild } from './rebuild.js';
 import type { RebuildSettings, SnapshotPort } from './rebuild.js';
+import { ReversedCopy } from './reversed-copy.js';
 import { TransactionLog, notThere } from './transaction-log.js';
 import type { StreamTransaction } from './transaction-assembler.js';
 import { UndoRun } from './undo-run.js';
@@ -110,8 +112,24 @@ export class DatabaseHistory implements HistoryPort {
     if (typeof path !== 'string' || path === '' || path === ':memory:') throw invalidHistory('restoreTo needs the path of a new file.');
     if (existsSync(path)) throw invalidHistory(`'${path}' exists already. Name a file that does not.`, { path });
     const sequence = await this.sequenceAt(point);
-    await this.rebuild.write(sequence, path);
+    try {
+      await this.rebuild.write(sequence, path);
+    } catch (error) {
+      if (!(error instanceof HAError && error.code === 'HA_HISTORY_GONE') || !(await this.reversed(sequence, path))) throw error;
+    }
     return { sequence: BigInt(sequence), path };
+  }
+
+  /** The other way: from what the database is now. */
+  private async reversed(sequence: number, path: string): Promise<boolean> {
+    const { connections, rebuild, skips, stream } = this.ports;
+    const db = connections.leaseReader();
+    try {
+      const { firstSequence } = await stream.state();
+      return await new ReversedCopy(db, this.log, rebuild, skips).write(sequence, firstSequence, path);
+    } finally {
+      connections.releaseReader(db);
+    }
   }
 
   private async sequenceAt(point: bigint | Date): Promise<number> {

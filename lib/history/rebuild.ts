@@ -36,11 +36,6 @@ export class Rebuild {
     private readonly snapshots: SnapshotPort | undefined,
   ) {}
 
-  /** True where the stream still holds everything from the beginning. */
-  async holdsBeginning(): Promise<boolean> {
-    return (await this.stream.state()).firstSequence <= 1;
-  }
-
   /**
    * Writes the database as it was behind a sequence into a new file. It holds the rows of the user alone.
    *
@@ -72,7 +67,7 @@ export class Rebuild {
     }
     const ending = new Connections({ filename: path, memory: false, pragmas, configure, ids, exclusive: false });
     try {
-      finish(ending);
+      withoutReplication(ending);
     } finally {
       ending.close();
     }
@@ -110,10 +105,11 @@ export class Rebuild {
 }
 
 /** Takes out what belongs to replication, and leaves one file: a copy must not pass for a node. */
-function finish({ writer, applier, reader }: Connections): void {
+export function withoutReplication({ writer, applier, reader }: Connections): void {
   reader.close();
   applier.close();
-  for (const table of CONTROL_TABLES) writer.exec(`DROP TABLE IF EXISTS main.${table}`);
+  const made = ['ha_outbox', 'ha_undo', 'ha_outbox_file', 'ha_outbox_limit'];
+  for (const table of [...CONTROL_TABLES, ...made]) writer.exec(`DROP TABLE IF EXISTS main.${table}`);
   writer.pragma('wal_checkpoint(TRUNCATE)');
   writer.pragma('journal_mode = DELETE');
 }

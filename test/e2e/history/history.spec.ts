@@ -140,6 +140,10 @@ it('what the stream forgot is refused, and never waited for', async () => {
   await expect(a.undo({ from: '1h' })).rejects.toMatchObject(gone);
   await expect(a.restoreTo(2n, join(temporaryFolder(), 'x'))).rejects.toMatchObject(gone);
   expect((await listOf(a.history())).map(({ sequence }) => sequence)).toEqual([4n, 5n, 6n]);
+  // A copy is taken from what the database is now, as far as what came since tells.
+  const copy = join(temporaryFolder(), 'copy.db');
+  await a.restoreTo(5n, copy);
+  expect(dumpFile(copy).tables['t']).toHaveLength(4);
   await a.undo({ from: 5n });
   expect(await a.all('SELECT id FROM t')).toEqual([1, 2, 3].map((id) => ({ id })));
 });
