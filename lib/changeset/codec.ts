@@ -94,13 +94,13 @@ export function decodeChangeSet(text: string): ChangeSet {
   };
 }
 
-/** One row change as a message has it. */
-export function rowChangeJson(change: RowChange, timestampNs: bigint): string {
-  const { operation, table, columns, pkColumns, oldRowid, newRowid, oldValues, newValues } = change;
+/** One row change as a message has it, behind the {@link rowChangeHead} of its kind. */
+export function rowChangeJson(change: RowChange, head: string, timestampNs: bigint): string {
+  const { oldRowid, newRowid, oldValues, newValues } = change;
   const rowids = oldRowid === undefined && newRowid === undefined ? '' : rowidMembers(oldRowid, newRowid);
   const before = oldValues === undefined ? '' : imageMember('old', oldValues);
   const after = newValues === undefined ? '' : imageMember('new', newValues);
-  return `${rowChangeHead(operation, table, columns, pkColumns)}${rowids}${before}${after}"ts_ns":${timestampNs}}`;
+  return `${head}${rowids}${before}${after}"ts_ns":${timestampNs}}`;
 }
 
 function rowidMembers(old: bigint | undefined, now: bigint | undefined): string {

@@ -80,13 +80,14 @@ export class DatabaseHistory implements HistoryPort {
 
   private async *list(
     from: HAHistoryStart | undefined,
-    { limit = Infinity, table, node, all = false }: HAHistoryOptions,
+    { after, limit = Infinity, table, node, all = false }: HAHistoryOptions,
   ): AsyncIterableIterator<HAHistoryTransaction> {
     if (limit !== Infinity && !(Number.isSafeInteger(limit) && limit > 0)) {
       throw invalidHistory(`limit is ${limit}, but has to be a whole number above 0.`, { limit });
     }
     const name = table?.toLowerCase();
-    const range = await this.log.rangeFrom(from);
+    if (after !== undefined && from !== undefined) throw invalidHistory('history takes from or after, not both.');
+    const range = after === undefined ? await this.log.rangeFrom(from) : await this.log.rangeAfter(after);
     if (typeof from === 'bigint') await this.refuseForeign(range.first, range.retained);
     let left = limit;
     for await (const transaction of this.log.read(range)) {

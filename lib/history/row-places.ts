@@ -138,7 +138,13 @@ export function exactRow(
 /** True where two images are the same row in every value, by storage class and bytes, and at the same rowid. */
 export function isSameImage(a: RowImage | undefined, b: RowImage | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
-  return a.rowid === b.rowid && exactText(a.values) === exactText(b.values);
+  return a.rowid === b.rowid && a.values.every((value, index) => isSameValue(value, b.values[index]));
+}
+
+function isSameValue(a: SqlValue, b: SqlValue | undefined): boolean {
+  if (typeof a !== 'object' || a === null || typeof b !== 'object' || b === null) return Object.is(a, b);
+  if (a instanceof InvalidText) return b instanceof InvalidText && a.bytes.equals(b.bytes);
+  return Buffer.isBuffer(b) && a.equals(b);
 }
 
 /** The key of a row; undefined where its table has none, or NULL is in it. */

@@ -6,7 +6,7 @@ import type { MessageReader } from './message-reader.js';
 import { TransactionAssembler } from './transaction-assembler.js';
 import type { StreamTransaction } from './transaction-assembler.js';
 
-/** At least so many sequences more are looked at, where a transaction speaks of what lies in front of the range. */
+/** How many sequences more are looked at each time that a transaction speaks of what lies in front of the range, but the first. */
 const LOOK_BACK = 64;
 
 /** A range of the stream, both ends in it. */
@@ -46,6 +46,15 @@ export class TransactionLog {
     return { first: await this.firstSince(new Date(Date.now() - ask.ms), retained), last, retained };
   }
 
+  /** The range behind a sequence that was told before; there may be nothing in it yet. */
+  async rangeAfter(after: unknown): Promise<Range> {
+    if (typeof after !== 'bigint' || after < 0n) throw invalidHistory(`${String(after)} is no sequence to go on behind.`);
+    const first = Number(after) + 1;
+    const [{ firstSequence: retained }, last] = await Promise.all([this.stream.state(), this.stream.lastSubjectSequence()]);
+    if (first < retained && retained > 1) throw gone(`What lies behind sequence ${after}`, retained);
+    return { first, last, retained };
+  }
+
   /** The first sequence that was stored at or behind a time. */
   async firstSince(time: Date, retained: number): Promise<number> {
     const position = await this.stream.startPosition({ kind: 'startTime', time });
@@ -61,6 +70,7 @@ export class TransactionLog {
   async *read({ first, last, retained }: Range): AsyncGenerator<StreamTransaction, void> {
     let assembler = new TransactionAssembler(this.skips);
     let lower = first;
+    let more = 0;
     for await (const batch of this.reader.read(first - 1, last)) {
       for (const message of batch) {
         let transaction = assembler.feed(message);
@@ -69,7 +79,8 @@ export class TransactionLog {
         const epoch = Number(changeSet.epoch);
         if (!foreign && outcome !== 'skipped' && epoch + 1 < lower && lower > retained) {
           // What it says depends on messages that were not looked at.
-          lower = Math.max(retained, Math.min(epoch + 1, lower - LOOK_BACK));
+          lower = Math.max(retained, Math.min(epoch + 1, lower - more));
+          more = Math.max(LOOK_BACK, 2 * more);
           assembler = new TransactionAssembler(this.skips);
           transaction = undefined;
           for await (const earlier of this.reader.read(lower - 1, message.sequence)) {

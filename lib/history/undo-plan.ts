@@ -1,5 +1,5 @@
 import type { RowChange } from '../changeset/changeset.js';
-import { rowChangeJson } from '../changeset/codec.js';
+import { rowChangeHead, rowChangeJson } from '../changeset/codec.js';
 import { namedRow } from '../changeset/row-changes.js';
 import type { TableInfo } from '../sqlite/schema.js';
 import type { HAUndoConflict } from '../write/history-port.js';
@@ -79,13 +79,23 @@ export class UndoPlan {
   }
 }
 
-/** JSON of changes for messages, in pieces of so many bytes, about. */
-export function piecesOf(changes: readonly RowChange[], timestampNs: bigint, pieceBytes: number): Buffer[] {
-  const pieces: Buffer[] = [];
+/** JSON of changes for messages, in pieces of so many bytes, about; they are added to `pieces`. Yields now and then. */
+export function* encode(
+  changes: readonly RowChange[],
+  timestampNs: bigint,
+  pieceBytes: number,
+  pieces: Buffer[],
+): Generator<void, void> {
   let texts: string[] = [];
   let size = 0;
-  for (const change of changes) {
-    const text = rowChangeJson(change, timestampNs);
+  const heads = new Map<string, string>();
+  for (const [index, change] of changes.entries()) {
+    if (index % 256 === 255) yield;
+    const { operation, table, columns, pkColumns } = change;
+    const kind = `${operation} ${table}`;
+    let head = heads.get(kind);
+    if (head === undefined) heads.set(kind, (head = rowChangeHead(operation, table, columns, pkColumns)));
+    const text = rowChangeJson(change, head, timestampNs);
     const bytes = Buffer.byteLength(text);
     if (size > 0 && size + bytes > pieceBytes) {
       pieces.push(Buffer.from(texts.join(',')));
@@ -96,7 +106,14 @@ export function piecesOf(changes: readonly RowChange[], timestampNs: bigint, pie
     size += bytes + 1;
   }
   if (texts.length > 0) pieces.push(Buffer.from(texts.join(',')));
-  return pieces;
+}
+
+const columnNames = new WeakMap<TableInfo, readonly string[]>();
+
+function columnsOf(table: TableInfo): readonly string[] {
+  let names = columnNames.get(table);
+  if (names === undefined) columnNames.set(table, (names = table.columns.map(({ name }) => name)));
+  return names;
 }
 
 function changeOf({ place, now, then }: RowStep): RowChange {
@@ -107,7 +124,7 @@ function changeOf({ place, now, then }: RowStep): RowChange {
     operation: now === undefined ? 'INSERT' : then === undefined ? 'DELETE' : 'UPDATE',
     database: 'main',
     table: table.name,
-    columns: table.columns.map(({ name }) => name),
+    columns: columnsOf(table),
     pkColumns: table.pk,
     ...(oldRowid === undefined ? {} : { oldRowid }),
     ...(newRowid === undefined ? {} : { newRowid }),
@@ -117,6 +134,5 @@ function changeOf({ place, now, then }: RowStep): RowChange {
 }
 
 function rowOf(table: TableInfo, image: RowImage | undefined): HAUndoConflict['current'] {
-  const names = table.columns.map(({ name }) => name);
-  return namedRow(names, image?.values);
+  return namedRow(columnsOf(table), image?.values);
 }

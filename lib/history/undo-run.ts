@@ -14,7 +14,7 @@ import { RowPlaces } from './row-places.js';
 import { withTemporaryFolder } from './temporary-folder.js';
 import type { Range, TransactionLog } from './transaction-log.js';
 import { UndoChecks } from './undo-checks.js';
-import { UndoPlan, piecesOf } from './undo-plan.js';
+import { UndoPlan, encode } from './undo-plan.js';
 import { RebuiltRows, refuseUncertain } from './undo-rebuilt.js';
 import { UndoSelection } from './undo-selection.js';
 
@@ -124,7 +124,9 @@ export class UndoRun {
     const changes = plan.changes();
     if (options.dryRun !== true && changes.length > 0) {
       const now = BigInt(Date.now()) * 1_000_000n;
-      ports.runner.take(piecesOf(changes, now, Math.min(LARGEST_PIECE, Math.floor(ports.stream.maxPayload / 4))), changes.length);
+      const pieces: Buffer[] = [];
+      await inSlices(encode(changes, now, Math.min(LARGEST_PIECE, Math.floor(ports.stream.maxPayload / 4)), pieces));
+      ports.runner.take(pieces, changes.length);
     }
     const count = (operation: string): number => changes.filter((change) => change.operation === operation).length;
     return {

@@ -93,9 +93,13 @@ export class UndoSelection {
       const images = imagesOf(table, change);
       const isDoubtful = doubts === 'all' || doubts.has(table.name.toLowerCase());
       if (isDoubtful || images === undefined) this.taint(table, transaction);
-      if (images !== undefined) touches.push(this.touchesOf(table, images.before, images.after));
+      if (images === undefined) continue;
+      const touched = this.touchesOf(table, images.before, images.after);
+      if (this.isWhole) for (const touch of touched) this.record(touch);
+      else touches.push(touched);
     }
-    yield* this.select(touches, transaction, isFirst);
+    if (this.isWhole) this.transactions += changes.length === 0 ? 0 : 1;
+    if (!this.isWhole) yield* this.select(touches, transaction, isFirst);
   }
 
   /** @throws HAError `HA_UNDO_INVALID` where nothing is selected. */
@@ -113,12 +117,12 @@ export class UndoSelection {
 
   private *select(touches: readonly Touch[][], transaction: StreamTransaction, isFirst: boolean): Generator<void, void> {
     const seedsNow = isFirst && this.named.size === 0 && this.scope !== 'all';
-    const whole = this.isWhole || seedsNow || (this.scope === 'transactions' && this.touchesSeed(touches));
+    const whole = seedsNow || (this.scope === 'transactions' && this.touchesSeed(touches));
     let isTaken = false;
     for (const [index, change] of touches.entries()) {
       if (index % 256 === 255) yield;
       const ofSeed = change.some(({ names }) => names.some((name) => this.isSeed(name)));
-      if (!this.isWhole && (ofSeed || seedsNow)) for (const { names } of change) for (const name of names) this.seeds.add(name);
+      if (ofSeed || seedsNow) for (const { names } of change) for (const name of names) this.seeds.add(name);
       if (whole || ofSeed) {
         for (const touch of change) this.record(touch);
         isTaken = true;

@@ -8,6 +8,8 @@ export type HAHistoryStart = bigint | string;
 
 /** Which transactions {@link HADatabase.history} tells of. */
 export interface HAHistoryOptions {
+  /** In place of `from`: those behind this sequence, which is the last one of the page before. */
+  readonly after?: bigint | undefined;
   /** At most so many transactions. Default: all. */
   readonly limit?: number | undefined;
   /** Only those that changed rows of this table; the others of their changes are told too. */

@@ -59,6 +59,8 @@ describe.each(BACKENDS)('history on %s', (backend) => {
     expect(await sequences(undefined, { table: 'U' })).toEqual([7n]);
     const [{ node } = { node: '' }] = await listOf(a.history(7n));
     expect(await sequences(undefined, { node })).toEqual([7n]);
+    expect(await sequences(undefined, { after: 3n, limit: 2 })).toEqual([4n, 5n]);
+    expect(await sequences(undefined, { after: 7n })).toEqual([]);
     expect(await sequences('1h')).toEqual([1n, 2n, 3n, 4n, 5n, 6n, 7n]);
     expect(await sequences('0s')).toEqual([]);
     expect(await sequences(undefined, { table: 'nobody' })).toEqual([]);
