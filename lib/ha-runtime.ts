@@ -266,7 +266,8 @@ export class HARuntime implements DatabaseLifecycle {
   resync({ forgetSkips = false }: ResyncOptions = {}): Promise<void> {
     return this.maintain(async () => {
       const { replication, opened, options } = this;
-      if (replication === undefined || opened === undefined || options.disableSubscriber || this.isStandalone) throw notFollowing();
+      if (replication === undefined || opened === undefined || options.disableSubscriber || this.isStandalone)
+        throw notFollowing();
       const { async } = replication;
       // What it holds lies over the fold, and would be lost with the file.
       if (async?.isSettled === false && !async.isFlowing) throw outboxWaits(async.status.size);
@@ -573,7 +574,11 @@ export class HARuntime implements DatabaseLifecycle {
     };
   }
 
-  private historyOf(connections: Connections, committer: Committer, runner: TransactionRunner): DatabaseHistory | undefined {
+  private historyOf(
+    connections: Connections,
+    committer: Committer,
+    runner: TransactionRunner,
+  ): DatabaseHistory | undefined {
     const { replication, options, extras } = this;
     if (replication === undefined) return undefined;
     const { rowIdentify, pragmas } = options;

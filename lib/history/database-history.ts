@@ -103,20 +103,23 @@ export class DatabaseHistory implements HistoryPort {
     const { ports, log, rebuild } = this;
     if (!ports.followsStream) refuseUnfollowed('An undo');
     refuseUnknownScope(options.scope);
-    if ((options as { from?: unknown }).from === undefined) throw invalidHistory('undo needs from: a sequence or a duration.');
+    if ((options as { from?: unknown }).from === undefined)
+      throw invalidHistory('undo needs from: a sequence or a duration.');
     const range = await log.rangeFrom(options.from);
     if (typeof options.from === 'bigint') await this.refuseForeign(range.first, range.retained);
     return new UndoRun(ports, log, rebuild, range, options).run();
   }
 
   private async restoreNow(point: bigint | Date, path: string): Promise<HARestored> {
-    if (typeof path !== 'string' || path === '' || path === ':memory:') throw invalidHistory('restoreTo needs the path of a new file.');
+    if (typeof path !== 'string' || path === '' || path === ':memory:')
+      throw invalidHistory('restoreTo needs the path of a new file.');
     if (existsSync(path)) throw invalidHistory(`'${path}' exists already. Name a file that does not.`, { path });
     const sequence = await this.sequenceAt(point);
     try {
       await this.rebuild.write(sequence, path);
     } catch (error) {
-      if (!(error instanceof HAError && error.code === 'HA_HISTORY_GONE') || !(await this.reversed(sequence, path))) throw error;
+      if (!(error instanceof HAError && error.code === 'HA_HISTORY_GONE') || !(await this.reversed(sequence, path)))
+        throw error;
     }
     return { sequence: BigInt(sequence), path };
   }
@@ -163,7 +166,7 @@ function touches({ changeSet }: StreamTransaction, table: string): boolean {
   return changeSet.changes.some((change) => isUserRow(change) && change.table.toLowerCase() === table);
 }
 
-function refuseUnknownScope(scope: unknown): void {
+function refuseUnknownScope(scope: string | undefined): void {
   if (scope === undefined || scope === 'all' || scope === 'entities' || scope === 'transactions') return;
-  throw invalidHistory(`There is no scope '${String(scope)}'. Use all, entities or transactions.`);
+  throw invalidHistory(`There is no scope '${scope}'. Use all, entities or transactions.`);
 }

@@ -28,10 +28,14 @@ export function refusedUndo(message: string, details: Readonly<Record<string, un
 /** A failure as callers know it: the stream says what it thinks to its own kind only. */
 export function legibleError(error: unknown): unknown {
   if (!(error instanceof StreamUnavailable)) return error;
-  return new HAError('HA_UNAVAILABLE', `The history cannot be read: ${error.message}. Try again when the stream answers.`, {
-    cause: error,
-    retryable: true,
-  });
+  return new HAError(
+    'HA_UNAVAILABLE',
+    `The history cannot be read: ${error.message}. Try again when the stream answers.`,
+    {
+      cause: error,
+      retryable: true,
+    },
+  );
 }
 
 /** The stream does not deliver what it has. */

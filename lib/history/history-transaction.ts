@@ -39,7 +39,10 @@ export class PastTransaction implements HAHistoryTransaction {
 
   get sql(): string {
     const { changeSet } = this.transaction;
-    return sqlOf({ ...changeSet, changes: changeSet.changes.filter((change) => !isRowChange(change) || isUserRow(change)) });
+    return sqlOf({
+      ...changeSet,
+      changes: changeSet.changes.filter((change) => !isRowChange(change) || isUserRow(change)),
+    });
   }
 
   /** Members that are made when they are asked for are told too. */

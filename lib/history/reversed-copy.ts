@@ -89,7 +89,15 @@ export class ReversedCopy {
     db.exec('BEGIN IMMEDIATE');
     applier.prepare();
     const changes = plan.changes();
-    const changeSet = { node: '', processId: 0n, filename: '', changes, sequences: [], epoch: BigInt(sequence), timestampNs: 0n };
+    const changeSet = {
+      node: '',
+      processId: 0n,
+      filename: '',
+      changes,
+      sequences: [],
+      epoch: BigInt(sequence),
+      timestampNs: 0n,
+    };
     for (const _step of applier.apply(changeSet, { sequence, foreign: false }, refuse)) await immediate();
     db.exec('COMMIT');
   }

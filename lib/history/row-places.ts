@@ -106,7 +106,10 @@ export class RowPlaces {
 
   /** How many rows have exactly these values. */
   count(table: TableInfo, values: readonly SqlValue[]): number {
-    const sql = this.planOf(table).existsExact(values).replace('SELECT 1', 'SELECT count(*)').replace(/ LIMIT 1$/, '');
+    const sql = this.planOf(table)
+      .existsExact(values)
+      .replace('SELECT 1', 'SELECT count(*)')
+      .replace(/ LIMIT 1$/, '');
     return Number((this.statements.exact(sql).get(...doubled(values)) as [bigint])[0]);
   }
 }
@@ -128,7 +131,9 @@ export function exactRow(
   // What is not UTF-8 has become this character; so has, of course, the character itself.
   const names = table.columns.map(({ name }) => q(name));
   const rest = sql.slice(`SELECT ${names.join(', ')}`.length);
-  const bytes = statements.exact(`SELECT ${names.map((name) => `CAST(${name} AS BLOB)`).join(', ')}${rest}`).get(...args);
+  const bytes = statements
+    .exact(`SELECT ${names.map((name) => `CAST(${name} AS BLOB)`).join(', ')}${rest}`)
+    .get(...args);
   return values.map((value, index) => {
     const raw = (bytes as (Buffer | null)[])[index];
     return typeof value === 'string' && raw && !isUtf8(raw) ? new InvalidText(raw) : value;

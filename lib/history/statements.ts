@@ -60,7 +60,9 @@ export async function runHistoryStatement(db: HistoryDatabase, sql: string): Pro
   return { columns: ['seq', 'transactions', 'inserted', 'updated', 'deleted'], rows: one(row) };
 }
 
-async function* historyRows(transactions: AsyncIterable<HAHistoryTransaction>): AsyncGenerator<(bigint | string)[], void> {
+async function* historyRows(
+  transactions: AsyncIterable<HAHistoryTransaction>,
+): AsyncGenerator<(bigint | string)[], void> {
   for await (const { sequence, sql, time } of transactions) yield [sequence, sql, time.toISOString()];
 }
 
@@ -102,7 +104,8 @@ function rowsOf(sql: string, tokens: readonly string[]): Record<string, HARowKey
   let at = 0;
   for (;;) {
     const name = tokens[at];
-    if (name === undefined || !/^[\w"`[$\u0080-\uffff]/.test(name) || tokens[at + 1] !== '(') throw malformed(sql, 'WHERE names no table(rowid, …)');
+    if (name === undefined || !/^[\w"`[$\u0080-\uffff]/.test(name) || tokens[at + 1] !== '(')
+      throw malformed(sql, 'WHERE names no table(rowid, …)');
     const keys: HARowKey[] = [];
     for (at += 2; ; at++) {
       const sign = tokens[at] === '-' || tokens[at] === '+' ? tokens[at++] : '';

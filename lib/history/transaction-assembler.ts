@@ -75,7 +75,11 @@ export class TransactionAssembler {
     return this.complete(message, part, id, id);
   }
 
-  private takePart(message: IncomingMessage, id: MessageId | undefined, part: ChangeSet): StreamTransaction | undefined {
+  private takePart(
+    message: IncomingMessage,
+    id: MessageId | undefined,
+    part: ChangeSet,
+  ): StreamTransaction | undefined {
     const [transactionId = '', place = ''] = (message.chunk ?? '').split(';');
     if (this.ended.has(transactionId)) return undefined;
     const before = this.parts.get(transactionId) ?? { changes: [], count: 0 };

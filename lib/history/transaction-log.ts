@@ -48,9 +48,13 @@ export class TransactionLog {
 
   /** The range behind a sequence that was told before; there may be nothing in it yet. */
   async rangeAfter(after: unknown): Promise<Range> {
-    if (typeof after !== 'bigint' || after < 0n) throw invalidHistory(`${String(after)} is no sequence to go on behind.`);
+    if (typeof after !== 'bigint' || after < 0n)
+      throw invalidHistory(`${String(after)} is no sequence to go on behind.`);
     const first = Number(after) + 1;
-    const [{ firstSequence: retained }, last] = await Promise.all([this.stream.state(), this.stream.lastSubjectSequence()]);
+    const [{ firstSequence: retained }, last] = await Promise.all([
+      this.stream.state(),
+      this.stream.lastSubjectSequence(),
+    ]);
     if (first < retained && retained > 1) throw gone(`What lies behind sequence ${after}`, retained);
     return { first, last, retained };
   }
@@ -61,7 +65,8 @@ export class TransactionLog {
     if (retained > 1 && position < retained) {
       // Where the oldest message is younger than that, one that was older, or as young, may be gone.
       const oldest = await this.oldest(retained);
-      if (oldest === undefined || oldest >= time.getTime()) throw gone(`What was written since ${time.toISOString()}`, retained);
+      if (oldest === undefined || oldest >= time.getTime())
+        throw gone(`What was written since ${time.toISOString()}`, retained);
     }
     return position + 1;
   }
@@ -102,7 +107,8 @@ export class TransactionLog {
   }
 }
 
-type Start = { readonly kind: 'sequence'; readonly sequence: number } | { readonly kind: 'duration'; readonly ms: number };
+type Start =
+  { readonly kind: 'sequence'; readonly sequence: number } | { readonly kind: 'duration'; readonly ms: number };
 
 /**
  * Reads what a caller gave as the start of a range.
@@ -119,11 +125,15 @@ export function readStart(from: unknown): Start | undefined {
   }
   if (typeof from !== 'string') {
     throw invalidHistory(
-      `${String(from)} is neither a sequence nor a duration. A sequence is a bigint (17n), a duration a text ('5m').`,
-      { from: String(from) },
+      `${describe(from)} is neither a sequence nor a duration. A sequence is a bigint (17n), a duration a text ('5m').`,
+      { from: describe(from) },
     );
   }
   return { kind: 'duration', ms: durationOf(from) };
+}
+
+function describe(value: unknown): string {
+  return typeof value === 'object' ? 'An object' : String(value);
 }
 
 function durationOf(text: string): number {

@@ -41,16 +41,17 @@ export class UndoChecks {
     const later = this.plan.steps.filter(({ place }) => isLater(place));
     for (const [index, step] of this.plan.steps.entries()) {
       if (index % 64 === 63) yield;
-      const { place, then } = step;
-      if (then === undefined || place.by === 'values') continue;
-      for (const other of this.inTheWayOf(place, then)) {
+      const { place, target } = step;
+      if (target === undefined || place.by === 'values') continue;
+      for (const other of this.inTheWayOf(place, target)) {
         const known = this.future.get(other.text);
-        if (known === undefined && other.text !== place.text) this.plan.conflict(place, 'unique', other.image, then);
+        if (known === undefined && other.text !== place.text) this.plan.conflict(place, 'unique', other.image, target);
       }
       for (const other of later) {
-        if (other === step || other.place.table !== place.table || other.then === undefined) continue;
+        if (other === step || other.place.table !== place.table || other.target === undefined) continue;
         const plan = this.places.planOf(place.table);
-        if (this.stored.exclude(plan, then.values, other.then.values)) this.plan.conflict(place, 'unique', other.then, then);
+        if (this.stored.exclude(plan, target.values, other.target.values))
+          this.plan.conflict(place, 'unique', other.target, target);
       }
     }
   }
@@ -85,30 +86,31 @@ export class UndoChecks {
     if (table.rowid === undefined) return undefined;
     const plan = this.places.planOf(table);
     const key = plan.keyOf(values);
-    const [rowid] = (this.places.statements.exact(plan.rowidByKey(key)).get(...bound(key)) as [bigint] | undefined) ?? [];
+    const [rowid] =
+      (this.places.statements.exact(plan.rowidByKey(key)).get(...bound(key)) as [bigint] | undefined) ?? [];
     return rowid;
   }
 
   /** A row that comes back has to find its parent. */
-  private checkChild(key: ForeignKey, { place, now, then }: RowStep): void {
-    const values = then && pick(then.values, key.from);
+  private checkChild(key: ForeignKey, { place, now, target }: RowStep): void {
+    const values = target && pick(target.values, key.from);
     if (values === undefined || values.includes(null)) return;
     if (this.arriving.get(key)?.has(exactText(values)) === true) return;
     const parent = this.parentAt(key, values);
     if (parent !== undefined && !this.leaves(key.parent, parent, key.to)) return;
-    this.plan.conflict(place, 'foreignKey', now, then);
+    this.plan.conflict(place, 'foreignKey', now, target);
   }
 
   /** A row that goes, or gets another key, must not leave children behind. */
   private checkParent(key: ForeignKey, step: RowStep): void {
-    const { place, now, then } = step;
+    const { place, now, target } = step;
     const values = now && pick(now.values, key.to);
     if (values === undefined || values.includes(null)) return;
-    if (then !== undefined && exactText(pick(then.values, key.to)) === exactText(values)) return;
+    if (target !== undefined && exactText(pick(target.values, key.to)) === exactText(values)) return;
     if (this.arriving.get(key)?.has(exactText(values)) === true) return;
     for (const child of this.childrenOf(key, values)) {
       if (!this.leaves(key.child, child, key.from)) {
-        this.plan.conflict(place, 'foreignKey', now, then);
+        this.plan.conflict(place, 'foreignKey', now, target);
         return;
       }
     }
@@ -117,15 +119,15 @@ export class UndoChecks {
   /** True where the plan takes a stored row away, or other values into these columns of it. */
   private leaves(table: TableInfo, image: RowImage, columns: readonly number[]): boolean {
     const step = this.future.get(this.places.place(table, image).text);
-    if (step === undefined || isSameImage(step.now, step.then)) return false;
-    if (step.then === undefined) return true;
-    return exactText(pick(step.then.values, columns)) !== exactText(pick(image.values, columns));
+    if (step === undefined || isSameImage(step.now, step.target)) return false;
+    if (step.target === undefined) return true;
+    return exactText(pick(step.target.values, columns)) !== exactText(pick(image.values, columns));
   }
 
   private arrivingIn({ parent, to }: ForeignKey): Set<string> {
     const texts = new Set<string>();
-    for (const { place, then } of this.plan.steps) {
-      if (place.table === parent && then !== undefined) texts.add(exactText(pick(then.values, to)));
+    for (const { place, target } of this.plan.steps) {
+      if (place.table === parent && target !== undefined) texts.add(exactText(pick(target.values, to)));
     }
     return texts;
   }
@@ -138,7 +140,12 @@ export class UndoChecks {
     return this.rowsWith(child, from, values, '');
   }
 
-  private rowsWith(table: TableInfo, columns: readonly number[], values: readonly SqlValue[], limit: string): RowImage[] {
+  private rowsWith(
+    table: TableInfo,
+    columns: readonly number[],
+    values: readonly SqlValue[],
+    limit: string,
+  ): RowImage[] {
     const where = columns.map((column) => `${q(table.columns[column]?.name ?? '')} = ?`).join(' AND ');
     const names = table.columns.map(({ name }) => q(name)).join(', ');
     const from = `FROM main.${q(table.name)} WHERE ${where}`;
@@ -164,7 +171,13 @@ export class UndoChecks {
     return [...this.places.schema.tables.values()].flatMap((child) => {
       const rows = list.all(child.name) as { id: number; parent: string; from: string; to: string | null }[];
       const ids = [...new Set(rows.map(({ id }) => id))];
-      return ids.flatMap((id) => this.foreignKey(child, rows.filter((row) => row.id === id)) ?? []);
+      return ids.flatMap(
+        (id) =>
+          this.foreignKey(
+            child,
+            rows.filter((row) => row.id === id),
+          ) ?? [],
+      );
     });
   }
 
@@ -184,7 +197,10 @@ export class UndoChecks {
 
 /** Columns of the primary key in the order in which it names them. */
 function declaredKey(db: Connection, table: TableInfo): string[] {
-  return db.prepare(`SELECT name FROM pragma_table_info(?, 'main') WHERE pk > 0 ORDER BY pk`).pluck().all(table.name) as string[];
+  return db
+    .prepare(`SELECT name FROM pragma_table_info(?, 'main') WHERE pk > 0 ORDER BY pk`)
+    .pluck()
+    .all(table.name) as string[];
 }
 
 function placeOf(table: TableInfo, column: string): number {

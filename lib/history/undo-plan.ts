@@ -13,7 +13,7 @@ export interface RowStep {
   /** As it is now. */
   readonly now: RowImage | undefined;
   /** As it will be. */
-  readonly then: RowImage | undefined;
+  readonly target: RowImage | undefined;
 }
 
 /** What an undo does to the rows as they are now, and what stands in its way. */
@@ -39,8 +39,8 @@ export class UndoPlan {
   }
 
   /** Plans a row whatever the history says of it. */
-  step(place: RowPlace, now: RowImage | undefined, then: RowImage | undefined): void {
-    if (!isSameImage(now, then)) this.steps.push({ place, now, then });
+  step(place: RowPlace, now: RowImage | undefined, target: RowImage | undefined): void {
+    if (!isSameImage(now, target)) this.steps.push({ place, now, target });
   }
 
   conflict(
@@ -63,7 +63,7 @@ export class UndoPlan {
 
   /** The changes in an order in which none stands in the way of another: what goes, what changes, what comes. */
   changes(): RowChange[] {
-    const rank = ({ now, then }: RowStep): number => (then === undefined ? 0 : now === undefined ? 2 : 1);
+    const rank = ({ now, target }: RowStep): number => (target === undefined ? 0 : now === undefined ? 2 : 1);
     const ranked: RowStep[][] = [[], [], []];
     for (const step of this.steps) ranked[rank(step)]?.push(step);
     return ranked.flat().map(changeOf);
@@ -74,8 +74,8 @@ export class UndoPlan {
     if (balance === 0) return;
     const there = this.places.count(place.table, image.values);
     if (balance < 0 && there < -balance) this.conflict(place, 'changed', undefined, undefined);
-    for (let n = 0; n < balance; n++) this.steps.push({ place, now: undefined, then: image });
-    for (let n = 0; n < Math.min(there, -balance); n++) this.steps.push({ place, now: image, then: undefined });
+    for (let n = 0; n < balance; n++) this.steps.push({ place, now: undefined, target: image });
+    for (let n = 0; n < Math.min(there, -balance); n++) this.steps.push({ place, now: image, target: undefined });
   }
 }
 
@@ -116,12 +116,12 @@ function columnsOf(table: TableInfo): readonly string[] {
   return names;
 }
 
-function changeOf({ place, now, then }: RowStep): RowChange {
+function changeOf({ place, now, target }: RowStep): RowChange {
   const { table } = place;
-  const oldRowid = now?.rowid ?? then?.rowid;
-  const newRowid = then?.rowid ?? now?.rowid;
+  const oldRowid = now?.rowid ?? target?.rowid;
+  const newRowid = target?.rowid ?? now?.rowid;
   return {
-    operation: now === undefined ? 'INSERT' : then === undefined ? 'DELETE' : 'UPDATE',
+    operation: now === undefined ? 'INSERT' : target === undefined ? 'DELETE' : 'UPDATE',
     database: 'main',
     table: table.name,
     columns: columnsOf(table),
@@ -129,7 +129,7 @@ function changeOf({ place, now, then }: RowStep): RowChange {
     ...(oldRowid === undefined ? {} : { oldRowid }),
     ...(newRowid === undefined ? {} : { newRowid }),
     ...(now === undefined ? {} : { oldValues: now.values }),
-    ...(then === undefined ? {} : { newValues: then.values }),
+    ...(target === undefined ? {} : { newValues: target.values }),
   };
 }
 

@@ -83,8 +83,8 @@ export class RebuiltRows {
     }
     for (const { image, count } of balance.values()) {
       const place = this.places.place(table, image);
-      for (let n = 0; n < count; n++) plan.steps.push({ place, now: undefined, then: image });
-      for (let n = 0; n > count; n--) plan.steps.push({ place, now: image, then: undefined });
+      for (let n = 0; n < count; n++) plan.steps.push({ place, now: undefined, target: image });
+      for (let n = 0; n > count; n--) plan.steps.push({ place, now: image, target: undefined });
     }
   }
 }

@@ -169,7 +169,8 @@ export class UndoRun {
       await inSlices(this.selection.take(transaction));
     }
     const { firstSequence } = await this.ports.stream.state();
-    if (firstSequence > this.range.first) throw invalidHistory('The history was shortened while it was read. Begin later.');
+    if (firstSequence > this.range.first)
+      throw invalidHistory('The history was shortened while it was read. Begin later.');
     this.read = last;
     const { scope = 'all', from } = this.options;
     if (typeof from !== 'bigint' || (this.options.rows !== undefined && scope !== 'transactions')) return;
@@ -181,12 +182,17 @@ export class UndoRun {
     const { first } = this.selection;
     if (first === from) return;
     const next = first === undefined ? 'Nothing behind it is one' : `The next one is ${first}`;
-    throw invalidHistory(`There is no transaction at sequence ${from}. ${next}. db.history() lists them.`, { from, next: first });
+    throw invalidHistory(`There is no transaction at sequence ${from}. ${next}. db.history() lists them.`, {
+      from,
+      next: first,
+    });
   }
 
   private refuseOtherSchema(): void {
     if (schemaVersion(this.places.db) === this.places.schema.version) return;
-    throw refusedUndo('The schema was changed while the undo was prepared. Nothing was undone; look at the history and try again.');
+    throw refusedUndo(
+      'The schema was changed while the undo was prepared. Nothing was undone; look at the history and try again.',
+    );
   }
 }
 
@@ -208,7 +214,11 @@ function refusedBy({ conflicts }: UndoPlan): HAError {
   const [first] = conflicts;
   const others = conflicts.length === 1 ? '' : ` and ${conflicts.length - 1} more`;
   const by = first?.sequence === undefined ? '' : ` by ${first.node} at sequence ${first.sequence}`;
-  const why = { changed: `was changed since${by}`, unique: 'would meet another row in a unique index', foreignKey: 'would leave a foreign key without its row' };
+  const why = {
+    changed: `was changed since${by}`,
+    unique: 'would meet another row in a unique index',
+    foreignKey: 'would leave a foreign key without its row',
+  };
   return new HAError(
     'HA_UNDO_CONFLICT',
     `A row of '${first?.table}' ${why[first?.reason ?? 'changed']}${others}. Nothing was undone. See details.conflicts; dryRun shows all, force goes on all the same.`,

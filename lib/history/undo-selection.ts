@@ -115,7 +115,11 @@ export class UndoSelection {
     throw invalidUndo('The range changes no rows: there is nothing to undo. db.history() tells what there is.');
   }
 
-  private *select(touches: readonly Touch[][], transaction: StreamTransaction, isFirst: boolean): Generator<void, void> {
+  private *select(
+    touches: readonly Touch[][],
+    transaction: StreamTransaction,
+    isFirst: boolean,
+  ): Generator<void, void> {
     const seedsNow = isFirst && this.named.size === 0 && this.scope !== 'all';
     const whole = seedsNow || (this.scope === 'transactions' && this.touchesSeed(touches));
     let isTaken = false;
@@ -197,7 +201,8 @@ export class UndoSelection {
     for (const [name, keys] of Object.entries(rows)) {
       const table = this.places.table(name);
       if (table === undefined) throw invalidUndo(`There is no table '${name}' to undo rows of.`, { table: name });
-      if (keys.length === 0) throw invalidUndo(`No rows of '${name}' are named. Name some, or leave the table out.`, { table: name });
+      if (keys.length === 0)
+        throw invalidUndo(`No rows of '${name}' are named. Name some, or leave the table out.`, { table: name });
       for (const key of keys) {
         const { text } = this.placeOf(table, key);
         this.seeds.add(text);
@@ -213,7 +218,9 @@ export class UndoSelection {
     const [only] = values;
     if (isRowid || (table.rowidAlias !== undefined && values.length === 1)) {
       if (typeof only === 'bigint') return this.places.atRowid(table, only);
-      throw invalidUndo(`${describeKey(given)} is no rowid of '${table.name}': rowids are integers.`, { table: table.name });
+      throw invalidUndo(`${describeKey(given)} is no rowid of '${table.name}': rowids are integers.`, {
+        table: table.name,
+      });
     }
     if (table.pk.length === values.length && values.length > 0) return this.places.atKey(table, values);
     const wants = table.pk.length === 0 ? 'no key: name its rows by rowid' : `the key (${table.pk.join(', ')})`;
@@ -228,10 +235,12 @@ function exactKeyValue(value: unknown, table: string): SqlValue {
   }
   if (typeof value === 'bigint' || typeof value === 'string' || Buffer.isBuffer(value)) return value;
   if (typeof value === 'number' && Number.isFinite(value)) return value;
-  throw invalidUndo(`${String(value)} cannot be a key of '${table}': pass a number, bigint, text or Buffer.`, { table });
+  throw invalidUndo(`${String(value)} cannot be a key of '${table}': pass a number, bigint, text or Buffer.`, {
+    table,
+  });
 }
 
 function describeKey(key: HARowKey): string {
   if (Array.isArray(key)) return key.map((part: HARowKey) => describeKey(part)).join(', ');
-  return Buffer.isBuffer(key) ? `X'${key.toString('hex')}'` : String(key as string | number | bigint);
+  return Buffer.isBuffer(key) ? `X'${key.toString('hex')}'` : String(key);
 }

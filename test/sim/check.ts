@@ -37,7 +37,8 @@ export function checkWorld(world: World): void {
   }
   checkUndos(world);
   const stored = messagesByMark(world.log);
-  for (const write of world.writes) checkWrite(write, stored.get(write.mark ?? '') ?? 0, effective, world.undos.length > 0);
+  for (const write of world.writes)
+    checkWrite(write, stored.get(write.mark ?? '') ?? 0, effective, world.undos.length > 0);
   checkSequences(world);
 }
 
@@ -54,10 +55,12 @@ function checkUndos(world: World): void {
       throw new Divergence(`${name} failed: ${error.stack ?? error.message}`);
     }
     if (result?.sequence === undefined) continue;
-    const takes = scope === 'all' ? (line: string): boolean => !line.startsWith('counter ') : touchedBy(world.log, from);
+    const takes =
+      scope === 'all' ? (line: string): boolean => !line.startsWith('counter ') : touchedBy(world.log, from);
     const rows = (sequence: number): string => world.oracle.at(sequence).split('\n').filter(takes).join('\n');
     const [before, now] = [rows(from - 1), rows(Number(result.sequence))];
-    if (before !== now) throw new Divergence(`${name} at ${result.sequence} is not what it was:\n${difference(now, before)}`);
+    if (before !== now)
+      throw new Divergence(`${name} at ${result.sequence} is not what it was:\n${difference(now, before)}`);
     world.undone++;
   }
 }

@@ -90,7 +90,15 @@ const SYNC: Readonly<Record<string, Features>> = {
   },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
   undo: { ...EVERYTHING, ddl: false, sequenceEdits: false, vacuum: false, undo: true },
-  undoCalm: { kinds: ALL, unique: true, nocase: true, foreignKeys: true, triggers: true, recursiveTriggers: 'on', undo: true },
+  undoCalm: {
+    kinds: ALL,
+    unique: true,
+    nocase: true,
+    foreignKeys: true,
+    triggers: true,
+    recursiveTriggers: 'on',
+    undo: true,
+  },
   undoIdentities: {
     ...EVERYTHING,
     ddl: false,

@@ -32,7 +32,13 @@ export type SimEvent =
   | { readonly type: 'duplicate'; readonly pick: number }
   | { readonly type: 'forget' }
   /** A node undoes from the message on that lies so many in front of the last. */
-  | { readonly type: 'undo'; readonly node: number; readonly back: number; readonly scope: UndoScope; readonly force: boolean }
+  | {
+      readonly type: 'undo';
+      readonly node: number;
+      readonly back: number;
+      readonly scope: UndoScope;
+      readonly force: boolean;
+    }
   /** Messages of another database on the stream. */
   | { readonly type: 'foreign'; readonly count: number }
   /** `offline`: it finds no stream when it starts again. */

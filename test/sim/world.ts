@@ -225,7 +225,13 @@ export class World {
     }
     const from = own.at(-1);
     if (from === undefined || !this.node(node).isOpen) return;
-    const undo: { -readonly [K in keyof Undo]: Undo[K] } = { write: undefined as never, from, scope, force, result: undefined };
+    const undo: { -readonly [K in keyof Undo]: Undo[K] } = {
+      write: undefined as never,
+      from,
+      scope,
+      force,
+      result: undefined,
+    };
     // It waits until everything is applied, and the clock would run out where nothing else happens.
     void this.node(node).stream.deliver();
     undo.write = this.write(node, async ({ db }) => {

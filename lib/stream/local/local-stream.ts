@@ -234,9 +234,9 @@ export class LocalStream implements ReplicationStream {
   /** Forgets what is too old. The last message stays: what comes next is chained to it. */
   private trim(): void {
     this.lastTrim = this.now();
-    this.statement(
-      'DELETE FROM messages WHERE time < ? AND sequence < (SELECT max(sequence) FROM messages)',
-    ).run(this.lastTrim - this.settings.maxAge);
+    this.statement('DELETE FROM messages WHERE time < ? AND sequence < (SELECT max(sequence) FROM messages)').run(
+      this.lastTrim - this.settings.maxAge,
+    );
   }
 
   private now(): number {
@@ -248,7 +248,9 @@ export class LocalStream implements ReplicationStream {
   }
 
   private number(sql: string, ...args: readonly unknown[]): number | undefined {
-    const row = this.statement(sql).raw(true).get(...args) as [number | null] | undefined;
+    const row = this.statement(sql)
+      .raw(true)
+      .get(...args) as [number | null] | undefined;
     return row?.[0] ?? undefined;
   }
 

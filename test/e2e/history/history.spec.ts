@@ -38,7 +38,14 @@ describe.each(BACKENDS)('history on %s', (backend) => {
         after: { id: 9007199254740993n, v: 2 },
         sql: `UPDATE "t" SET "v" = 2.0 WHERE "id" = 9007199254740993`,
       },
-      { table: 'u', operation: 'insert', rowid: 1n, before: null, after: { x: 'a' }, sql: `INSERT INTO "u"("x") VALUES('a')` },
+      {
+        table: 'u',
+        operation: 'insert',
+        rowid: 1n,
+        before: null,
+        after: { x: 'a' },
+        sql: `INSERT INTO "u"("x") VALUES('a')`,
+      },
     ]);
     expect(all[0]?.statements).toHaveLength(2);
     for (const { time } of all) expect(Math.abs(time.getTime() - Date.now())).toBeLessThan(600_000);
@@ -106,8 +113,12 @@ describe.each(BACKENDS)('history on %s', (backend) => {
     expect(await settled(pair)).toEqual(now);
     await expect(a.restoreTo(sequence, byTime)).rejects.toMatchObject({ code: 'HA_HISTORY_INVALID' });
     await expect(a.restoreTo(99_999n, join(dir, 'x'))).rejects.toMatchObject({ code: 'HA_HISTORY_INVALID' });
-    await expect(a.restoreTo(new Date(Date.now() + 60_000), join(dir, 'x'))).rejects.toMatchObject({ code: 'HA_HISTORY_INVALID' });
-    await expect(a.restoreTo(new Date('nonsense'), join(dir, 'x'))).rejects.toMatchObject({ code: 'HA_HISTORY_INVALID' });
+    await expect(a.restoreTo(new Date(Date.now() + 60_000), join(dir, 'x'))).rejects.toMatchObject({
+      code: 'HA_HISTORY_INVALID',
+    });
+    await expect(a.restoreTo(new Date('nonsense'), join(dir, 'x'))).rejects.toMatchObject({
+      code: 'HA_HISTORY_INVALID',
+    });
     expect(existsSync(join(dir, 'x'))).toBe(false);
   });
 });
@@ -116,13 +127,19 @@ it('another database of the same stream has another history', async () => {
   const broker = new MemoryBroker();
   const dir = temporaryFolder();
   const a = memoryNode('a', dir, new MemoryStream({ broker, ...MEMORY_STREAM }));
-  const other = memoryNode('o', dir, new MemoryStream({ broker, stream: 's', subject: 's.other' }), { replicationID: 'other' });
+  const other = memoryNode('o', dir, new MemoryStream({ broker, stream: 's', subject: 's.other' }), {
+    replicationID: 'other',
+  });
   await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY)');
   await other.db.exec('CREATE TABLE o(x)');
   const { txseq } = await other.db.run('INSERT INTO o VALUES(1)');
   await a.db.run('INSERT INTO t VALUES(1)');
   expect((await listOf(a.db.history())).map(({ sequence }) => sequence)).toEqual([1n, 4n]);
-  for (const call of [listOf(a.db.history(txseq)), a.db.undo({ from: txseq as bigint }), a.db.restoreTo(txseq as bigint, join(dir, 'x'))]) {
+  for (const call of [
+    listOf(a.db.history(txseq)),
+    a.db.undo({ from: txseq as bigint }),
+    a.db.restoreTo(txseq as bigint, join(dir, 'x')),
+  ]) {
     await expect(call).rejects.toMatchObject({ code: 'HA_HISTORY_INVALID' });
   }
   expect(await other.db.all('SELECT * FROM o')).toHaveLength(1);
@@ -155,12 +172,17 @@ it('tells what the stream holds, and no node counts', async () => {
   await a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
   await a.run('INSERT INTO t VALUES(1, 0)');
   await a.run('UPDATE t SET v = hex(randomblob(900))');
-  await a.exec(`UPDATE t SET v = 1; INSERT INTO t SELECT 2, hex(randomblob(900)); INSERT INTO t SELECT 3, hex(randomblob(900))`);
+  await a.exec(
+    `UPDATE t SET v = 1; INSERT INTO t SELECT 2, hex(randomblob(900)); INSERT INTO t SELECT 3, hex(randomblob(900))`,
+  );
   const last = Number(a.position().received);
   broker?.forgetIds();
   broker?.republish(2);
   await a.waitFor(BigInt(last + 1));
-  const outcomes = (await listOf(a.history(undefined, { all: true }))).map(({ sequence, outcome }) => [Number(sequence), outcome]);
+  const outcomes = (await listOf(a.history(undefined, { all: true }))).map(({ sequence, outcome }) => [
+    Number(sequence),
+    outcome,
+  ]);
   expect(outcomes).toEqual([
     [1, 'committed'],
     [2, 'committed'],

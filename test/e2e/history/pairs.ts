@@ -19,7 +19,11 @@ export interface Pair {
 export const BACKENDS = ['memory', 'NATS'] as const;
 
 /** Two nodes, started. `query` are parameters of their DSN. */
-export async function pairOn(backend: (typeof BACKENDS)[number], query = '_foreign_keys=on', maxPayload?: number): Promise<Pair> {
+export async function pairOn(
+  backend: (typeof BACKENDS)[number],
+  query = '_foreign_keys=on',
+  maxPayload?: number,
+): Promise<Pair> {
   if (backend === 'NATS') {
     const cluster = await startCluster({ nodes: 2, query });
     return { a: cluster.a, b: cluster.b, paths: [cluster.node(0).path, cluster.node(1).path], broker: undefined };

@@ -12,7 +12,14 @@ import type { Features } from '../../sim/features.js';
 import { pairOn, settled } from './pairs.js';
 
 const KINDS = ['integer', 'autoincrement', 'composite', 'withoutRowid', 'nullableKey', 'keyless'] as const;
-const FEATURES: Features = { kinds: KINDS, unique: true, nocase: true, foreignKeys: true, triggers: true, recursiveTriggers: 'mixed' };
+const FEATURES: Features = {
+  kinds: KINDS,
+  unique: true,
+  nocase: true,
+  foreignKeys: true,
+  triggers: true,
+  recursiveTriggers: 'mixed',
+};
 const RUNS = Number(process.env['UNDO_RUNS'] ?? 6);
 /** A new seed every day; a failure is run again with `UNDO_SEED`. */
 const SEED = Number(process.env['UNDO_SEED'] ?? new Date().toISOString().slice(0, 10).replaceAll('-', ''));
@@ -52,7 +59,11 @@ it.each(SEEDS)('standalone, what is undone from a random place is what it was (U
   const random = new SimRandom(seed);
   const schema = generateSchema(random, FEATURES);
   const path = join(temporaryFolder(), 'my.db');
-  const options = resolveOptions(`file:${path}?_synchronous=off&${pragmas(schema)}`, { name: 'n', replicationID: 'my', streamMaxAge: '1h' }, {});
+  const options = resolveOptions(
+    `file:${path}?_synchronous=off&${pragmas(schema)}`,
+    { name: 'n', replicationID: 'my', streamMaxAge: '1h' },
+    {},
+  );
   const db = new HADatabase(new HARuntime(options, { logger: collect([]), retryAttempts: 0, retryDelay: 1 }));
   onCleanup(() => db.close());
   await db.exec(schemaSql(schema).join(';\n'));
@@ -85,7 +96,8 @@ it.each(SEEDS)('replicated, with writers on both nodes, it is so too (UNDO_SEED=
   const first = a.position().received;
   for (let round = 0; round < 3; round++) {
     const writes: Promise<void>[] = [];
-    for (let n = random.between(2, 12); n > 0; n--) writes.push(attempt(random.pick([a, b]).exec(script(random, schema))));
+    for (let n = random.between(2, 12); n > 0; n--)
+      writes.push(attempt(random.pick([a, b]).exec(script(random, schema))));
     await Promise.all(writes);
     await settled(pair);
     const last = a.position().received;

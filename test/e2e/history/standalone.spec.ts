@@ -11,13 +11,18 @@ import { listOf } from './pairs.js';
 
 function open(path: string, streamMaxAge: string | undefined = '1h'): HADatabase {
   const dsn = path === ':memory:' ? path : `file:${path}`;
-  const options = resolveOptions(dsn, { name: 'alone', replicationID: 'my', ...(streamMaxAge === '' ? {} : { streamMaxAge }) }, {});
+  const options = resolveOptions(
+    dsn,
+    { name: 'alone', replicationID: 'my', ...(streamMaxAge === '' ? {} : { streamMaxAge }) },
+    {},
+  );
   const db = new HADatabase(new HARuntime(options, { logger: collect([]), retryAttempts: 0, retryDelay: 1 }));
   onCleanup(() => db.close());
   return db;
 }
 
-const sequencesOf = async (db: HADatabase): Promise<bigint[]> => (await listOf(db.history())).map(({ sequence }) => sequence);
+const sequencesOf = async (db: HADatabase): Promise<bigint[]> =>
+  (await listOf(db.history())).map(({ sequence }) => sequence);
 
 describe('a standalone database with streamMaxAge', () => {
   it('keeps its history in a file of its own, across restarts', async () => {
@@ -137,8 +142,12 @@ describe('the history file', () => {
     const sent = [stream.publish(message(1)), stream.publish({ ...message(2), expect: { lastMessageId: 'o.1' } })];
     expect(await Promise.all(sent)).toEqual([1, 2].map((sequence) => ({ sequence, duplicate: false })));
     expect(await stream.publish(message(1))).toEqual({ sequence: 1, duplicate: true });
-    await expect(stream.publish({ ...message(3), expect: { lastSubjectSequence: 1 } })).rejects.toThrow('wrong last sequence: 2');
-    await expect(stream.publish({ ...message(3), expect: { lastMessageId: 'x' } })).rejects.toThrow('wrong last msg ID');
+    await expect(stream.publish({ ...message(3), expect: { lastSubjectSequence: 1 } })).rejects.toThrow(
+      'wrong last sequence: 2',
+    );
+    await expect(stream.publish({ ...message(3), expect: { lastMessageId: 'x' } })).rejects.toThrow(
+      'wrong last msg ID',
+    );
     const seen: number[] = [];
     const subscription = await stream.consume(0, ({ sequence }) => void seen.push(sequence));
     await stream.publish({ ...message(3), expect: { lastSubjectSequence: 2 } });

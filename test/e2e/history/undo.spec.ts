@@ -1,5 +1,5 @@
 import BetterSqlite3 from 'better-sqlite3';
-import { HAError } from '../../../lib/common/ha-error.js';
+import type { HAError } from '../../../lib/common/ha-error.js';
 import type { HAUndoConflict } from '../../../lib/write/history-port.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { dumpFile } from '../../helper/dump.js';
@@ -91,7 +91,10 @@ describe.each(BACKENDS)('undo on %s', (backend) => {
     await a.run(`REPLACE INTO t VALUES(1, 'b', 'both are gone')`);
     await a.run(`REPLACE INTO bag VALUES('p', 3)`);
     await settled(pair);
-    await Promise.all([a.run('UPDATE t SET v = ? WHERE id = 1', ['a']), b.run('UPDATE t SET v = ? WHERE id = 1', ['b'])]);
+    await Promise.all([
+      a.run('UPDATE t SET v = ? WHERE id = 1', ['a']),
+      b.run('UPDATE t SET v = ? WHERE id = 1', ['b']),
+    ]);
     await Promise.all([a.run('UPDATE bag SET y = ?', ['a']), b.run('UPDATE bag SET y = ?', ['b'])]);
     await settled(pair);
     await a.undo({ from });
@@ -107,7 +110,8 @@ describe.each(BACKENDS)('undo on %s', (backend) => {
     const from = a.position().received;
     await a.exec(`UPDATE t SET v = 2 WHERE id <= 2; UPDATE w SET v = 2`);
     await a.run('UPDATE t SET v = 3 WHERE id = 3');
-    const rows = (): Promise<unknown[]> => a.all('SELECT v FROM t ORDER BY id').then((all) => all.map((row) => (row as { v: unknown }).v));
+    const rows = (): Promise<unknown[]> =>
+      a.all('SELECT v FROM t ORDER BY id').then((all) => all.map((row) => (row as { v: unknown }).v));
     const entities = await a.undo({ from, scope: 'entities' });
     expect(summary(entities)).toEqual({ transactions: 2, inserted: 0, updated: 1, deleted: 0, conflicts: [] });
     expect(await rows()).toEqual(['a', 2, 3]);
@@ -140,7 +144,7 @@ describe.each(BACKENDS)('undo on %s', (backend) => {
       rowid: 2n,
       reason: 'changed',
       sequence: other.txseq,
-      node: expect.any(String) as unknown as string,
+      node: expect.any(String),
       current: { id: 2, v: 2 },
       restored: { id: 2, v: 'b' },
     };
@@ -149,7 +153,10 @@ describe.each(BACKENDS)('undo on %s', (backend) => {
       `UPDATE "t" SET "v" = 'a' WHERE "id" = 1`,
       `UPDATE "t" SET "v" = 'b' WHERE "id" = 2`,
     ]);
-    await expect(a.undo(options)).rejects.toMatchObject({ code: 'HA_UNDO_CONFLICT', details: { conflicts: [conflict] } });
+    await expect(a.undo(options)).rejects.toMatchObject({
+      code: 'HA_UNDO_CONFLICT',
+      details: { conflicts: [conflict] },
+    });
     expect(await settled(pair)).toEqual(before);
     expect(summary(await a.undo({ ...options, force: true }))).toMatchObject({ updated: 2, conflicts: ['changed'] });
     await settled(pair);
@@ -165,7 +172,10 @@ describe.each(BACKENDS)('undo on %s', (backend) => {
     const first = await a.run(`UPDATE t SET u = 'b' WHERE id = 1`);
     await a.run(`INSERT INTO t VALUES(2, 'a')`);
     const unique = { from: first.txseq as bigint, scope: 'entities' } as const;
-    await expect(a.undo(unique)).rejects.toMatchObject({ code: 'HA_UNDO_CONFLICT', details: { conflicts: [{ reason: 'unique' }] } });
+    await expect(a.undo(unique)).rejects.toMatchObject({
+      code: 'HA_UNDO_CONFLICT',
+      details: { conflicts: [{ reason: 'unique' }] },
+    });
     const parent = await a.run('INSERT INTO p VALUES(3, ?)', ['z']);
     await a.run('UPDATE c SET p = 3');
     const key = { from: parent.txseq as bigint, scope: 'entities' } as const;
@@ -177,7 +187,9 @@ describe.each(BACKENDS)('undo on %s', (backend) => {
     expect(gone.txseq).toBe(child + 1n);
     // Its last parent is there again, the one before is not.
     await a.run('UPDATE p SET id = 30 WHERE id = 3');
-    await expect(a.undo(orphan)).rejects.toMatchObject({ details: { conflicts: [{ reason: 'foreignKey', table: 'c' }] } });
+    await expect(a.undo(orphan)).rejects.toMatchObject({
+      details: { conflicts: [{ reason: 'foreignKey', table: 'c' }] },
+    });
     await settled(pair);
     // Everything together breaks nothing.
     await a.undo({ from: first.txseq as bigint });
@@ -247,7 +259,9 @@ describe.each(BACKENDS)('undo on %s', (backend) => {
     const pair = await pairOn(backend);
     const { a, b } = pair;
     await a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE other(id INTEGER PRIMARY KEY, v)');
-    await a.exec(`WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50) INSERT INTO t SELECT x, 0 FROM n`);
+    await a.exec(
+      `WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50) INSERT INTO t SELECT x, 0 FROM n`,
+    );
     const { txseq } = await a.run('UPDATE t SET v = 1 WHERE id <= 25');
     const writing = (async () => {
       for (let id = 1; id <= 40; id++) await b.run('INSERT INTO other VALUES(?, ?)', [id, id]);

@@ -2,9 +2,12 @@ import { isHistoryStatement, parseHistoryStatement, runHistoryStatement } from '
 import type { HistoryDatabase } from '../../../lib/history/statements.js';
 
 describe('statements of history', () => {
-  it.each(['HISTORY', ' history 5m;', '-- why\nUNDO 7', 'undoe 7', 'UNDOT 1h', '/*+ db=a */ HISTORY'])('are told: %s', (sql) => {
-    expect(isHistoryStatement(sql)).toBe(true);
-  });
+  it.each(['HISTORY', ' history 5m;', '-- why\nUNDO 7', 'undoe 7', 'UNDOT 1h', '/*+ db=a */ HISTORY'])(
+    'are told: %s',
+    (sql) => {
+      expect(isHistoryStatement(sql)).toBe(true);
+    },
+  );
 
   it.each(['SELECT history(1)', 'SELECT 1; UNDO 7', 'UNDOX 1', 'CREATE TABLE history(x)', "'UNDO' 7", '"UNDO" 7', ''])(
     'are no other texts: %s',
@@ -28,7 +31,10 @@ describe('statements of history', () => {
     ['UNDO 17', { from: 17n, scope: 'all' }],
     ['UNDOE 5m', { from: '5m', scope: 'entities' }],
     ['UNDOT 17 WHERE t(1, -2,3)', { from: 17n, scope: 'transactions', rows: { t: [1n, -2n, 3n] } }],
-    [`undo 17 where "a ""b"('it''s', x'00FF'), u(9)`, { from: 17n, scope: 'all', rows: { 'a "b': ["it's", Buffer.from([0, 255])], u: [9n] } }],
+    [
+      `undo 17 where "a ""b"('it''s', x'00FF'), u(9)`,
+      { from: 17n, scope: 'all', rows: { 'a "b': ["it's", Buffer.from([0, 255])], u: [9n] } },
+    ],
     ['UNDO 17 WHERE t(9223372036854775807)', { from: 17n, scope: 'all', rows: { t: [9223372036854775807n] } }],
   ])('%s is read', (sql, options) => {
     expect(parseHistoryStatement(sql)).toEqual({ kind: 'undo', options });
