@@ -133,7 +133,7 @@ export function readStart(from: unknown): Start | undefined {
 }
 
 function describe(value: unknown): string {
-  return typeof value === 'object' ? 'An object' : String(value);
+  return JSON.stringify(value) ?? 'It';
 }
 
 function durationOf(text: string): number {
