@@ -588,7 +588,12 @@ export class HARuntime implements DatabaseLifecycle {
       committer,
       runner,
       rowIdentify,
-      rebuild: { rowIdentify, pragmas, configure: extras.configure },
+      rebuild: {
+        rowIdentify,
+        pragmas,
+        configure: extras.configure,
+        fromBeginning: options.deliverPolicy.kind === 'all',
+      },
       followsStream: !options.disableSubscriber,
       patience: options.publisherTimeout,
     });

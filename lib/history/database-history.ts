@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { HAError } from '../common/ha-error.js';
+import type { Connection } from '../sqlite/connection.js';
 import type { Connections } from '../sqlite/connections.js';
 import type { Position } from '../sqlite/position.js';
 import type { RowIdentify } from '../sqlite/schema.js';
@@ -52,7 +53,7 @@ export class DatabaseHistory implements HistoryPort {
   constructor(private readonly ports: HistoryPorts) {
     const { stream, skips, patience, rebuild, snapshots } = ports;
     this.log = new TransactionLog(stream, new MessageReader(stream, patience), skips);
-    this.rebuild = new Rebuild(stream, this.log, rebuild, snapshots);
+    this.rebuild = new Rebuild(stream, this.log, rebuild, snapshots, () => leftOutIn(ports.connections.reader));
   }
 
   async *history(
@@ -160,6 +161,11 @@ export class DatabaseHistory implements HistoryPort {
     if (sequence < state.firstSequence && retained >= 1) throw gone(`Sequence ${sequence}`, state.firstSequence);
     throw notThere(sequence, await stream.lastSubjectSequence());
   }
+}
+
+/** Changes that every node left out, because no node could apply them. */
+function leftOutIn(reader: Connection): Set<string> {
+  return new Set(reader.prepare(`SELECT sequence || '.' || change FROM main.ha_skipped`).pluck().all() as string[]);
 }
 
 function touches({ changeSet }: StreamTransaction, table: string): boolean {

@@ -21,7 +21,11 @@ export interface SnapshotPort {
 }
 
 /** What a rebuild opens its file with. */
-export type RebuildSettings = Pick<ConnectionSettings, 'pragmas' | 'configure'> & { readonly rowIdentify: RowIdentify };
+export interface RebuildSettings extends Pick<ConnectionSettings, 'pragmas' | 'configure'> {
+  readonly rowIdentify: RowIdentify;
+  /** False where this database took over only what the stream held from some place on: the beginning is not its own then. */
+  readonly fromBeginning: boolean;
+}
 
 /** A transaction of the copy is cut after this time, ms: the event loop has to breathe. */
 const SLICE_MS = 4;
@@ -34,6 +38,8 @@ export class Rebuild {
     private readonly log: TransactionLog,
     private readonly settings: RebuildSettings,
     private readonly snapshots: SnapshotPort | undefined,
+    /** Places of changes that every node left out, each as `sequence.index`. */
+    private readonly leftOut: () => ReadonlySet<string>,
   ) {}
 
   /**
@@ -47,7 +53,8 @@ export class Rebuild {
     try {
       const base = await this.snapshots?.copyBefore(sequence, part);
       const { firstSequence } = await this.stream.state();
-      if (firstSequence > (base ?? 0) + 1) throw gone(`What lies in front of sequence ${firstSequence}`, firstSequence);
+      if (firstSequence > (base ?? 0) + 1 || (base === undefined && !this.settings.fromBeginning))
+        throw gone(`What lies in front of sequence ${firstSequence}`, firstSequence);
       await this.replay(part, base ?? 0, sequence);
       if (existsSync(part)) renameSync(part, path);
     } finally {
@@ -78,6 +85,7 @@ export class Rebuild {
     if (last <= after || sequence <= after) return;
     const { firstSequence: retained } = await this.stream.state();
     const applier = new Applier(db, rowIdentify);
+    const leftOut = this.leftOut();
     let until = performance.now() + SLICE_MS;
     let open = 0;
     const commit = (): void => {
@@ -92,7 +100,11 @@ export class Rebuild {
         applier.prepare();
       }
       const { changeSet, foreign } = transaction;
-      const steps = applier.apply(changeSet, { sequence: transaction.sequence, foreign }, () => undefined);
+      const at = transaction.sequence;
+      const steps = applier.apply(changeSet, { sequence: at, foreign }, (index) => {
+        // No node left that out: they had something to begin with that the stream does not hold.
+        if (!leftOut.has(`${at}.${index}`)) throw gone(`What the database held in front of sequence ${at}`, retained);
+      });
       for (const _step of steps) {
         if (performance.now() < until) continue;
         await immediate();

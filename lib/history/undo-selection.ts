@@ -78,6 +78,7 @@ export class UndoSelection {
 
   /** Takes the next transaction; yields now and then. */
   *take(transaction: StreamTransaction): Generator<void, void> {
+    if (transaction.outcome === 'skipped') throw leftOut(transaction.sequence);
     if (transaction.outcome !== 'committed') return;
     this.refuseStatements(transaction);
     const isFirst = this.first === undefined;
@@ -226,6 +227,13 @@ export class UndoSelection {
     const wants = table.pk.length === 0 ? 'no key: name its rows by rowid' : `the key (${table.pk.join(', ')})`;
     throw invalidUndo(`${describeKey(given)} is no key of '${table.name}', which has ${wants}.`, { table: table.name });
   }
+}
+
+function leftOut(sequence: number): Error {
+  return refusedUndo(
+    `An operator had this node leave out the message at sequence ${sequence}: what others have of it is not known here. Undo on a node that has it, or begin behind it.`,
+    { sequence },
+  );
 }
 
 function exactKeyValue(value: unknown, table: string): SqlValue {

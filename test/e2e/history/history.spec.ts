@@ -123,6 +123,35 @@ describe.each(BACKENDS)('history on %s', (backend) => {
   });
 });
 
+it('what the stream does not begin with is not rebuilt without it', async () => {
+  const broker = new MemoryBroker();
+  const dir = temporaryFolder();
+  const a = memoryNode('a', dir, new MemoryStream({ broker, ...MEMORY_STREAM }));
+  await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE)');
+  const { txseq } = await a.db.run(`REPLACE INTO t VALUES(1, 'a')`);
+  const late = memoryNode('late', dir, new MemoryStream({ broker, ...MEMORY_STREAM }), {
+    deliverPolicy: 'by_start_sequence=2',
+  });
+  await late.db.start();
+  await expect(late.db.undo({ from: txseq as bigint })).rejects.toMatchObject({ code: 'HA_UNDO_INVALID' });
+  await expect(late.db.restoreTo(txseq as bigint, join(dir, 'x'))).rejects.toMatchObject({ code: 'HA_HISTORY_GONE' });
+  // A stream whose first message speaks of a table that no message makes.
+  const text = JSON.stringify({
+    node: 'go',
+    changes: [{ database: 'main', table: 'founded', columns: ['x'], operation: 'INSERT', new_values: [1] }],
+  });
+  const other = new MemoryBroker();
+  other.ensure('s', 1);
+  other.append({ subject: 's.db', data: Buffer.from(text), id: undefined, version: undefined, chunk: undefined }, 's');
+  const b = memoryNode('b', dir, new MemoryStream({ broker: other, ...MEMORY_STREAM }));
+  await b.db.exec('CREATE TABLE t(x)');
+  await b.db.restoreTo(2n, join(dir, 'all-left-it-out.db'));
+  const file = new BetterSqlite3(b.path);
+  file.exec('DELETE FROM ha_skipped');
+  file.close();
+  await expect(b.db.restoreTo(1n, join(dir, 'y'))).rejects.toMatchObject({ code: 'HA_HISTORY_GONE' });
+});
+
 it('another database of the same stream has another history', async () => {
   const broker = new MemoryBroker();
   const dir = temporaryFolder();
