@@ -62,11 +62,9 @@ export class TransactionLog {
   /** The first sequence that was stored at or behind a time. */
   async firstSince(time: Date, retained: number): Promise<number> {
     const position = await this.stream.startPosition({ kind: 'startTime', time });
-    if (retained > 1 && position < retained) {
-      // Where the oldest message is younger than that, one that was older, or as young, may be gone.
-      const oldest = await this.oldest(retained);
-      if (oldest === undefined || oldest >= time.getTime())
-        throw gone(`What was written since ${time.toISOString()}`, retained);
+    // Where even our oldest message is younger, others that were too may be gone; unless it is known to be the first.
+    if (retained > 1 && !(await this.reachesBack(time, retained))) {
+      throw gone(`What was written since ${time.toISOString()}`, retained);
     }
     return position + 1;
   }
@@ -99,11 +97,17 @@ export class TransactionLog {
     }
   }
 
-  /** When the oldest message of our subject was stored, ms since 1970. */
-  private async oldest(retained: number): Promise<number | undefined> {
+  /** True where a message of our subject is older than that, or its first one is still there. */
+  private async reachesBack(time: Date, retained: number): Promise<boolean> {
     const last = await this.stream.lastSubjectSequence();
-    for await (const [message] of this.reader.read(retained - 1, last)) return Number(message?.time);
-    return undefined;
+    for await (const [oldest] of this.reader.read(retained - 1, last)) {
+      if (oldest === undefined) break;
+      if (Number(oldest.time) < time.getTime()) return true;
+      // Who wrote it had applied nothing.
+      const transaction = oldest.version === undefined ? undefined : new TransactionAssembler(this.skips).feed(oldest);
+      return transaction?.changeSet.epoch === 0n;
+    }
+    return false;
   }
 }
 

@@ -196,6 +196,26 @@ it('what the stream forgot is refused, and never waited for', async () => {
   expect(await a.all('SELECT id FROM t')).toEqual([1, 2, 3].map((id) => ({ id })));
 });
 
+it('a stream that forgot what others wrote has not forgotten what a new database did', async () => {
+  const broker = new MemoryBroker();
+  const dir = temporaryFolder();
+  const other = memoryNode('o', dir, new MemoryStream({ broker, stream: 's', subject: 's.other' }), {
+    replicationID: 'other',
+  });
+  await other.db.exec('CREATE TABLE o(x)');
+  await other.db.exec('INSERT INTO o VALUES(1)');
+  const a = memoryNode('a', dir, new MemoryStream({ broker, ...MEMORY_STREAM }));
+  await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY)');
+  await a.db.run('INSERT INTO t VALUES(1)');
+  broker.trim(2, 's');
+  expect(await listOf(a.db.history('1h'))).toHaveLength(2);
+  broker.trim(3, 's');
+  await other.db.exec('INSERT INTO o VALUES(2)');
+  await a.db.run('INSERT INTO t VALUES(2)');
+  broker.trim(4, 's');
+  await expect(listOf(a.db.history('1h'))).rejects.toMatchObject({ code: 'HA_HISTORY_GONE' });
+});
+
 it('tells what the stream holds, and no node counts', async () => {
   const { a, broker } = await pairOn('memory', '', 3_000);
   await a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
