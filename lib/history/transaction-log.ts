@@ -89,6 +89,8 @@ export class TransactionLog {
           for await (const earlier of this.reader.read(lower - 1, message.sequence)) {
             for (const one of earlier) transaction = assembler.feed(one);
           }
+          // What the stream forgot in this moment was not seen.
+          lower = Math.max(lower, (await this.stream.state()).firstSequence);
         }
         if (transaction === undefined) continue;
         // What it could not see is forgotten, and with it who came between.

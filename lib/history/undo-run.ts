@@ -7,7 +7,7 @@ import type { Connection } from '../sqlite/connection.js';
 import { readSchema, schemaVersion } from '../sqlite/schema.js';
 import type { HAUndoOptions, HAUndoResult } from '../write/history-port.js';
 import type { HistoryPorts } from './database-history.js';
-import { invalidHistory, refusedUndo } from './history-errors.js';
+import { gone, invalidHistory, refusedUndo } from './history-errors.js';
 import { describeChange } from './history-transaction.js';
 import type { Rebuild } from './rebuild.js';
 import { RowPlaces } from './row-places.js';
@@ -169,8 +169,7 @@ export class UndoRun {
       await inSlices(this.selection.take(transaction));
     }
     const { firstSequence } = await this.ports.stream.state();
-    if (firstSequence > this.range.first)
-      throw invalidHistory('The history was shortened while it was read. Begin later.');
+    if (firstSequence > this.range.first) throw gone(`Sequence ${this.range.first}`, firstSequence);
     this.read = last;
     const { scope = 'all', from } = this.options;
     if (typeof from !== 'bigint' || (this.options.rows !== undefined && scope !== 'transactions')) return;
