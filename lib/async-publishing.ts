@@ -1,4 +1,5 @@
 import type { Applier } from './apply/applier.js';
+import type { Step } from './apply/interception.js';
 import { Overlay } from './apply/overlay.js';
 import { Capture } from './capture/capture.js';
 import { HAError } from './common/ha-error.js';
@@ -40,6 +41,13 @@ export class AsyncPublishing implements OutboxPort {
   private readonly relay: Relay;
   private added: readonly InFlight[] = [];
   private settledWaiters: (() => void)[] = [];
+  /** Since when an interceptor is waited for; a time of `performance.now()`, undefined where none is. */
+  askedAt: number | undefined;
+  private isAbandoned = false;
+  private wakeAbandoned: () => void = () => undefined;
+  private readonly abandoned = new Promise<void>((resolve) => {
+    this.wakeAbandoned = resolve;
+  });
 
   constructor(
     private readonly applierConnection: Connection,
@@ -52,6 +60,7 @@ export class AsyncPublishing implements OutboxPort {
     this.outbox = store;
     this.overlay = new Overlay(applierConnection, applier, capture, store, node);
     this.overlay.onEmpty = () => this.wakeSettled();
+    this.overlay.onDeferred = (error) => ports.failed(error);
     this.relay = new Relay({ ...ports, source: store });
   }
 
@@ -125,7 +134,7 @@ export class AsyncPublishing implements OutboxPort {
     await this.begin();
     try {
       foreign.begun(db);
-      this.added = await inSlices(overlay.canonicalise(transaction));
+      this.added = await this.inSlices(overlay.canonicalise(transaction));
       db.exec('COMMIT');
       foreign.committed(db);
     } catch (error) {
@@ -156,8 +165,15 @@ export class AsyncPublishing implements OutboxPort {
     while (!this.isFlushed && canPublish() && performance.now() < deadline) await sleep(5);
   }
 
+  /** Waits for no interceptor any more: a transaction that does is taken back, and its caller told so. */
+  abandon(): void {
+    this.isAbandoned = true;
+    this.wakeAbandoned();
+  }
+
   /** Publishes nothing more. */
   stop(): void {
+    this.abandon();
     this.relay.stop();
     this.wakeSettled();
   }
@@ -179,6 +195,40 @@ export class AsyncPublishing implements OutboxPort {
       async () => this.applierConnection.exec('BEGIN IMMEDIATE'),
       (error) => isBusy(error) && performance.now() < deadline,
       BUSY_PAUSE_MS,
+    );
+  }
+
+  private async inSlices<R>(steps: Generator<Step, R>): Promise<R> {
+    let until = performance.now() + SLICE_MS;
+    try {
+      for (;;) {
+        const step = steps.next();
+        if (step.done === true) return step.value;
+        if (step.value !== undefined) await this.unlessAbandoned(step.value);
+        else if (performance.now() < until) continue;
+        else await immediate();
+        until = performance.now() + SLICE_MS;
+      }
+    } finally {
+      // Where it is given up half-way it has something to put back.
+      steps.return(undefined as R);
+    }
+  }
+
+  private async unlessAbandoned(answer: Promise<void>): Promise<void> {
+    this.askedAt = performance.now();
+    try {
+      await Promise.race([answer, this.abandoned]);
+    } finally {
+      this.askedAt = undefined;
+    }
+    if (!this.isAbandoned) return;
+    throw new HAError(
+      'HA_UNAVAILABLE',
+      'Stopped while an interceptor was waited for; the transaction was not written.',
+      {
+        retryable: true,
+      },
     );
   }
 
@@ -214,15 +264,4 @@ function leftInFile(path: string, count: number): HAError {
     `${count} message(s) wait in the outbox '${path}'. Start once more with asyncPublisherOutboxDir, and leave it out when status().outbox.size was 0.`,
     { details: { count, path } },
   );
-}
-
-async function inSlices<R>(steps: Generator<void, R>): Promise<R> {
-  let until = performance.now() + SLICE_MS;
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
-    if (performance.now() < until) continue;
-    await immediate();
-    until = performance.now() + SLICE_MS;
-  }
 }

@@ -1,5 +1,7 @@
 import { Logger, Module } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
 import type { DynamicModule, Provider } from '@nestjs/common';
+import { NestTargets } from './cdc/nest-targets.js';
 import { DEFAULT_CONNECTION, getHAToken, partToken } from './common/tokens.js';
 import { HAError } from './common/ha-error.js';
 import type {
@@ -8,6 +10,9 @@ import type {
   HAModuleOptionsWithDsn,
   HAOptionsFactory,
 } from './ha-module-options.js';
+import type { HAInterceptor } from './changeset/interceptor.js';
+import { interceptorProviders } from './interceptor-providers.js';
+import type { HAInterceptorProvider } from './interceptor-providers.js';
 import { HARegistry } from './ha-registry.js';
 import { HARuntime } from './ha-runtime.js';
 import { HASharedModule } from './ha-shared.module.js';
@@ -16,6 +21,7 @@ import type { HAWiring } from './ha-wiring.js';
 import { HALifecycle } from './ha.lifecycle.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+import { checkAsyncOptions, resolveModuleOptions } from './resolve-module-options.js';
 import { HADatabase } from './write/ha-database.js';
 
 const DEFAULT_RETRY_ATTEMPTS = 10;
@@ -26,13 +32,16 @@ const DEFAULT_RETRY_DELAY_MS = 3_000;
 export class HACoreModule {
   /** @param wiring Instead of the application's: see {@link HAWiring}. */
   static forRoot(options: HAModuleOptionsWithDsn, wiring?: HAWiring): DynamicModule {
-    const { connection = DEFAULT_CONNECTION, isGlobal = true, ...rest } = options;
-    return build(connection, isGlobal, { provide: partToken('options', connection), useValue: rest }, wiring);
+    const { connection = DEFAULT_CONNECTION, isGlobal = true, interceptors = [], imports = [], ...rest } = options;
+    const given = { provide: partToken('options', connection), useValue: rest };
+    const module = build(connection, isGlobal, given, interceptors, wiring);
+    return { ...module, imports: [...imports, ...(module.imports ?? [])] };
   }
 
   static forRootAsync(options: HAModuleAsyncOptions): DynamicModule {
+    checkAsyncOptions(options);
     const { connection = DEFAULT_CONNECTION, isGlobal = true, imports = [], extraProviders = [] } = options;
-    const module = build(connection, isGlobal, asyncOptions(connection, options));
+    const module = build(connection, isGlobal, asyncOptions(connection, options), options.interceptors ?? []);
     const maker = options.useClass === undefined ? [] : [options.useClass];
     return {
       ...module,
@@ -42,31 +51,58 @@ export class HACoreModule {
   }
 }
 
-function build(connection: string, global: boolean, options: Provider, own?: HAWiring): DynamicModule {
+function build(
+  connection: string,
+  global: boolean,
+  options: Provider,
+  interceptors: readonly HAInterceptorProvider[],
+  own?: HAWiring,
+): DynamicModule {
   const providers: Provider[] = [
     options,
     {
+      provide: partToken('assembly', connection),
+      // Whoever gets the database has the interceptors behind it: nothing is consumed without them.
+      inject: [
+        partToken('options', connection),
+        HARegistry,
+        HA_WIRING,
+        ModuleRef,
+        partToken('interceptors', connection),
+      ],
+      useFactory: (
+        given: HAFactoryOptions,
+        registry: HARegistry,
+        wiring: HAWiring,
+        modules: ModuleRef,
+        interceptors: readonly HAInterceptor[],
+      ) => createRuntime(connection, given, own ?? wiring, registry, modules, interceptors),
+    },
+    {
       provide: partToken('runtime', connection),
-      inject: [partToken('options', connection), HARegistry, HA_WIRING],
-      useFactory: (given: HAFactoryOptions, registry: HARegistry, wiring: HAWiring) =>
-        registry.add(connection, () => createRuntime(connection, given, own ?? wiring)),
+      inject: [partToken('assembly', connection)],
+      useFactory: ({ runtime }: Assembly) => runtime,
     },
     {
       provide: partToken('lifecycle', connection),
-      inject: [partToken('runtime', connection), getHAToken(connection)],
-      useFactory: (runtime: HARuntime, database: unknown) => new HALifecycle(runtime, database),
+      inject: [partToken('assembly', connection), getHAToken(connection)],
+      useFactory: ({ runtime, targets }: Assembly, database: unknown) => new HALifecycle(runtime, database, targets),
     },
     part('publisher', connection, (runtime) => runtime.publisher),
     part('subscriber', connection, (runtime) => runtime.subscriber),
     part('database', connection, (runtime) => new HADatabase(runtime)),
     ...(connection === DEFAULT_CONNECTION ? aliases() : []),
   ];
-  const hidden = new Set([partToken('options', connection), partToken('runtime', connection)]);
+  const hidden = new Set([
+    partToken('options', connection),
+    partToken('assembly', connection),
+    partToken('runtime', connection),
+  ]);
   return {
     module: HACoreModule,
     global,
     imports: [HASharedModule],
-    providers,
+    providers: [...interceptorProviders(connection, interceptors), ...providers],
     exports: providers.map(tokenOf).filter((token) => typeof token !== 'string' || !hidden.has(token)),
   };
 }
@@ -92,18 +128,49 @@ function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) 
   return (typeof provider === 'function' ? provider : provider.provide) as string;
 }
 
-function createRuntime(connection: string, given: HAFactoryOptions | undefined, wiring: HAWiring): HARuntime {
-  // Without types a factory may give just the DSN, or nothing.
-  const all = typeof given === 'object' ? given : { dsn: given as unknown as string };
+/** A database, and who receives its changes. */
+interface Assembly {
+  readonly runtime: HARuntime;
+  readonly targets: NestTargets;
+}
+
+function createRuntime(
+  connection: string,
+  given: HAFactoryOptions | undefined,
+  wiring: HAWiring,
+  registry: HARegistry,
+  modules: ModuleRef,
+  interceptors: readonly HAInterceptor[],
+): Assembly {
+  let targets: NestTargets | undefined;
+  const runtime = registry.add(connection, () => {
+    const made = assemble(connection, given, wiring, modules, interceptors);
+    targets = made.targets;
+    return made.runtime;
+  });
+  return { runtime, targets: targets as NestTargets };
+}
+
+function assemble(
+  connection: string,
+  given: HAFactoryOptions | undefined,
+  wiring: HAWiring,
+  modules: ModuleRef,
+  interceptors: readonly HAInterceptor[],
+): Assembly {
+  const { options, cdc, all } = resolveModuleOptions(given, connection, wiring);
   const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
-  const options = wiring.resolve({ ...all, connection } as HAModuleOptionsWithDsn, connection);
-  return new HARuntime(options, {
+  const targets = new NestTargets(cdc, options.replicationStream, modules);
+  const runtime = new HARuntime(options, {
     logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),
     configure,
+    interceptors,
     retryAttempts,
     retryDelay,
     stream: wiring.stream(options),
+    cdc: targets.registrations,
   });
+  return { runtime, targets };
 }
 
 function asyncOptions(connection: string, options: HAModuleAsyncOptions): Provider {

@@ -3,7 +3,12 @@ import type { Logger } from '@nestjs/common';
 import { Subject } from 'rxjs';
 import { Applier } from './apply/applier.js';
 import { ConflictDetector } from './apply/conflict-detector.js';
+import { Interceptors } from './apply/interceptors.js';
 import { AsyncPublishing, refusePending } from './async-publishing.js';
+import { ChangeDataCapture, checkRegistrations, forgetOthers } from './cdc/change-data-capture.js';
+import { readTargets, startOf, writeTarget, createCdcTables } from './cdc/effect-log.js';
+import type { StoredTarget } from './cdc/effect-log.js';
+import type { Registration } from './cdc/target-runner.js';
 import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
@@ -16,9 +21,10 @@ import { DatabaseHistory } from './history/database-history.js';
 import type { RecentMessage } from './apply/recent-messages.js';
 import { decodeChangeSet } from './changeset/codec.js';
 import type { MessageOrigin } from './changeset/codec.js';
+import type { HAInterceptor } from './changeset/interceptor.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
-import type { ConfigureConnection } from './sqlite/connection.js';
+import type { ConfigureConnection, Connection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
 import {
@@ -79,6 +85,8 @@ import { TransactionRunner } from './write/transaction-runner.js';
 export interface RuntimeExtras {
   readonly logger: Logger;
   readonly configure?: ConfigureConnection | undefined;
+  /** Decide on every transaction of the stream, in this order. */
+  readonly interceptors?: readonly HAInterceptor[] | undefined;
   /** How often connecting is tried again at start. */
   readonly retryAttempts: number;
   /** Milliseconds between tries. */
@@ -87,6 +95,8 @@ export interface RuntimeExtras {
   readonly idSlot?: IdSlot | undefined;
   /** Replaces the stream that the options describe: tests and simulators bring their own. */
   readonly stream?: ReplicationStream | undefined;
+  /** Who receives what the stream changes here. */
+  readonly cdc?: readonly Registration[] | undefined;
   /** Milliseconds between the heartbeats of a member, which tests shorten. */
   readonly heartbeatMs?: number | undefined;
 }
@@ -102,6 +112,7 @@ interface Replication {
   readonly control: ControlWrites;
   readonly alarm: ForeignWriteAlarm;
   readonly async: AsyncPublishing | undefined;
+  readonly cdc: ChangeDataCapture | undefined;
 }
 
 /** What is special about one start. */
@@ -116,6 +127,8 @@ interface Launch {
   readonly onFailed?: () => void;
   /** Rows that a new file takes over. */
   readonly carried?: CarriedRows;
+  /** Where targets of change data capture go on in a new file. */
+  readonly targets?: readonly StoredTarget[];
   /** A message that an operator wants left out. */
   readonly skip?: SkipRequest;
 }
@@ -134,6 +147,10 @@ interface HaltedMessage extends SkipRequest {
 /** Largest message, bytes, as long as the server could not be asked: a little below what nats-server takes by default. */
 const ASSUMED_PAYLOAD = 1_000_000;
 const DEFAULT_BUSY_TIMEOUT_MS = 5_000;
+/** How often stopping looks whether an interceptor does not answer, ms. */
+const LOOK_FOR_STUCK_MS = 500;
+const NEVER_INTERCEPTS =
+  'This node follows no stream, so its interceptors are never asked: its own writes stay as they are, whatever other nodes make of them.';
 
 /** Assembles one database from its parts, starts it and takes it down: the only place that knows all of them. */
 export class HARuntime implements DatabaseLifecycle {
@@ -158,6 +175,7 @@ export class HARuntime implements DatabaseLifecycle {
   private readonly source: StreamSource;
   /** The history of a standalone database, where it keeps one. */
   private readonly local: LocalStream | undefined;
+  private readonly interceptors: Interceptors | undefined;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping = false;
   /** Calls of stop that have not ended: a start behind them waits for them. */
@@ -175,15 +193,24 @@ export class HARuntime implements DatabaseLifecycle {
     private readonly extras: RuntimeExtras,
   ) {
     refuseUnsupported(options);
+    checkRegistrations(this.targets, !options.disableSubscriber && !this.isStandalone);
     this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
     this.idSlots.holder = this.ids;
     this.local = extras.stream === undefined ? localHistory(options) : undefined;
+    const { interceptors = [] } = extras;
+    if (interceptors.length > 0) {
+      this.interceptors = new Interceptors(interceptors, { node: options.name, replicationID: options.replicationID });
+    }
     this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream ?? this.local);
   }
 
   private get subject(): string {
     if (this.local !== undefined) return localSubject(this.options);
     return subjectOf(this.options.replicationStream, this.options.replicationID);
+  }
+
+  private get targets(): readonly Registration[] {
+    return this.extras.cdc ?? [];
   }
 
   get autoStart(): boolean {
@@ -218,7 +245,7 @@ export class HARuntime implements DatabaseLifecycle {
   async stop(): Promise<void> {
     this.stopped = true;
     this.stops++;
-    await this.maintain(() => this.stopNow()).finally(() => this.stops--);
+    await this.impatiently(this.maintain(() => this.stopNow())).finally(() => this.stops--);
   }
 
   private async startNow(): Promise<OpenDatabase> {
@@ -283,7 +310,9 @@ export class HARuntime implements DatabaseLifecycle {
           onFailed: () => aside?.restore(),
         };
         const drained = async ? () => this.drain(async) : undefined;
-        await this.relaunch({ startPoint: { kind: 'all' }, carried, ...files }, drained);
+        // Transactions are recorded anew, and may be cut into other parts: one that is half delivered begins again.
+        const targets = readTargets(applier).map((stored) => ({ ...stored, ...startOf(stored.sequence) }));
+        await this.relaunch({ startPoint: { kind: 'all' }, carried, targets, ...files }, drained);
       } catch (error) {
         if (!this.closed) await (this.starting ??= this.launch()).catch(() => undefined);
         throw error;
@@ -321,11 +350,16 @@ export class HARuntime implements DatabaseLifecycle {
       foreignWrite,
       skipped: [...(replication?.skips ?? [])].map(BigInt),
       ...(replication?.async === undefined ? {} : { outbox: replication.async.status }),
+      ...(replication?.cdc === undefined ? {} : { cdc: replication.cdc.status }),
     };
   }
 
   async members(): Promise<HAMember[]> {
     return this.membership?.members() ?? [ownMember(this.facts(), 0)];
+  }
+
+  private get follows(): boolean {
+    return !this.isStandalone && !this.options.disableSubscriber;
   }
 
   private get role(): HARole {
@@ -344,6 +378,7 @@ export class HARuntime implements DatabaseLifecycle {
       received: replication?.position.received ?? 0,
       address: this.source.address,
       host: hostname(),
+      interceptors: this.interceptors?.names ?? [],
     };
   }
 
@@ -373,7 +408,7 @@ export class HARuntime implements DatabaseLifecycle {
   /** Takes everything down, and starts again: calls wait for it, and writes that wait already fail. */
   private relaunch(launch: Launch = {}, finished?: () => Promise<void>): Promise<OpenDatabase> {
     const stop = async (): Promise<void> => {
-      await this.finishWrites(relaunchError());
+      await this.impatiently(this.finishWrites(relaunchError()));
       await finished?.();
       await this.tearDown();
       this.events.next({ type: 'stopped' });
@@ -452,12 +487,15 @@ export class HARuntime implements DatabaseLifecycle {
       followsStream: !options.disableSubscriber,
       onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
       publishesLater: ports?.outbox !== undefined,
+      intercepts: this.follows ? this.interceptors?.concern.bind(this.interceptors) : undefined,
+      tellsEffects: ports?.record !== undefined,
     });
     const committer = new Committer(connections.writer, runner, turn, ports, {
       publisherTimeout: options.publisherTimeout,
       busyTimeout: busyTimeout(options),
       telemetry: this.telemetry,
     });
+    if (this.interceptors !== undefined && !this.follows) extras.logger.warn(NEVER_INTERCEPTS);
     await this.catchUp();
     this.refuseExpelled();
     this.membership?.beat();
@@ -474,6 +512,7 @@ export class HARuntime implements DatabaseLifecycle {
       readOnly: options.disablePublisher && !this.isStandalone,
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
+    this.replication?.cdc?.start();
     this.events.next({ type: 'started' });
     return this.opened;
   }
@@ -502,18 +541,32 @@ export class HARuntime implements DatabaseLifecycle {
       received: () => position.received,
     });
     const outcomes = new Outcomes(connections.reader);
-    const { carried, skip } = launch;
+    const { carried, skip, targets } = launch;
     if (carried !== undefined) await control.run((db) => writeCarried(db, carried));
     if (skip !== undefined) await control.run((db) => recordSkip(db, skip.message, skip.reason));
     const origins = await control.run((db) => recordOrigin(db, origin));
     const skips = readSkips(connections.applier);
     const hold = new HoldGate(options.name);
-    const applier = new Applier(connections.applier, options.rowIdentify, () => async?.overlay.stepAside());
+    const applier = new Applier(
+      connections.applier,
+      options.rowIdentify,
+      {
+        before: (info) => (cdc === undefined ? async?.overlay.stepAside() : cdc.recorder.before(info)),
+        behind: (sql, info, ran) => cdc?.recorder.behind(sql, info, ran),
+      },
+      this.interceptors,
+    );
+    const applied = this.appliedCapture(connections);
     const async = this.publishesLater
-      ? this.openOutbox(connections, applier, { stream, position, hold, foreign })
+      ? this.openOutbox(connections, applier, applied, { stream, position, hold, foreign })
       : undefined;
     if (async === undefined) refusePending(connections.applier);
-    this.replication = { stream, position, outcomes, origins, skips, control, alarm, async };
+    const hasTargets = this.targets.length > 0 || readTargets(connections.applier).length > 0;
+    const cdc =
+      hasTargets || targets !== undefined
+        ? await this.openTargets(connections, applied, { position, control, async, carried: targets })
+        : undefined;
+    this.replication = { stream, position, outcomes, origins, skips, control, alarm, async, cdc };
     alarm.start(connections.applier, foreign);
     this.refuseExpelled();
     const conflicts = new ConflictDetector({
@@ -542,9 +595,14 @@ export class HARuntime implements DatabaseLifecycle {
         applied: (sequence, changeSet, skipped) => {
           this.telemetry.sink?.applied(Math.max(0, Date.now() - Number(changeSet.timestampNs / 1_000_000n)));
           this.changeFeed.applied(sequence, changeSet, skipped);
+          cdc?.wake();
         },
         overlay: async?.overlay,
-        met: (sequence, messages) => this.changeFeed.committed(sequence, messages),
+        effects: cdc?.recorder,
+        met: (sequence, messages) => {
+          this.changeFeed.committed(sequence, messages);
+          cdc?.wake();
+        },
       });
     }
     if (stream instanceof LateStream) stream.begin();
@@ -558,12 +616,16 @@ export class HARuntime implements DatabaseLifecycle {
         markGeneratedIds: options.generatedIds === 'ordered' ? 'always' : 'once',
         rowIdentify: options.rowIdentify,
         pieceBytes: () => Math.min(256 * 1024, Math.floor(stream.maxPayload / 4)),
+        // What waits in the outbox may be told to a target of a later start.
+        exactImages: cdc !== undefined || async !== undefined,
       }),
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
       hold,
       outbox: async,
+      record: cdc?.record,
       applied: (transaction) => {
+        cdc?.wake();
         const { sequence, changes, messages } = transaction;
         this.changeFeed.committed(sequence, messages);
         conflicts.remember(() => recentOf(transaction, options.name), sequence);
@@ -595,6 +657,7 @@ export class HARuntime implements DatabaseLifecycle {
         fromBeginning: options.deliverPolicy.kind === 'all',
       },
       followsStream: !options.disableSubscriber,
+      intercepts: this.interceptors?.concern.bind(this.interceptors),
       patience: options.publisherTimeout,
     });
   }
@@ -625,8 +688,18 @@ export class HARuntime implements DatabaseLifecycle {
       idSlots: this.idSlots,
       warn: (line) => extras.logger.warn(line),
       lost: (error) => this.expel(error),
+      met: (member) => this.compareInterceptors(member),
     });
     await this.membership.join();
+  }
+
+  /** Nodes that decide otherwise hold other rows. */
+  private compareInterceptors({ node, role, interceptors }: MemberFacts): void {
+    if (interceptors === undefined || role === 'publisher' || !this.follows) return;
+    const own = this.interceptors?.names ?? [];
+    if (own.join('\n') === interceptors.join('\n')) return;
+    const message = `The interceptors of '${node}' are ${listOf(interceptors)}, and those of this node ${listOf(own)}: their rows will differ for good. Give all nodes the same, in the same order, and then call db.resync() where they were wrong.`;
+    this.emit({ type: 'warning', code: 'HA_INTERCEPTORS', node, message });
   }
 
   /** What a start without the stream left out is done when it can be reached. */
@@ -665,30 +738,67 @@ export class HARuntime implements DatabaseLifecycle {
     return asyncPublisher && !disablePublisher && !this.isStandalone;
   }
 
+  /** What applying does to rows, where somebody has to know: who publishes later, and change data capture. */
+  private appliedCapture(connections: Connections): Capture {
+    return AsyncPublishing.capture(connections, this.options.rowIdentify);
+  }
+
+  private async openTargets(
+    connections: Connections,
+    capture: Capture,
+    ports: {
+      position: Position;
+      control: ControlWrites;
+      async: AsyncPublishing | undefined;
+      carried: readonly StoredTarget[] | undefined;
+    },
+  ): Promise<ChangeDataCapture | undefined> {
+    const { position, control, async, carried = [] } = ports;
+    const { replicationID, name, publisherTimeout } = this.options;
+    const common = {
+      connections,
+      control: <R>(work: (db: Connection) => R) => control.run(work),
+      log: (line: string) => this.extras.logger.log(line),
+    };
+    if (carried.length > 0) {
+      await control.run((db) => {
+        createCdcTables(db);
+        for (const target of carried) writeTarget(db, target);
+      });
+    }
+    if (this.targets.length === 0) {
+      await forgetOthers([], common);
+      return undefined;
+    }
+    return ChangeDataCapture.open(this.targets, {
+      ...common,
+      capture,
+      received: () => position.received,
+      isSettled: () => async?.isSettled ?? true,
+      settled: async () => async?.settled(publisherTimeout),
+      names: { db: replicationID, node: name },
+      failed: (error) => this.emit({ type: 'error', error }),
+    });
+  }
+
   private openOutbox(
     connections: Connections,
     applier: Applier,
+    capture: Capture,
     ports: { stream: ReplicationStream; position: Position; hold: HoldGate; foreign: ForeignWrites },
   ): AsyncPublishing {
     const { stream, position, hold, foreign } = ports;
     const store = AsyncPublishing.openStore(connections, this.options, position.seen);
     if (!(stream instanceof LateStream)) rememberPayload(connections.applier, stream.maxPayload);
-    return new AsyncPublishing(
-      connections.applier,
-      applier,
-      AsyncPublishing.capture(connections, this.options.rowIdentify),
-      store,
-      this.options.name,
-      {
-        stream,
-        position,
-        foreign,
-        busyTimeout: busyTimeout(this.options),
-        pass: () => hold.pass(),
-        lostStream: (sequence) => this.lostStream(sequence, position.received),
-        failed: (error) => this.emit({ type: 'error', error }),
-      },
-    );
+    return new AsyncPublishing(connections.applier, applier, capture, store, this.options.name, {
+      stream,
+      position,
+      foreign,
+      busyTimeout: busyTimeout(this.options),
+      pass: () => hold.pass(),
+      lostStream: (sequence) => this.lostStream(sequence, position.received),
+      failed: (error) => this.emit({ type: 'error', error }),
+    });
   }
 
   /** Makes sure that the stream is the one that was followed so far; else nothing is applied or written any more. */
@@ -780,6 +890,28 @@ export class HARuntime implements DatabaseLifecycle {
     await this.replication?.async?.flush(this.options.publisherTimeout);
   }
 
+  /** Waits for something that interceptors hold back: no longer for one of them than a write waits for the stream. */
+  private async impatiently(work: Promise<void>): Promise<void> {
+    const { publisherTimeout } = this.options;
+    const every = Math.max(10, Math.min(LOOK_FOR_STUCK_MS, publisherTimeout / 4));
+    const timer = setInterval(() => this.abandonStuck(publisherTimeout), every);
+    try {
+      await work;
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  /** Takes back what waits for an interceptor that does not answer, so that stopping gets on. */
+  private abandonStuck(afterMs: number): void {
+    const { async, position } = this.replication ?? {};
+    const askedAt = Math.min(this.subscriber.askedAt ?? Infinity, async?.askedAt ?? Infinity);
+    if (performance.now() - askedAt < afterMs) return;
+    position?.fail(stoppedError());
+    async?.abandon();
+    this.subscriber.stop().catch(() => undefined);
+  }
+
   private async tearDown(): Promise<void> {
     const { replication, files, membership } = this;
     this.opened = undefined;
@@ -787,9 +919,11 @@ export class HARuntime implements DatabaseLifecycle {
     this.replication = undefined;
     this.files = undefined;
     replication?.position.fail(stoppedError());
-    await replication?.alarm.stop();
     replication?.async?.stop();
+    // In front of all that writes to the control tables: it may hold the write turn, and wait for an interceptor.
     await this.subscriber.stop();
+    await replication?.cdc?.stop();
+    await replication?.alarm.stop();
     this.publisher.detach();
     await membership?.leave();
     this.expelled = undefined;
@@ -814,6 +948,7 @@ export class HARuntime implements DatabaseLifecycle {
       this.telemetry.sink?.skipped();
       logger.warn(skippedLine(event));
     } else if (event.type === 'warning') logger.warn(event.message);
+    else if (event.type === 'intercepted') logger.debug?.(interceptedLine(event));
     else if (event.type === 'conflict') {
       this.conflicts++;
       this.telemetry.sink?.conflict();
@@ -843,6 +978,20 @@ function recentOf({ sequence, messages, ids }: CommittedTransaction, node: strin
       return { changes: parts.flatMap(({ changes }) => changes), epoch: parts[0]?.epoch ?? 0n };
     },
   };
+}
+
+function listOf(names: readonly string[]): string {
+  return names.length === 0 ? 'none' : names.join(', ');
+}
+
+function interceptedLine({
+  sequence,
+  node,
+  interceptors,
+  written,
+  applied,
+}: HAEvent & { type: 'intercepted' }): string {
+  return `Of ${written} change(s) by ${node} at sequence ${sequence} ${applied} took effect: ${interceptors.join(', ')}`;
 }
 
 function skippedLine({ sequence, node, target, reason }: HAEvent & { type: 'skipped' }): string {

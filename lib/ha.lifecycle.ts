@@ -1,4 +1,5 @@
-import type { OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
+import type { OnApplicationBootstrap, OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
+import type { NestTargets } from './cdc/nest-targets.js';
 import type { HARuntime } from './ha-runtime.js';
 import { HADatabase } from './write/ha-database.js';
 
@@ -12,20 +13,27 @@ import { HADatabase } from './write/ha-database.js';
  * 4. compare the stored position with the stream
  * 5. follow the stream, and wait until what it held is applied
  * 6. take writes
+ * 7. once the whole application has started: serve the targets of change data capture
  *
  * Stop, in reverse, when HTTP servers have drained: finish the writes that wait, stop following, leave the cluster,
  * disconnect, stop the embedded server, close the file.
  */
-export class HALifecycle implements OnModuleInit, OnApplicationShutdown {
+export class HALifecycle implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     private readonly runtime: HARuntime,
     /** What is injected as the database: a test may have put something else there, and then nothing is opened. */
     private readonly database: unknown,
+    private readonly targets: NestTargets,
   ) {}
 
   async onModuleInit(): Promise<void> {
     const { runtime, database } = this;
+    await this.targets.init();
     if (runtime.autoStart && database instanceof HADatabase && database.isOpenedBy(runtime)) await runtime.start();
+  }
+
+  onApplicationBootstrap(): void {
+    this.targets.start();
   }
 
   async onApplicationShutdown(): Promise<void> {

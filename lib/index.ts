@@ -29,10 +29,18 @@ export type {
   HAUndoResult,
 } from './write/history-port.js';
 export type { HAOutcome } from './write/outcome.js';
-export type { HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
+export type { HACDCStatus, HALag, HAPosition, HAStatus, OutboxStatus } from './write/status.js';
 export type { HAMember, HARole } from './stream/membership/member.js';
 export { ReplicationPublisher } from './publish/replication-publisher.js';
 export { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
+export type {
+  DebeziumEnvelope,
+  HACDCContext,
+  HACDCEvent,
+  HACDCRegistration,
+  HACDCSettings,
+  HACDCTarget,
+} from './cdc/target.js';
 export { InjectHA } from './common/inject-ha.js';
 export { OnHAChange } from './common/on-change.js';
 export type { HAChange, HAChangeOperation, HAChangeRow, HAChangeValue } from './changeset/row-changes.js';
@@ -42,3 +50,27 @@ export type { HAErrorCode } from './common/ha-error.js';
 export type { HAConflict, HAEvent, HARow, HAValue, HAWarningCode } from './common/events.js';
 export type { HAOptions } from './config/options.js';
 export type { ConfigureConnection, ConnectionRole } from './sqlite/connection.js';
+export { FirstWriteWins } from './interceptors/first-write-wins.js';
+export type { FirstWriteWinsOptions as HAFirstWriteWinsOptions } from './interceptors/first-write-wins.js';
+export { IgnoreTables } from './interceptors/ignore-tables.js';
+export { LastWriteWinsByColumn } from './interceptors/last-write-wins-by-column.js';
+export type { LastWriteWinsOptions as HALastWriteWinsOptions } from './interceptors/last-write-wins-by-column.js';
+export { MergeCounter } from './interceptors/merge-counter.js';
+export { newValue, oldValue, withValues } from './changeset/interceptor.js';
+export type {
+  HAChangeSet,
+  HAInterceptedChange,
+  HAInterceptor,
+  HAInterceptorAnswer,
+  HAInterceptorContext,
+  HARowAnswer,
+  HARowContext,
+  HAStoredRow,
+} from './changeset/interceptor.js';
+export { InvalidText as HAInvalidText } from './changeset/changeset.js';
+export type {
+  RowChange as HARowChange,
+  SqlChange as HASqlChange,
+  SqlValue as HASqlValue,
+} from './changeset/changeset.js';
+export type { HAInterceptorProvider } from './interceptor-providers.js';

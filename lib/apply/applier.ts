@@ -1,6 +1,7 @@
 import { isRowChange } from '../changeset/changeset.js';
 import type { Change, ChangeSet, RowChange, SqlChange } from '../changeset/changeset.js';
 import { InvalidText } from '../changeset/changeset.js';
+import { emptyRecord } from '../common/own.js';
 import { classify } from '../sql/classify.js';
 import { idempotentDDL } from '../sql/ddl.js';
 import { ownName } from '../sql/own-names.js';
@@ -14,12 +15,17 @@ import { isInternalTable, readSchema, schemaVersion } from '../sqlite/schema.js'
 import type { RowIdentify, SchemaInfo } from '../sqlite/schema.js';
 import { raiseSequence, setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
+import type { StatementWatch } from './effects-port.js';
 import { HiddenTriggers } from './hidden-triggers.js';
+import { Interception } from './interception.js';
+import type { Step } from './interception.js';
+import type { Interceptors } from './interceptors.js';
 import { RowApplier } from './row-applier.js';
 import type { PlannedChange } from './row-applier.js';
 import { RenameTrace, renamed } from './renames.js';
 import type { Rename } from './renames.js';
 import type { Bound } from './row-plan.js';
+import { StoredRows } from './stored-rows.js';
 
 /** Reports a change that no node can apply. */
 export type SkipReport = (index: number, change: Change, reason: string) => void;
@@ -62,14 +68,17 @@ export class Applier {
   private schema: SchemaInfo | undefined;
   private renames: Rename[] | undefined;
   private trace: RenameTrace | undefined;
+  private readonly stored: StoredRows;
 
   constructor(
     private readonly db: Connection,
     private readonly rowIdentify: RowIdentify,
-    /** Called in front of every statement that a peer sent: triggers of our own would stop an ALTER TABLE. */
-    private readonly beforeStatement: () => void = () => undefined,
+    private readonly watch: StatementWatch = { before: () => undefined },
+    /** Decide what takes effect; absent where there are none. */
+    private readonly interceptors?: Interceptors,
   ) {
     this.rows = new RowApplier(db);
+    this.stored = new StoredRows(db);
     this.statements = new StatementCache(db);
     this.triggers = new HiddenTriggers(db);
   }
@@ -108,20 +117,68 @@ export class Applier {
     return names;
   }
 
-  /** Applies one changeset; yields now and then so that the caller can let others run. */
-  *apply(changeSet: ChangeSet, place: ApplyPlace, report: SkipReport): Generator<void, void> {
-    const { sequence, foreign } = place;
-    let index = 0;
-    // Names in messages of go-ha are taken as they are: it does not say what its writer had seen.
+  /** True where interceptors decide on a transaction that changes these tables; names in lower case. */
+  intercepts(tables: readonly string[]): boolean {
+    return this.interceptors?.concern(new Set(tables), false) === true;
+  }
+
+  /** True where interceptors decide on a changeset. */
+  interceptsChanges(changeSet: ChangeSet, foreign: boolean): boolean {
+    const { interceptors } = this;
+    if (interceptors === undefined) return false;
+    const { tables, hasStatements } = this.shownTables(changeSet, foreign);
+    return interceptors.concern(tables, hasStatements);
+  }
+
+  private shownTables(changeSet: ChangeSet, foreign: boolean): { tables: Set<string>; hasStatements: boolean } {
     const epoch = foreign ? Infinity : Number(changeSet.epoch);
-    const time = Number(changeSet.timestampNs / 1_000_000n);
-    this.trace = undefined;
+    const tables = new Set<string>();
+    let hasStatements = false;
     for (const change of changeSet.changes) {
-      if (index > 0 && index % CHANGES_PER_STEP === 0) yield;
+      if (change.operation === 'SQL') hasStatements = true;
+      if (isRowChange(change)) tables.add(renamed(this.knownRenames(), epoch, change.table, []).table.toLowerCase());
+    }
+    return { tables, hasStatements };
+  }
+
+  /**
+   * Applies one changeset; yields now and then so that the caller can let others run, and promises for it to await: those of
+   * interceptors, while nobody else may use the connection. Returns what interceptors made of it, where they were asked.
+   */
+  *apply(changeSet: ChangeSet, place: ApplyPlace, report: SkipReport): Generator<Step, Interception | undefined> {
+    this.trace = undefined;
+    const interception = this.intercept(changeSet, place);
+    if (interception === undefined) {
+      yield* this.applyAll(changeSet, place, report);
+      return undefined;
+    }
+    const changes = yield* interception.before();
+    yield* this.applyAll({ ...changeSet, changes }, { ...place, foreign: false, interception }, report);
+    yield* interception.after();
+    return interception;
+  }
+
+  private *applyAll(
+    changeSet: ChangeSet,
+    place: ApplyPlace & { readonly interception?: Interception },
+    report: SkipReport,
+  ): Generator<Step, void> {
+    const { sequence, foreign, interception } = place;
+    let index = 0;
+    let steps = 0;
+    // Names in messages of go-ha are taken as they are: it does not say what its writer had seen.
+    const epoch = foreign || interception !== undefined ? Infinity : Number(changeSet.epoch);
+    const time = Number(changeSet.timestampNs / 1_000_000n);
+    for (const written of changeSet.changes) {
+      if (steps > 0 && steps % CHANGES_PER_STEP === 0) yield;
+      steps++;
+      const change = interception !== undefined && isRowChange(written) ? interception.row(written) : written;
+      if (change === undefined) continue;
       // Behind a change of the schema in the same message, names are those that it made.
       this.rows.place = { sequence, index, time };
       const reason = this.applyChange(change, index, place, this.trace === undefined ? epoch : Infinity);
       if (reason !== undefined) report(index, change, reason);
+      interception?.effective.push(change);
       index++;
     }
     this.recordRenames(sequence);
@@ -130,6 +187,37 @@ export class Applier {
       if ('bump' in change) raiseSequence(this.statements, change.table, change.bump);
       else setSequence(this.statements, change.table, change.set);
     }
+  }
+
+  private intercept(changeSet: ChangeSet, place: ApplyPlace): Interception | undefined {
+    const { interceptors } = this;
+    if (interceptors === undefined || !this.interceptsChanges(changeSet, place.foreign)) return undefined;
+    // Rows of go-ha in a table that the same message makes: only behind that can they be mended.
+    const raw = new Set<Change>();
+    const ports = {
+      db: this.db,
+      stored: this.stored,
+      facts: interceptors.facts,
+      planned: (change: RowChange) => this.planned(change, Infinity, raw.has(change)),
+    };
+    const shown = { ...changeSet, changes: this.shown(changeSet, place.foreign, raw) };
+    return new Interception(ports, interceptors.all, shown, { sequence: place.sequence, writer: changeSet.node });
+  }
+
+  /** The changes as interceptors see them: with names as they are now, and values as they are stored. */
+  private shown(changeSet: ChangeSet, foreign: boolean, raw: Set<Change>): readonly Change[] {
+    let epoch = foreign ? Infinity : Number(changeSet.epoch);
+    return changeSet.changes.map((change) => {
+      if (!isRowChange(change)) {
+        if (change.operation === 'SQL' && isDDL(change.command)) epoch = Infinity;
+        return change;
+      }
+      const named = this.named(change, epoch);
+      if (!foreign) return named;
+      const planned = this.planned(named, Infinity, true);
+      if (planned === undefined) raw.add(named);
+      return planned?.change ?? named;
+    });
   }
 
   /**
@@ -193,18 +281,21 @@ export class Applier {
     const info = classify(sql);
     const refusal = refusalOf(sql, info);
     if (refusal !== undefined) return refusal;
-    this.beforeStatement();
+    this.watch.before(info);
     this.triggers.show();
+    let ran = false;
     try {
       if (info.kind === 'ddl') this.runDDL(idempotentDDL(sql, info));
       else if (info.kind === 'pragma') this.db.exec(sql);
       else this.db.prepare(sql).run(...bindings(sql, args));
+      ran = true;
       return undefined;
     } catch (error) {
       if (isSharedFailure(error)) return error.message;
       throw error;
     } finally {
       this.loadSchema();
+      this.watch.behind?.(sql, info, ran);
     }
   }
 
@@ -220,6 +311,10 @@ export class Applier {
     this.schema = schema;
     this.rows.useSchema(schema);
   }
+}
+
+function isDDL(command: string): boolean {
+  return splitStatements(command).some(({ sql }) => classify(sql).kind === 'ddl');
 }
 
 /**
@@ -253,7 +348,7 @@ function isSharedFailure(error: unknown): error is Error {
 /** better-sqlite3 binds named and numbered parameters from an object only, and all others in order. */
 function bindings(sql: string, args: SqlChange['args']): unknown[] {
   const plain: unknown[] = [];
-  const named: Record<string, unknown> = {};
+  const named = emptyRecord<unknown>();
   for (const { ordinal, key } of parameters(sql)) {
     const arg = args[ordinal - 1] ?? null;
     const value = arg instanceof InvalidText ? textOf(arg.bytes) : arg;

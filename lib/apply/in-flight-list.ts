@@ -34,6 +34,11 @@ export class InFlightList {
     return this.counts.has(table);
   }
 
+  /** The tables that they change; names in lower case. */
+  get tables(): readonly string[] {
+    return [...this.counts.keys()];
+  }
+
   add(entries: readonly InFlight[]): void {
     for (const entry of entries) {
       this.entries.push(entry);

@@ -4,9 +4,12 @@ import type { ChangeSet, RowChange } from '../changeset/changeset.js';
 import type { Capture } from '../capture/capture.js';
 import type { Connection } from '../sqlite/connection.js';
 import type { Counters, InFlight, OutboxStore, OutboxTransaction, StoredUndo } from '../sqlite/outbox-store.js';
+import { HAError } from '../common/ha-error.js';
 import { setSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { Applier } from './applier.js';
+import { changeSetText } from './effects-port.js';
+import type { Step } from './interception.js';
 import { InFlightList } from './in-flight-list.js';
 import { Undo } from './undo.js';
 
@@ -28,6 +31,7 @@ import { Undo } from './undo.js';
  * - A message with statements makes all of them way, for a new index or CHECK may not allow what is in flight.
  * - What takes a transaction back is what its *last* redo did, and not what its first run did: that is captured and stored.
  * - The counters of AUTOINCREMENT are as before the transaction when it is taken back.
+ * - What interceptors decide on is never popped, and makes everything way: what they read may be another thing now.
  */
 export class Overlay {
   readonly list: InFlightList;
@@ -40,6 +44,10 @@ export class Overlay {
   private isUndone = false;
   /** Milliseconds that the batch has spent on taking back: so long it may go on, or a long overlay would stop everything. */
   private undoMs = 0;
+  /** Called where an interceptor failed on what waits for its place: it is asked again there. Once for each transaction. */
+  onDeferred: (error: HAError) => void = () => undefined;
+  private deferred = new Map<string, HAError>();
+  private readonly toldDeferred = new Set<string>();
 
   constructor(
     private readonly db: Connection,
@@ -70,13 +78,14 @@ export class Overlay {
     this.retabled = [];
     this.isUndone = false;
     this.undoMs = 0;
+    this.deferred.clear();
   }
 
   /** True where a message is the first in flight, and its rows stand where they belong. */
   isHead(id: string | undefined): boolean {
     if (id === undefined || this.isUndone) return false;
     const head = this.list.at(this.removed.length);
-    return head?.id === id && head.refused !== true;
+    return head?.id === id && head.refused !== true && !this.applier.intercepts(head.tables);
   }
 
   /** True where a message ends a transaction in flight. */
@@ -85,7 +94,7 @@ export class Overlay {
   }
 
   /** Takes a transaction out whose message does not count: it was left out, or its id is void. */
-  *drop(id: string): Generator<void, void> {
+  *drop(id: string): Generator<Step, void> {
     const own = this.list.find(id);
     if (own === undefined || this.removed.includes(own)) return;
     if (!this.isUndone) yield* this.undoAll();
@@ -99,8 +108,16 @@ export class Overlay {
     return head.changes;
   }
 
+  /** What the head did to the fold, as changesets. */
+  headEffects(): Buffer[] {
+    const head = this.list.at(this.removed.length) as InFlight;
+    const stored = this.store.undoOf(head);
+    if (stored === undefined) return this.store.messagesOf(head).map(({ data }) => data);
+    return stored.effects.length === 0 ? [] : [changeSetText(this.messageOf(head), stored.effects)];
+  }
+
   /** Call in front of applying a message that is not the head. */
-  *makeWay(id: string | undefined, changeSet: ChangeSet, foreign: boolean): Generator<void, void> {
+  *makeWay(id: string | undefined, changeSet: ChangeSet, foreign: boolean): Generator<Step, void> {
     if (this.removed.length === this.list.size) return;
     const own = id === undefined ? undefined : this.list.find(id);
     if (!this.isUndone) {
@@ -111,10 +128,10 @@ export class Overlay {
   }
 
   /** Puts back what made way. Call at the end of a batch, in front of COMMIT. */
-  *finish(): Generator<void, void> {
+  *finish(): Generator<Step, void> {
     if (this.isUndone) {
       for (const entry of this.remaining()) {
-        const undo = yield* this.captured(this.messageOf(entry));
+        const undo = yield* this.redone(entry);
         this.store.putUndo(entry, undo);
         const isSame = sameNames(entry.tables, undo.tables) && (entry.refused ?? false) === undo.refused;
         if (!isSame) this.retabled.push([entry, { ...entry, tables: undo.tables, refused: undo.refused }]);
@@ -127,9 +144,11 @@ export class Overlay {
   committed(): void {
     for (const [before, after] of this.retabled) this.list.replace(before, after);
     this.retabled = [];
+    this.tellDeferred();
     const { removed } = this;
     if (removed.length === 0) return;
     this.removed = [];
+    for (const { id } of removed) this.toldDeferred.delete(id);
     this.list.remove(removed);
     this.store.removed(removed);
     if (this.isEmpty) this.onEmpty();
@@ -151,17 +170,17 @@ export class Overlay {
    * Applies a transaction of this node instead of keeping what running it did, inside the applier's transaction: where the
    * two may differ, applying is what counts.
    */
-  *canonicalise(transaction: OutboxTransaction): Generator<void, InFlight[]> {
+  *canonicalise(transaction: OutboxTransaction): Generator<Step, InFlight[]> {
     this.applier.prepare();
     const changeSet = joined(transaction.messages.map(({ data }) => decodeChangeSet(data.toString('utf8'))));
-    const undo = yield* this.captured(changeSet);
+    const undo = yield* this.refusing(changeSet);
     const [entry] = this.store.add(this.db, [transaction]);
     if (entry === undefined) return [];
     this.store.putUndo(entry, undo);
     return [{ ...entry, tables: undo.tables, refused: undo.refused }];
   }
 
-  private *undoAll(): Generator<void, void> {
+  private *undoAll(): Generator<Step, void> {
     this.isUndone = true;
     const started = performance.now();
     const entries = this.remaining();
@@ -195,17 +214,76 @@ export class Overlay {
     return counters;
   }
 
+  /**
+   * Does a transaction again, provisionally. An interceptor that fails at what is not the stream's state decides nothing: the
+   * transaction has no effect until it is asked at its place, and only what fails there halts.
+   */
+  private *redone(entry: InFlight): Generator<Step, StoredUndo> {
+    const changeSet = this.messageOf(entry);
+    if (!this.applier.interceptsChanges(changeSet, false)) return yield* this.captured(changeSet);
+    this.db.exec('SAVEPOINT ha_redo');
+    try {
+      return yield* this.captured(changeSet);
+    } catch (error) {
+      if (!isInterceptorFailure(error)) throw error;
+      this.takeBackRedo();
+      this.deferred.set(entry.id, error);
+      const tables = this.applier.tablesOf(changeSet, false) ?? new Set(entry.tables);
+      return { effects: Buffer.alloc(0), tables: [...tables], countersBefore: [], refused: true };
+    } finally {
+      if (this.db.inTransaction) this.db.exec('RELEASE ha_redo');
+    }
+  }
+
+  private takeBackRedo(): void {
+    this.db.exec('ROLLBACK TO ha_redo');
+    this.capture.invalidate();
+    this.applier.reset();
+    this.applier.prepare();
+  }
+
+  /** Who is about to write can be told that an interceptor fails: nothing of it is stored or published. */
+  private *refusing(changeSet: ChangeSet): Generator<Step, StoredUndo> {
+    try {
+      return yield* this.captured(changeSet);
+    } catch (error) {
+      if (!isInterceptorFailure(error)) throw error;
+      const { message, cause, details } = error;
+      throw new HAError('HA_INTERCEPTOR', `${message} Nothing was written or published. Mend it, and write again.`, {
+        cause,
+        details,
+      });
+    }
+  }
+
+  private tellDeferred(): void {
+    for (const [id, { message, cause, details }] of this.deferred) {
+      if (this.toldDeferred.has(id)) continue;
+      this.toldDeferred.add(id);
+      this.onDeferred(
+        new HAError(
+          'HA_INTERCEPTOR',
+          `${message} Its rows are left out here until it has its place; there it is asked again, and halts replication where it fails again.`,
+          { cause, retryable: true, details: { ...details, id } },
+        ),
+      );
+    }
+    this.deferred.clear();
+  }
+
   /** Applies a changeset and says what that did. */
-  private *captured(changeSet: ChangeSet): Generator<void, StoredUndo> {
+  private *captured(changeSet: ChangeSet): Generator<Step, StoredUndo> {
     this.capture.open();
     try {
       const before = this.counters();
       const tables = this.applier.tablesOf(changeSet, false) ?? new Set<string>();
       let refused = false;
       // Left out for a reason that all share: it is reported at its place in the stream.
-      yield* this.applier.apply(changeSet, { sequence: 0, foreign: false }, () => {
+      const interception = yield* this.applier.apply(changeSet, { sequence: 0, foreign: false }, () => {
         refused = true;
       });
+      // What interceptors decided here need not be what they decide at its place.
+      if (interception !== undefined) refused = true;
       const rows = this.capture.drain(0n);
       for (const table of rows?.tables ?? []) tables.add(table.name.toLowerCase());
       const effects = rows === undefined ? Buffer.alloc(0) : joinPieces(rows.pieces);
@@ -217,7 +295,8 @@ export class Overlay {
 
   private isDisjoint(changeSet: ChangeSet, foreign: boolean): boolean {
     const tables = this.applier.tablesOf(changeSet, foreign);
-    if (tables === undefined) return false;
+    if (tables === undefined || this.applier.interceptsChanges(changeSet, foreign)) return false;
+    if (this.applier.intercepts(this.list.tables)) return false;
     // A trigger that keeps a virtual table writes to more than its own.
     if (this.applier.currentSchema.triggers.some(({ virtualPart }) => virtualPart !== undefined))
       return tables.size === 0;
@@ -255,6 +334,10 @@ function decodeEffects(effects: Buffer): RowChange[] {
 function joinPieces(pieces: readonly Buffer[]): Buffer {
   const comma = Buffer.from(',');
   return Buffer.concat(pieces.flatMap((piece, index) => (index === 0 ? [piece] : [comma, piece])));
+}
+
+function isInterceptorFailure(error: unknown): error is HAError {
+  return error instanceof HAError && error.code === 'HA_INTERCEPTOR';
 }
 
 function sameNames(a: readonly string[], b: readonly string[]): boolean {

@@ -1,3 +1,4 @@
+import { own } from '../common/own.js';
 import type { Connection } from '../sqlite/connection.js';
 
 /** A table or columns that got other names at a place in the stream. */
@@ -73,7 +74,7 @@ export function renamed(
   let names = { table, columns };
   for (const rename of renames) {
     if (rename.sequence <= epoch || rename.from !== names.table) continue;
-    names = { table: rename.to, columns: names.columns.map((column) => rename.columns[column] ?? column) };
+    names = { table: rename.to, columns: names.columns.map((column) => own(rename.columns, column) ?? column) };
   }
   return names;
 }

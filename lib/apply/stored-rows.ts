@@ -7,7 +7,7 @@ import { StatementCache } from '../sqlite/statement-cache.js';
 import type { PlannedChange } from './row-applier.js';
 import { imageText, keyText } from './row-identity.js';
 import { bound, doubled, mark } from './row-plan.js';
-import type { RowPlan } from './row-plan.js';
+import type { Bound, RowPlan } from './row-plan.js';
 import { matches, readTableKeys } from './unique-index.js';
 import type { TableKeys, UniqueIndex } from './unique-index.js';
 
@@ -95,6 +95,14 @@ export class StoredRows {
     });
   }
 
+  /** True where the stored value of a column sorts behind another one: SQLite compares, as in that column. */
+  compares(plan: RowPlan, row: StoredRow, column: string, value: SqlValue): boolean {
+    const { where, args } = whereIs(plan, row);
+    const sql = `SELECT ${q(column)} > ${mark(value)} FROM main.${q(plan.table.name)} WHERE ${where} LIMIT 1`;
+    const [answer] = (this.statements.exact(sql).get(...bound([value]), ...args) as [bigint | null] | undefined) ?? [];
+    return answer === 1n;
+  }
+
   /** The primary key is one of them where rows are not found by it. */
   private uniqueOf({ table }: RowPlan): readonly UniqueIndex[] {
     const { others, primary } = this.keysOf(table);
@@ -152,6 +160,18 @@ export class StoredRows {
     const sql = `SELECT ${parts.map((part) => `(${part.sql})`).join(', ')} FROM ${from}${condition}`;
     return tolerant(() => this.statements.exact(sql).get(...bound(row))) as SqlValue[] | undefined;
   }
+}
+
+/** Finds a row that was read before. */
+function whereIs({ table }: RowPlan, { values, rowid }: StoredRow): { readonly where: string; readonly args: Bound[] } {
+  if (rowid !== undefined && table.rowid !== undefined) return { where: `${q(table.rowid)} = ?`, args: [rowid] };
+  const key = storedKeyOf(table, values);
+  const names = key === undefined ? table.columns.map(({ name }) => name) : table.pk;
+  const wanted = key ?? values;
+  return {
+    where: names.map((name, index) => `${q(name)} IS ${mark(wanted[index])}`).join(' AND '),
+    args: bound(wanted),
+  };
 }
 
 /** What a user wrote into an index may speak of generated columns, or refuse values: then it tells nothing here. */

@@ -36,6 +36,8 @@ export interface CaptureSettings {
    * what applying a changeset does, and not for what a user does.
    */
   readonly gated?: boolean;
+  /** Old images are exact in every table, also where a key alone would tell which row it was. */
+  readonly exactImages?: boolean;
 }
 
 interface Piece {
@@ -383,9 +385,14 @@ export class Capture {
   private needsChain(kinds: ReadonlySet<number>): boolean {
     for (const k of kinds) {
       const table = this.kinds.get(k)?.table;
-      if (table?.bag === true && (this.schema.triggers.length > 0 || table.actionParent)) return true;
+      if (table !== undefined && this.needsImages(table) && (this.schema.triggers.length > 0 || table.actionParent))
+        return true;
     }
     return false;
+  }
+
+  private needsImages(table: TableInfo): boolean {
+    return table.bag || this.settings.exactImages === true;
   }
 
   /**
@@ -398,8 +405,11 @@ export class Capture {
     const changes = rows.map(([k, oldRowid, newRowid, before, after]) => {
       const kind = this.kinds.get(k) as LogKind;
       const old =
-        kind.table.bag && before !== null && oldRowid !== null ? takeLast(chain, kind, oldRowid, before) : before;
-      if (kind.table.bag && after !== null && newRowid !== null) chain.set(chainKey(kind, newRowid), after);
+        this.needsImages(kind.table) && before !== null && oldRowid !== null
+          ? takeLast(chain, kind, oldRowid, before)
+          : before;
+      if (this.needsImages(kind.table) && after !== null && newRowid !== null)
+        chain.set(chainKey(kind, newRowid), after);
       const images = [imageMembers('old', old), imageMembers('new', after)].filter((member) => member !== '');
       const head = Buffer.from(kind.head, 'utf8').toString('latin1');
       return head + rowidMembers(kind, oldRowid, newRowid) + images.join(',') + tail;

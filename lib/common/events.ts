@@ -4,8 +4,9 @@ import type { HAError } from './ha-error.js';
  * Every code a warning can carry.
  *
  * - `HA_GENERATED_IDS`: SQLite chose an id in a table, and another node may choose the same (`generatedIds=overwrite`).
+ * - `HA_INTERCEPTORS`: a node of the cluster has other interceptors than this one, so its rows will differ.
  */
-export type HAWarningCode = 'HA_GENERATED_IDS';
+export type HAWarningCode = 'HA_GENERATED_IDS' | 'HA_INTERCEPTORS';
 
 /**
  * A value of SQLite by storage class: INTEGER is always a `bigint`, REAL always a `number`, a BLOB is a `Buffer`, TEXT a
@@ -63,6 +64,22 @@ export type HAEvent =
     }
   | {
       /**
+       * Interceptors changed what a transaction of the stream does; on every node alike, its writer too. In front of its
+       * `applied`.
+       */
+      readonly type: 'intercepted';
+      readonly sequence: bigint;
+      /** Who wrote the transaction. */
+      readonly node: string;
+      /** Names of those that left something out or replaced it, in the order of the option. */
+      readonly interceptors: readonly string[];
+      /** How many changes it had. */
+      readonly written: number;
+      /** How many of them, or in their place, took effect. */
+      readonly applied: number;
+    }
+  | {
+      /**
        * A change was left out, on every node alike, or a whole message on this node, by `db.skip()`: then `target` is its id and `node` empty.
        * Both are recorded in `ha_skipped`.
        */
@@ -96,9 +113,16 @@ export type HAEvent =
   | {
       /** Nothing failed, but somebody should know; once for each table and start. */
       readonly type: 'warning';
-      readonly code: HAWarningCode;
+      readonly code: 'HA_GENERATED_IDS';
       readonly table: string;
       /** What may happen, and what to do. */
+      readonly message: string;
+    }
+  | {
+      /** The same, about another node; at each start. */
+      readonly type: 'warning';
+      readonly code: 'HA_INTERCEPTORS';
+      readonly node: string;
       readonly message: string;
     }
   | { readonly type: 'connected' }

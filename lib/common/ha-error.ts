@@ -29,6 +29,7 @@ export type HAErrorCode =
   | 'HA_SKIP_INVALID'
   | 'HA_FOREIGN_WRITE'
   | 'HA_OVERLAY_BROKEN'
+  | 'HA_INTERCEPTOR'
   | 'HA_NATS_SERVER'
   | 'HA_NODE_NAME_TAKEN'
   | 'HA_SUBJECT_TAKEN'
@@ -37,7 +38,8 @@ export type HAErrorCode =
   | 'HA_HISTORY_INVALID'
   | 'HA_UNDO_INVALID'
   | 'HA_UNDO_REFUSED'
-  | 'HA_UNDO_CONFLICT';
+  | 'HA_UNDO_CONFLICT'
+  | 'HA_CDC_DELIVERY';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

@@ -19,6 +19,11 @@ export async function retry<T>(
   }
 }
 
+/** The pause behind so many failures in a row, ms: twice as long each time. */
+export function backOff(failures: number, firstMs: number, longestMs: number): number {
+  return Math.min(firstMs * 2 ** Math.min(failures - 1, 30), longestMs);
+}
+
 /** Resolves when everything that the event loop had to do has had its turn. */
 export function immediate(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

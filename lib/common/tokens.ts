@@ -2,7 +2,8 @@
 export const DEFAULT_CONNECTION = 'default';
 
 /** Parts of a connection that can be injected. */
-export type HAPart = 'database' | 'runtime' | 'options' | 'publisher' | 'subscriber' | 'lifecycle';
+export type HAPart =
+  'database' | 'runtime' | 'options' | 'publisher' | 'subscriber' | 'lifecycle' | 'interceptors' | 'assembly';
 
 /**
  * The injection token of a database: what `@InjectHA(connection)` injects, and what tests override.

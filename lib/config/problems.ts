@@ -19,6 +19,19 @@ export class Problems {
     }
   }
 
+  /** Runs `read`; the problems of an `HA_OPTIONS_INVALID` that it throws are taken over, and undefined is returned. */
+  collect<T>(read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      const problems =
+        error instanceof HAError && error.code === 'HA_OPTIONS_INVALID' ? error.details.problems : undefined;
+      if (!Array.isArray(problems)) throw error;
+      this.list.push(...(problems as string[]));
+      return undefined;
+    }
+  }
+
   /** Throws one `HA_OPTIONS_INVALID` with all problems (also in `details.problems`), if there are any. */
   throwIfAny(what = 'The options'): void {
     if (this.list.length === 0) return;

@@ -30,6 +30,7 @@ const MODULE_KEYS = new Set([
   'connection',
   'isGlobal',
   'interceptors',
+  'imports',
   'cdc',
   'configure',
   'retryAttempts',
@@ -138,7 +139,7 @@ function joinOptions(first: string | HAOptionsWithDsn, second: HAOptions): { dsn
 }
 
 /** Names the database, where an application has several. */
-function titleOf(options: object): string {
+export function titleOf(options: object): string {
   const connection = 'connection' in options ? options.connection : undefined;
   return connection === undefined || connection === DEFAULT_CONNECTION
     ? 'The options'

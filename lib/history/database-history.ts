@@ -25,6 +25,7 @@ import type { RebuildSettings, SnapshotPort } from './rebuild.js';
 import { ReversedCopy } from './reversed-copy.js';
 import { TransactionLog, notThere } from './transaction-log.js';
 import type { StreamTransaction } from './transaction-assembler.js';
+import type { Intercepts } from './undo-selection.js';
 import { UndoRun } from './undo-run.js';
 
 /** What history works with; all of it belongs to one start of the database. */
@@ -43,6 +44,8 @@ export interface HistoryPorts {
   /** Milliseconds for which the stream may be silent. */
   readonly patience: number;
   readonly snapshots?: SnapshotPort | undefined;
+  /** Whether interceptors decide on what changes these tables; absent where there are none. */
+  readonly intercepts?: Intercepts | undefined;
 }
 
 /** The past of a database, from its stream. */
@@ -53,7 +56,14 @@ export class DatabaseHistory implements HistoryPort {
   constructor(private readonly ports: HistoryPorts) {
     const { stream, skips, patience, rebuild, snapshots } = ports;
     this.log = new TransactionLog(stream, new MessageReader(stream, patience), skips);
-    this.rebuild = new Rebuild(stream, this.log, rebuild, snapshots, () => leftOutIn(ports.connections.reader));
+    this.rebuild = new Rebuild(
+      stream,
+      this.log,
+      rebuild,
+      snapshots,
+      () => leftOutIn(ports.connections.reader),
+      ports.intercepts !== undefined,
+    );
   }
 
   async *history(
@@ -119,7 +129,10 @@ export class DatabaseHistory implements HistoryPort {
     try {
       await this.rebuild.write(sequence, path);
     } catch (error) {
-      if (!(error instanceof HAError && error.code === 'HA_HISTORY_GONE') || !(await this.reversed(sequence, path)))
+      if (
+        !(error instanceof HAError && /^HA_(HISTORY_GONE|UNDO_REFUSED)$/.test(error.code)) ||
+        !(await this.reversed(sequence, path))
+      )
         throw error;
     }
     return { sequence: BigInt(sequence), path };
@@ -131,7 +144,11 @@ export class DatabaseHistory implements HistoryPort {
     const db = connections.leaseReader();
     try {
       const { firstSequence } = await stream.state();
-      return await new ReversedCopy(db, this.log, rebuild, skips).write(sequence, firstSequence, path);
+      return await new ReversedCopy(db, this.log, rebuild, skips, this.ports.intercepts).write(
+        sequence,
+        firstSequence,
+        path,
+      );
     } finally {
       connections.releaseReader(db);
     }

@@ -8,7 +8,7 @@ import type { Connection } from '../sqlite/connection.js';
 import { IdGenerator, randomSlot } from '../sqlite/id-generator.js';
 import type { RowIdentify } from '../sqlite/schema.js';
 import type { ReplicationStream } from '../stream/replication-stream.js';
-import { gone } from './history-errors.js';
+import { gone, refusedUndo } from './history-errors.js';
 import type { TransactionLog } from './transaction-log.js';
 
 /** Copies of the database from before, from which a rebuild may start. */
@@ -40,6 +40,7 @@ export class Rebuild {
     private readonly snapshots: SnapshotPort | undefined,
     /** Places of changes that every node left out, each as `sequence.index`. */
     private readonly leftOut: () => ReadonlySet<string>,
+    private readonly isIntercepted: boolean,
   ) {}
 
   /**
@@ -48,6 +49,7 @@ export class Rebuild {
    * @throws HAError `HA_HISTORY_GONE` where neither the stream nor a snapshot reaches back far enough.
    */
   async write(sequence: number, path: string): Promise<void> {
+    if (this.isIntercepted) throw intercepted();
     const part = `${path}.part`;
     removeFiles(part);
     try {
@@ -114,6 +116,13 @@ export class Rebuild {
     }
     commit();
   }
+}
+
+/** They may have asked for anything that was there then. */
+function intercepted(): Error {
+  return refusedUndo(
+    'This node has interceptors: what the database was cannot be built from the stream alone. A range in which they had nothing to decide, and no writers met, can be undone, and copied.',
+  );
 }
 
 /** Takes out what belongs to replication, and leaves one file: a copy must not pass for a node. */

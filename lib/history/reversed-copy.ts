@@ -12,6 +12,7 @@ import { RowPlaces } from './row-places.js';
 import type { TransactionLog } from './transaction-log.js';
 import { UndoPlan } from './undo-plan.js';
 import { UndoSelection } from './undo-selection.js';
+import type { Intercepts } from './undo-selection.js';
 
 /** Pages that are copied in one go. */
 const PAGES_PER_STEP = 256;
@@ -26,6 +27,7 @@ export class ReversedCopy {
     private readonly log: TransactionLog,
     private readonly settings: RebuildSettings,
     private readonly skips: ReadonlySet<number>,
+    private readonly intercepts: Intercepts | undefined,
   ) {}
 
   /** Writes it. Returns false where it cannot be had in this way: then there is no file. */
@@ -67,7 +69,7 @@ export class ReversedCopy {
     const { rowIdentify } = this.settings;
     const last = db.prepare('SELECT max(received_seq) FROM main.ha_stats').pluck().get() as number;
     const places = new RowPlaces(db, readSchema(db, rowIdentify));
-    const selection = new UndoSelection(places, 'all', undefined, new Set());
+    const selection = new UndoSelection(places, 'all', undefined, new Set(), this.intercepts);
     try {
       for await (const transaction of this.log.read({ first: sequence + 1, last, retained })) {
         for (const _step of selection.take(transaction)) await immediate();

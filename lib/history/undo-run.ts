@@ -52,7 +52,13 @@ export class UndoRun {
     const { connections, rowIdentify } = ports;
     const { reader, writer } = connections;
     this.places = new RowPlaces(writer, readSchema(reader, rowIdentify));
-    this.selection = new UndoSelection(this.places, options.scope ?? 'all', options.rows, refusedIn(reader));
+    this.selection = new UndoSelection(
+      this.places,
+      options.scope ?? 'all',
+      options.rows,
+      refusedIn(reader),
+      ports.intercepts,
+    );
     this.read = range.first - 1;
   }
 

@@ -1,4 +1,4 @@
-import type { SqlValue } from '../changeset/changeset.js';
+import type { RowChange, SqlValue } from '../changeset/changeset.js';
 import type { TableInfo } from '../sqlite/schema.js';
 import { classify } from '../sql/classify.js';
 import type { HARowKey, HAUndoOptions } from '../write/history-port.js';
@@ -42,6 +42,9 @@ interface Touch {
 /** Statements that make no difference to rows or schema. */
 const HARMLESS = new Set(['analyze', 'reindex']);
 
+/** Whether interceptors decide on what changes these tables; names in lower case. */
+export type Intercepts = (tables: ReadonlySet<string>, hasStatements: boolean) => boolean;
+
 /** Whose rows an undo takes back. */
 export type UndoScope = NonNullable<HAUndoOptions['scope']>;
 
@@ -67,6 +70,8 @@ export class UndoSelection {
     rows: HAUndoOptions['rows'],
     /** Transactions of which every node left something out. */
     private readonly refused: ReadonlySet<number>,
+    /** Whether interceptors decide on a transaction that changes these tables; names in lower case. */
+    private readonly intercepts: Intercepts = () => false,
   ) {
     if (rows !== undefined) this.name(rows);
   }
@@ -84,6 +89,7 @@ export class UndoSelection {
     const isFirst = this.first === undefined;
     this.first ??= transaction.sequence;
     const changes = transaction.changeSet.changes.filter(isUserRow);
+    this.refuseIntercepted(transaction, changes);
     const doubts = this.refused.has(transaction.sequence) ? 'all' : transaction.doubts;
     const touches: Touch[][] = [];
     for (const [index, change] of changes.entries()) {
@@ -186,6 +192,16 @@ export class UndoSelection {
 
   private taint(table: TableInfo, transaction: StreamTransaction): void {
     if (!this.tainted.has(table)) this.tainted.set(table, transaction);
+  }
+
+  /** What interceptors made of it is in no message, and they would decide on its undo too. */
+  private refuseIntercepted({ sequence }: StreamTransaction, changes: readonly RowChange[]): void {
+    const tables = new Set(changes.map(({ table }) => table.toLowerCase()));
+    if (!this.intercepts(tables, false)) return;
+    throw refusedUndo(
+      `Interceptors decide on the transaction at sequence ${sequence}: what its rows were in front of it, and what they would make of an undo, cannot be told. Begin behind it, or write what shall be there.`,
+      { sequence, tables: [...tables] },
+    );
   }
 
   private refuseStatements({ changeSet, sequence }: StreamTransaction): void {

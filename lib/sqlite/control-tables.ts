@@ -22,8 +22,10 @@ import { StatementCache } from './statement-cache.js';
  * | `ha_undo` | with `asyncPublisher`: how to take such a transaction back, where that is not the plain inverse of its messages |
  * | `ha_outbox_file` | with `asyncPublisherOutboxDir`: which file holds `ha_outbox`, and what has to be in it |
  * | `ha_outbox_limit` | with `asyncPublisher`: the largest message that the stream took when it was last met |
+ * | `ha_cdc` | with `cdc`: how far each target has come |
+ * | `ha_cdc_log` | with `cdc`: what transactions did to rows, until every target has it |
  *
- * The last four are made by outbox-tables.ts, and only where that option is set.
+ * The last six are made by outbox-tables.ts and cdc/effect-log.ts, and only where that option is set.
  *
  * Every write here happens in the SQLite transaction of the rows that it speaks of: that is what makes delivery exactly
  * once.

@@ -2,10 +2,12 @@ import { immediate, sleep } from '../common/timing.js';
 import { isLocalLack } from '../apply/applier.js';
 import type { Applier } from '../apply/applier.js';
 import type { ConflictDetector, WatchedMessage } from '../apply/conflict-detector.js';
+import type { EffectsPort } from '../apply/effects-port.js';
+import type { Interception, Step } from '../apply/interception.js';
 import type { Overlay } from '../apply/overlay.js';
 import type { Change, ChangeSet } from '../changeset/changeset.js';
 import { decodeChangeSet } from '../changeset/codec.js';
-import type { EventSink } from '../common/events.js';
+import type { EventSink, HAEvent } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../changeset/message-id.js';
 import type { MessageId } from '../changeset/message-id.js';
@@ -42,6 +44,8 @@ export interface SubscriberPorts {
     ((sequence: number, changeSet: ChangeSet, skipped: ReadonlySet<Change> | undefined) => void) | undefined;
   /** Own transactions that lie over the fold; absent where this node publishes before it commits. */
   readonly overlay?: Overlay | undefined;
+  /** Records what really happens to rows; absent where nobody asks for it. */
+  readonly effects?: EffectsPort | undefined;
   /** Sees the messages of every own transaction that met its place in the stream without being applied there again. */
   readonly met?: ((sequence: number, messages: readonly { readonly data: Buffer }[]) => void) | undefined;
 }
@@ -92,6 +96,15 @@ export class ReplicationSubscriber {
   /** The message that is being decoded or applied. */
   private current: IncomingMessage | undefined;
   private unreadable = false;
+  /** How many messages of the batch are in front of the current one. */
+  private inFront = 0;
+  /** Sequence of a message at which an interceptor failed: what is in front of it is committed without it. */
+  private barrier: number | undefined;
+  private stopping: Promise<void> = Promise.resolve();
+  private wakeStopping: () => void = () => undefined;
+  private ended: Promise<void> = Promise.resolve();
+  /** Since when an interceptor is waited for; a time of `performance.now()`, undefined where none is. */
+  askedAt: number | undefined;
 
   get error(): Error | undefined {
     return this.lastError;
@@ -129,27 +142,38 @@ export class ReplicationSubscriber {
 
   /** Starts behind the stored position. */
   async start(ports: SubscriberPorts): Promise<void> {
+    await this.ended;
     if (this.state !== 'stopped') return;
     this.attached = ports;
     this.state = 'running';
     this.lastError = undefined;
     this.current = undefined;
     this.unreadable = false;
-    this.subscription = await this.ports.stream.consume(this.ports.position.received, (message) =>
-      this.queue.push(message),
-    );
+    this.barrier = undefined;
+    this.stopping = new Promise((resolve) => {
+      this.wakeStopping = resolve;
+    });
+    this.queue.open(ports.position.received);
+    const subscription = await ports.stream.consume(ports.position.received, (message) => this.queue.push(message));
+    // Stopped meanwhile.
+    if (!this.isActive()) return subscription.stop();
+    this.subscription = subscription;
     this.pumping = this.pump();
   }
 
-  /** Ends behind the batch that is under way. */
-  async stop(): Promise<void> {
-    if (this.state === 'stopped') return;
+  /** Ends behind the batch that is under way; one that waits for an interceptor is taken back. */
+  stop(): Promise<void> {
+    if (this.state !== 'stopped') this.ended = this.end();
+    return this.ended;
+  }
+
+  private async end(): Promise<void> {
     this.state = 'stopped';
+    this.wakeStopping();
     const { subscription } = this;
     this.subscription = undefined;
-    this.queue.clear();
+    this.queue.close();
     await subscription?.stop();
-    this.queue.clear();
     await this.pumping;
   }
 
@@ -225,6 +249,7 @@ export class ReplicationSubscriber {
       conflicts.rollback();
       applier.reset();
       overlay?.rolledBack();
+      this.ports.effects?.rolledBack();
       position.seen = readSeen(db);
       throw error;
     }
@@ -239,13 +264,16 @@ export class ReplicationSubscriber {
     let until = performance.now() + SLICE_MS;
     for (;;) {
       const message = this.queue.peek(taken);
-      if (message === undefined) break;
+      if (message === undefined || (taken > 0 && message.sequence === this.barrier)) break;
       this.current = message;
+      this.inFront = taken;
+      if (this.queue.inFrontOf(taken) > cursor.received) throw lost(message, this.queue.inFrontOf(taken), cursor);
       const decoded = this.tryDecode(message, taken === 0, notices);
       if (decoded === undefined) break;
-      for (const _step of this.applyOne(decoded, notices)) {
-        if (performance.now() < until) continue;
-        await immediate();
+      for (const step of this.applyOne(decoded, notices)) {
+        if (step !== undefined) await this.unlessStopped(step);
+        else if (performance.now() < until) continue;
+        else await immediate();
         until = performance.now() + SLICE_MS;
       }
       cursor = follow(cursor, message);
@@ -261,13 +289,25 @@ export class ReplicationSubscriber {
     return { taken, cursor, notices };
   }
 
-  private async inSlices(steps: Generator<void, void>): Promise<void> {
+  private async inSlices(steps: Generator<Step, void>): Promise<void> {
     let until = performance.now() + SLICE_MS;
-    for (const _step of steps) {
-      if (performance.now() < until) continue;
-      await immediate();
+    for (const step of steps) {
+      if (step !== undefined) await this.unlessStopped(step);
+      else if (performance.now() < until) continue;
+      else await immediate();
       until = performance.now() + SLICE_MS;
     }
+  }
+
+  /** Waits for an interceptor, with an open transaction that nobody else may use: but not longer than this node lives. */
+  private async unlessStopped(answer: Promise<void>): Promise<void> {
+    this.askedAt = performance.now();
+    try {
+      await Promise.race([answer, this.stopping]);
+    } finally {
+      this.askedAt = undefined;
+    }
+    if (!this.isActive()) throw new HAError('HA_UNAVAILABLE', 'Stopped while an interceptor was waited for.');
   }
 
   /** Undefined where a message cannot be read: what is in front of it is committed first. */
@@ -328,7 +368,7 @@ export class ReplicationSubscriber {
 
   /** Takes an own transaction out of the overlay, where its rows can stay as they are; undefined where they cannot. */
   private popHead(message: IncomingMessage, id: MessageId): Popped | undefined {
-    const { overlay, conflicts, cursorWriter } = this.ports;
+    const { overlay, conflicts, cursorWriter, effects } = this.ports;
     if (overlay?.isHead(message.id) !== true || isVoidMessage(message)) return undefined;
     const { chunk, sequence } = message;
     let messages: readonly { readonly data: Buffer }[] = [{ data: dataOf(message) }];
@@ -346,6 +386,7 @@ export class ReplicationSubscriber {
       conflicts.close(watched, undefined);
     }
     if (chunk !== undefined) cursorWriter.endTransaction(chunk.split(';')[0] ?? '', 'committed', sequence);
+    if (effects?.wants(sequence) === true) effects.met(sequence, overlay.headEffects());
     return { changes: overlay.pop(), messages };
   }
 
@@ -375,9 +416,9 @@ export class ReplicationSubscriber {
     return { message, id, changeSet: { ...last, changes }, bytes };
   }
 
-  private *applyOne(decoded: Decoded, notices: (() => void)[]): Generator<void, void> {
+  private *applyOne(decoded: Decoded, notices: (() => void)[]): Generator<Step, void> {
     const { message, changeSet, popped } = decoded;
-    const { applier, applied, conflicts, emit, met, observe, overlay } = this.ports;
+    const { applier, applied, conflicts, effects, emit, met, observe, overlay } = this.ports;
     const sequence = BigInt(message.sequence);
     if (overlay !== undefined && popped !== undefined) {
       notices.push(() => {
@@ -396,20 +437,29 @@ export class ReplicationSubscriber {
     const watched = conflicts.isActive ? watchedOf(decoded, changeSet) : undefined;
     const witness = watched && conflicts.open(watched);
     let skipped: Set<Change> | undefined;
-    yield* applier.apply(changeSet, { ...place, witness }, (index, change, reason) => {
+    const steps = applier.apply(changeSet, { ...place, witness }, (index, change, reason) => {
       if (watched !== undefined) (watched.refused ??= new Set()).add(index);
       (skipped ??= new Set()).add(change);
       const target = this.recordSkipped(message, node, index, change, reason);
       notices.push(() => emit({ type: 'skipped', sequence, node, target, reason }));
     });
+    const interception =
+      effects === undefined
+        ? yield* steps
+        : yield* effects.around({ sequence: message.sequence, node, timestampNs: changeSet.timestampNs }, steps);
+    const taken = interception === undefined ? changeSet : interception.taken;
     if (watched !== undefined) {
-      for (const conflict of conflicts.close(watched, witness)) notices.push(() => emit(conflict));
+      const known = interception === undefined ? watched : { ...watched, read: readAlready(taken) };
+      for (const conflict of conflicts.close(known, witness)) notices.push(() => emit(conflict));
+    }
+    if (interception !== undefined && interception.names.length > 0) {
+      notices.push(() => emit(interceptedEvent(sequence, node, interception)));
     }
     const commands = changeSet.changes.flatMap((change) => (change.operation === 'CUSTOM' ? [change.command] : []));
     notices.push(() => {
       observe(node, commands);
-      emit({ type: 'applied', sequence, node, changes: changeSet.changes.length });
-      applied?.(message.sequence, changeSet, skipped);
+      emit({ type: 'applied', sequence, node, changes: taken.changes.length });
+      applied?.(message.sequence, taken, skipped);
     });
   }
 
@@ -437,6 +487,15 @@ export class ReplicationSubscriber {
   private failed(error: unknown): void {
     const reason = error instanceof Error || isSqliteError(error) ? error : new Error(String(error));
     if (!this.isActive()) return;
+    if (
+      reason instanceof HAError &&
+      reason.code === 'HA_INTERCEPTOR' &&
+      this.current !== undefined &&
+      this.inFront > 0
+    ) {
+      this.barrier = this.current.sequence;
+      return;
+    }
     this.lastError = reason;
     if (isSqliteError(error) && !/^SQLITE_(ERROR|CORRUPT|NOTADB|MISUSE|RANGE)/.test(error.code)) {
       this.failures++;
@@ -457,6 +516,7 @@ export class ReplicationSubscriber {
     if (this.state === 'stopped' || this.state === 'halted') return;
     this.lastError = error;
     this.state = 'halted';
+    this.wakeStopping();
     this.ports.position.fail(error);
     const { sequence } = error.details;
     const place = typeof sequence === 'number' ? sequence : (this.queue.peek(0)?.sequence ?? 0);
@@ -475,10 +535,24 @@ export class ReplicationSubscriber {
   }
 }
 
+function interceptedEvent(sequence: bigint, node: string, interception: Interception): HAEvent {
+  const { names: interceptors, written, effective } = interception;
+  return { type: 'intercepted', sequence, node, interceptors, written, applied: effective.length };
+}
+
 function adviceFor(error: Error): string {
   return isLocalLack(error)
     ? 'Other nodes have what is missing here: this node goes on by itself when it is started with it (configure, or the same build of SQLite).'
     : 'This node goes on by itself when that is mended and the database started again.';
+}
+
+/** A fault of this program, which must not become one of the data. */
+function lost({ sequence }: IncomingMessage, inFront: number, { received }: StreamCursor): HAError {
+  return new HAError(
+    'HA_STREAM_GAP',
+    `The message at sequence ${sequence} was delivered behind ${inFront}, but only what lies up to ${received} is applied. Nothing behind that is applied, so nothing is lost: start the database again, and it goes on behind ${received}.`,
+    { details: { sequence, received } },
+  );
 }
 
 function follow(cursor: StreamCursor, message: IncomingMessage): StreamCursor {

@@ -268,9 +268,16 @@ export class CommitGroup {
       const result = member.result();
       if (isOpenEnded(result)) queued.member.reject(publishUnknown(cause, ids));
       else if (result.kind !== 'stored') queued.member.reject(cause);
-      else if (cause.code === 'HA_UNAVAILABLE') queued.member.resolve(value, result.sequence);
+      else if (cause.code === 'HA_UNAVAILABLE' || this.isApplied(result.sequence))
+        queued.member.resolve(value, result.sequence);
       else queued.member.reject(unapplied(result.sequence, cause));
     }
+  }
+
+  /** It stands in front of the message at which applying has halted. */
+  private isApplied(sequence: number): boolean {
+    const { position, feed } = this.ports as ReplicationPorts;
+    return feed !== undefined && sequence <= position.received;
   }
 
   private get isEmpty(): boolean {

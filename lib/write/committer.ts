@@ -35,6 +35,8 @@ export interface ReplicationPorts {
   /** What the stream has delivered; undefined where this node does not follow the stream. */
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
+  /** Records what transactions do to rows, as the last thing in front of COMMIT; absent where nobody asks for it. */
+  readonly record?: ((transaction: CommittedTransaction) => void) | undefined;
   /** With asynchronous publishing: where transactions go that are not ordered. */
   readonly outbox?: OutboxPort | undefined;
   /** Called for each transaction of this node that was committed at its place, without coming back from the stream. */
@@ -390,6 +392,7 @@ export class Committer {
       for (const id of group.messageIds) position.seen.add(id.origin, id.n);
       for (const { id, sequence } of group.chunked) ports.cursorWriter.endTransaction(id, 'committed', sequence);
       ports.cursorWriter.write(cursor, position.seen);
+      if (ports.record !== undefined) group.announce(ports.record);
       this.commitNow();
     } catch {
       // The messages are stored, so the stream will bring them; only what memory says of this attempt has to go.

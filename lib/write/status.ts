@@ -19,6 +19,20 @@ export interface OutboxStatus {
   readonly lastError: Error | undefined;
 }
 
+/** What a target of change data capture is doing. */
+export interface HACDCStatus {
+  readonly name: string;
+  /** `waiting` for the application to start; `failing` while it is tried again. */
+  readonly state: 'waiting' | 'snapshot' | 'streaming' | 'failing' | 'stopped';
+  /** Everything up to this stream sequence is delivered; undefined before the target has begun. */
+  readonly position: bigint | undefined;
+  /** Events that were delivered since the start. */
+  readonly delivered: number;
+  /** How often in a row it has failed. */
+  readonly failures: number;
+  readonly lastError: Error | undefined;
+}
+
 /** What a database says about itself. Cheap: nothing is asked of the stream. */
 export interface HAStatus {
   /** True while it runs and nobody has to act: it has not halted, and no foreign write is open. */
@@ -40,6 +54,8 @@ export interface HAStatus {
   readonly foreignWrite: HAError | undefined;
   /** Sequences of the messages that this node leaves out, by `db.skip()`. */
   readonly skipped: readonly bigint[];
+  /** Each target of change data capture; absent where there is none. */
+  readonly cdc?: readonly HACDCStatus[] | undefined;
   /** Only with `asyncPublisher`. */
   readonly outbox?: OutboxStatus | undefined;
 }

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { HAError } from '../common/ha-error.js';
+import { refuseInInterceptor } from '../common/interceptor-call.js';
 
 /** The transaction whose callback is running. */
 export interface TransactionContext {
@@ -18,11 +19,12 @@ export function runInContext<R>(context: TransactionContext, fn: () => R): R {
 }
 
 /**
- * Refuses a call on the database from inside one of its own transactions: it would wait for itself.
+ * Refuses a call on the database from inside one of its own transactions, or an interceptor: it would wait for itself.
  *
  * @throws HAError `HA_NESTED_TRANSACTION`.
  */
 export function refuseNested(owner: object): void {
+  refuseInInterceptor();
   if (!used) return;
   const context = current.getStore();
   if (context === undefined || !context.open || context.owner !== owner) return;

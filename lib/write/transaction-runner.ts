@@ -1,4 +1,5 @@
 import { HAError } from '../common/ha-error.js';
+import { emptyRecord } from '../common/own.js';
 import { sqlChangeJson } from '../changeset/codec.js';
 import { InvalidText } from '../changeset/changeset.js';
 import type { SequenceChange, SqlValue } from '../changeset/changeset.js';
@@ -58,8 +59,12 @@ export interface RunnerSettings {
   readonly followsStream: boolean;
   /** Told of a table for which SQLite chose an id, where that does not make the insert ordered. */
   readonly onGeneratedId?: ((table: TableInfo) => void) | undefined;
+  /** Somebody wants to know every row that is changed, also those that SQLite tells no trigger of. */
+  readonly tellsEffects?: boolean;
   /** What is committed may have to be taken back: true where transactions are published behind their COMMIT. */
   readonly publishesLater: boolean;
+  /** Whether interceptors decide on a transaction that changes rows of these tables; names in lower case. */
+  readonly intercepts?: ((tables: ReadonlySet<string>, hasStatements: boolean) => boolean) | undefined;
 }
 
 const NO_REACH = { tables: [], countersBefore: [] } as const;
@@ -85,6 +90,8 @@ export class TransactionRunner {
   /** True once it did. */
   changedSchema = false;
   private madeTemp = false;
+  /** It sends statements besides those that change the schema. */
+  private hasStatements = false;
   private deferred = false;
   /** True once the transaction did something that must not share the fate of others. */
   isAlone = false;
@@ -113,6 +120,7 @@ export class TransactionRunner {
     this.isAlone = false;
     this.isMisplaced = false;
     this.madeTemp = false;
+    this.hasStatements = false;
     if (this.deferred) this.db.pragma('defer_foreign_keys = OFF');
     this.deferred = false;
     this.pieces = [];
@@ -207,14 +215,15 @@ export class TransactionRunner {
     if (this.foreignKeys && (schema.deferredForeignKeys || this.deferred)) {
       findDeferredViolation(this.db, this.committed, schema, this.tables);
     }
+    const inexact = this.isComputed || this.isInexact(schema);
     return {
       pieces: this.pieces,
       changes: this.changes,
       sequences,
       timestampNs: this.timestampNs,
       ordered: this.ordered || this.settings.orderAll,
-      inexact: this.isComputed || this.isInexact(schema),
-      untold: !this.isComputed && this.isUntold(schema),
+      inexact,
+      untold: !this.isComputed && (inexact || this.mayReplaceUntold(schema)),
       ...this.reach(sequences),
     };
   }
@@ -236,20 +245,31 @@ export class TransactionRunner {
    * where the statement chose the rowid itself. And a trigger that keeps an index would miss them.
    */
   private isInexact(schema: SchemaInfo): boolean {
+    if (this.isIntercepted()) return true;
     // One path makes the schema on every node, and follows what it renames: the applier.
     if (this.touchedSchema && this.settings.replicateDDL) return true;
     if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
-    // What no trigger told of could not be brought back.
-    if (this.settings.publishesLater) return true;
+    // What no trigger told of could not be brought back, or told to anybody.
+    if (this.settings.publishesLater || this.settings.tellsEffects === true) return true;
     if (schema.triggers.some((trigger) => trigger.virtualPart !== undefined)) return true;
     if (this.foreignKeys && schema.foreignKeyActions) return true;
     const choosesRowid = this.namesRowid || schema.rowidInTriggers;
     return this.touches((table) => table.bag || (choosesRowid && hasForgottenRowid(table)));
   }
 
-  private isUntold(schema: SchemaInfo): boolean {
-    return (!this.recursiveTriggers && (this.replaces || schema.replaceInSchema)) || this.isInexact(schema);
+  private mayReplaceUntold(schema: SchemaInfo): boolean {
+    return !this.recursiveTriggers && (this.replaces || schema.replaceInSchema);
+  }
+
+  /** What interceptors make of it is known only at its place in the stream. */
+  private isIntercepted(): boolean {
+    const { intercepts, replicateDDL } = this.settings;
+    if (intercepts === undefined) return false;
+    const tables = new Set([...this.tables].map(({ name }) => name.toLowerCase()));
+    if (!intercepts(tables, this.hasStatements)) return false;
+    if (this.changedSchema && !replicateDDL) throw mixedSchema();
+    return true;
   }
 
   private noteReplace(sql: string): void {
@@ -304,6 +324,7 @@ export class TransactionRunner {
     const result = this.callPlain(method, sql, params, shape);
     if (this.capture === undefined) return result;
     this.flush();
+    this.hasStatements = true;
     this.push(sqlChangeJson(sql, this.wireArguments(sql, params), this.timestampNs));
     return result;
   }
@@ -394,7 +415,7 @@ export class TransactionRunner {
   private wireArguments(sql: string, params: HAParameters | undefined): SqlValue[] {
     const given = bindArguments(params).flat();
     const plain = given.filter((value) => !isNamed(value));
-    const named = Object.assign({}, ...given.filter(isNamed)) as Readonly<Record<string, unknown>>;
+    const named = Object.assign(emptyRecord<unknown>(), ...given.filter(isNamed)) as Readonly<Record<string, unknown>>;
     const values: SqlValue[] = [];
     for (const { ordinal, key } of parameters(sql)) {
       while (values.length < ordinal) values.push(null);
@@ -415,6 +436,14 @@ export class TransactionRunner {
 /** True where rows have a rowid by which nothing is found: neither a column, nor what tells rows apart. */
 function hasForgottenRowid({ identity, rowid, rowidAlias }: TableInfo): boolean {
   return identity === 'key' && rowid !== undefined && rowidAlias === undefined;
+}
+
+/** The rows come back through interceptors, the schema does not. */
+function mixedSchema(): HAError {
+  return new HAError(
+    'HA_STATEMENT_REFUSED',
+    'With disableDDLSync and interceptors a transaction that changes the schema must not change rows: nothing was written. Use a transaction of its own for each.',
+  );
 }
 
 /** True for the object of named parameters among those that better-sqlite3 takes. */

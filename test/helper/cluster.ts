@@ -2,10 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import type { Logger } from '@nestjs/common';
 import { connect } from 'nats';
 import type { Subscription } from 'rxjs';
 import type { JetStreamManager } from 'nats';
+import type { Registration } from '../../lib/cdc/target-runner.js';
+import type { HAInterceptor } from '../../lib/changeset/interceptor.js';
 import type { HAEvent } from '../../lib/common/events.js';
 import type { HAOptions } from '../../lib/config/options.js';
 import { subjectOf } from '../../lib/config/normalize.js';
@@ -39,6 +42,8 @@ export interface ClusterSettings {
   /** PRAGMAs and other parameters of the DSN, such as `_foreign_keys=on`. */
   query?: string;
   configure?: ConfigureConnection;
+  /** Interceptors of each node; the one that is the fold is the next behind them. */
+  interceptorsOf?: (index: number) => readonly HAInterceptor[];
   /** Where each node has the slot of its ids from. */
   idSlotOf?: (index: number) => IdSlot;
   /** Put a proxy between the first node and the server. */
@@ -53,6 +58,7 @@ export interface NodeSettings {
   options?: HAOptions;
   query?: string;
   configure?: ConfigureConnection | undefined;
+  cdc?: readonly Registration[];
   url?: string;
   path?: string;
   /** Milliseconds. */
@@ -216,6 +222,8 @@ export class Cluster {
       retryDelay: 50,
       idSlot,
       heartbeatMs: node.heartbeatMs,
+      cdc: node.cdc,
+      interceptors: this.settings.interceptorsOf?.(this.count - 1),
       ...(configure === undefined ? {} : { configure }),
     });
     const events: HAEvent[] = [];
@@ -260,8 +268,15 @@ export class Cluster {
 
   /** Waits until every node has applied the last message on the subject. */
   async settle(): Promise<void> {
-    for (const { runtime } of this.nodes) {
-      if (runtime.open !== undefined) await until(() => (runtime.status().outbox?.size ?? 0) === 0, SETTLE_MS);
+    for (const { runtime, events, log } of this.nodes) {
+      if (runtime.open === undefined) continue;
+      await until(() => (runtime.status().outbox?.size ?? 0) === 0, SETTLE_MS).catch((error: Error) => {
+        const { foreignWrite, ...status } = runtime.status();
+        const last = events.slice(-5).map(({ type }) => type);
+        throw new Error(
+          `${error.message} ${inspect({ foreignWrite: foreignWrite?.message, ...status, last, log: log.slice(-10) }, { depth: 5 })}`,
+        );
+      });
     }
     const last = await this.lastSequence();
     for (const { db, runtime } of this.nodes) {

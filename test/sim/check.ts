@@ -26,9 +26,14 @@ export function markSql(mark: string): string {
  */
 export function checkWorld(world: World): void {
   for (const node of world.nodes) world.check(node.index);
+  for (const node of world.nodes) node.mirror?.check(`n${node.index}`, node.db.reader);
   world.oracle.at(world.log.state().lastSequence);
   checkConflicts(world);
-  for (const node of world.nodes) if (node.isUnbroken) checkLeftOut(world, node);
+  for (const node of world.nodes) {
+    if (!node.isUnbroken) continue;
+    checkLeftOut(world, node);
+    checkIntercepted(world, node);
+  }
   const hasMarks = world.oracle.column(`SELECT 1 FROM sqlite_schema WHERE name = 'marks'`).length > 0;
   const effective = new Set(hasMarks ? world.oracle.column('SELECT mark FROM marks') : []);
   // An undo takes marks away.
@@ -99,6 +104,15 @@ function checkLeftOut(world: World, { index, skipped }: SimNode): void {
   if (told.join('\n') === expected.join('\n')) return;
   throw new Divergence(
     `n${index} tells other changes that were left out: ${told.join('; ')}, not ${expected.join('; ')}`,
+  );
+}
+
+/** A node that saw everything has to tell what interceptors changed, of its own transactions too, each once. */
+function checkIntercepted(world: World, { index, intercepted }: SimNode): void {
+  const told = intercepted.map(({ sequence, interceptors }) => `${sequence} ${interceptors.join(' ')}`);
+  if (told.join('\n') === world.oracle.intercepted.join('\n')) return;
+  throw new Divergence(
+    `n${index} tells other transactions that were intercepted: ${told.join('; ')}, not ${world.oracle.intercepted.join('; ')}`,
   );
 }
 

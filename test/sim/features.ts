@@ -17,6 +17,8 @@ export interface Features {
   readonly ddl?: boolean;
   readonly vacuum?: boolean;
   readonly crashes?: boolean;
+  /** Nodes are stopped and started all the time, on a machine so slow that every batch is cut. */
+  readonly restarts?: boolean;
   /** Lost acknowledgements, dropped and refused messages, cut connections. */
   readonly network?: boolean;
   /** Messages that are stored again behind the duplicate window. */
@@ -31,6 +33,10 @@ export interface Features {
   readonly async?: boolean;
   /** Nodes take parts of the past back. */
   readonly undo?: boolean;
+  /** Many statements add to a number. */
+  readonly increments?: boolean;
+  /** Interceptors of all nodes, by the name of the list. */
+  readonly interceptors?: string;
 }
 
 const KEYED = ['integer', 'autoincrement', 'composite', 'withoutRowid'] as const;
@@ -48,6 +54,18 @@ const EVERYTHING: Features = {
   ddl: true,
   vacuum: true,
   serializable: true,
+  chunks: true,
+  ...HARM,
+};
+
+/** Nodes that write the same few rows at once. */
+const RACES: Features = {
+  kinds: ALL,
+  tables: 1,
+  unique: true,
+  nocase: true,
+  triggers: true,
+  recursiveTriggers: 'mixed',
   chunks: true,
   ...HARM,
 };
@@ -88,6 +106,14 @@ const SYNC: Readonly<Record<string, Features>> = {
     recursiveTriggers: 'on',
     ...HARM,
   },
+  restarts: { kinds: ALL, unique: true, chunks: true, restarts: true, recursiveTriggers: 'mixed', ...HARM },
+  lastWrite: { ...RACES, interceptors: 'lastWrite' },
+  firstWrite: { ...RACES, interceptors: 'firstWrite' },
+  merge: { ...RACES, increments: true, interceptors: 'merge' },
+  ignore: { ...EVERYTHING, interceptors: 'ignore' },
+  intercepted: { ...EVERYTHING, increments: true, rowIdentify: ['pk', 'pk', 'rowid', 'full'], interceptors: 'mixed' },
+  interceptedByOthers: { ...EVERYTHING, interceptors: 'others' },
+  chained: { ...EVERYTHING, interceptors: 'chained' },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
   undo: { ...EVERYTHING, ddl: false, sequenceEdits: false, vacuum: false, undo: true },
   undoCalm: {
@@ -121,6 +147,14 @@ const ALSO_ASYNC = [
   'ddl',
   'ddlMixed',
   'chunks',
+  'restarts',
+  'lastWrite',
+  'firstWrite',
+  'merge',
+  'ignore',
+  'intercepted',
+  'interceptedByOthers',
+  'chained',
   'calm',
   'undo',
 ] as const;

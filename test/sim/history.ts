@@ -5,7 +5,7 @@ import type { Features } from './features.js';
 import { SimRandom } from './random.js';
 import { generateSchema } from './schema-generator.js';
 import type { SchemaSpec } from './schema-generator.js';
-import { generateMany, generateStatement } from './statement-generator.js';
+import { generateIncrement, generateMany, generateStatement } from './statement-generator.js';
 
 /** How a transaction is run. `script` is all or nothing, `callback` goes on behind statements that fail. */
 export type TransactionForm = 'statement' | 'script' | 'callback';
@@ -67,10 +67,16 @@ export interface History {
   /** Most messages in an atomic batch; 1 where the stream takes none. */
   readonly batchLimit: number;
   readonly rowIdentify: RowIdentify;
+  /** Every node tells a target of change data capture what happens to its rows. */
+  readonly cdc: boolean;
   /** Which nodes publish asynchronously. */
   readonly asyncNodes: readonly boolean[];
   /** Their outbox is a file of its own. */
   readonly outboxFile: boolean;
+  /** How likely a look at the clock takes long. */
+  readonly slowness: number;
+  /** Name of the list of interceptors. */
+  readonly interceptors: string;
   readonly steps: readonly Step[];
 }
 
@@ -103,8 +109,11 @@ export function generateHistory(seed: number, className: string, rowIdentify?: r
       [1, 2],
       [1, 1],
     ]),
+    cdc: seed % 2 === 0,
     asyncNodes: Array.from({ length: nodes }, (_value, index) => isAsync && index !== one),
     outboxFile: isAsync && random.chance(0.25),
+    slowness: features.restarts === true ? 0.4 : 0.02,
+    interceptors: features.interceptors ?? 'none',
     steps: Array.from({ length: count }, () => ({
       event: generateEvent(random, features, schema, nodes),
       tasks: random.weighted([
@@ -145,7 +154,10 @@ function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec
     [when(features.duplicates, 4), () => ({ type: 'duplicate', pick: random.below(20) })],
     [when(features.duplicates, 2), () => ({ type: 'forget' })],
     [when(features.crashes, 3), () => ({ type: 'kill', node, ...offline(random, features) })],
-    [when(features.crashes, 1), () => ({ type: 'restart', node, ...offline(random, features) })],
+    [
+      when(features.crashes, features.restarts === true ? 25 : 1),
+      () => ({ type: 'restart', node, ...offline(random, features) }),
+    ],
   ])();
 }
 
@@ -196,6 +208,7 @@ function transaction(random: SimRandom, features: Features, schema: SchemaSpec):
 function statement(random: SimRandom, features: Features, schema: SchemaSpec): string[] {
   if (features.ddl === true && random.chance(0.12)) return generateDDL(random, schema);
   const table = random.pick(schema.tables);
+  if (features.increments === true && random.chance(0.6)) return [generateIncrement(random, table)];
   if (features.chunks === true && random.chance(0.15)) return [generateMany(random, table)];
   return [generateStatement(random, table, features.sequenceEdits ?? false)];
 }

@@ -3,6 +3,8 @@ import BetterSqlite3 from 'better-sqlite3';
 import type { Database } from 'better-sqlite3';
 import { Applier } from '../../lib/apply/applier.js';
 import { decodeChangeSet } from '../../lib/changeset/codec.js';
+import { Interceptors } from '../../lib/apply/interceptors.js';
+import type { HAInterceptor } from '../../lib/changeset/interceptor.js';
 import type { ChangeSet } from '../../lib/changeset/changeset.js';
 import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import type { MemoryLog, StoredMessage } from '../../lib/stream/memory/memory-log.js';
@@ -24,6 +26,8 @@ export interface LeftOut {
  */
 export class Oracle {
   readonly leftOut: LeftOut[] = [];
+  /** Sequences of the transactions that interceptors changed, and which they were. */
+  readonly intercepted: string[] = [];
   private readonly db: Database;
   private readonly applier: Applier;
   private readonly conflictOracle: ConflictOracle;
@@ -36,12 +40,15 @@ export class Oracle {
     private readonly log: () => MemoryLog,
     private readonly pragmas: readonly string[],
     private readonly rowIdentify: RowIdentify,
+    private readonly interceptors: readonly HAInterceptor[] = [],
   ) {
     this.db = new BetterSqlite3(':memory:');
     for (const pragma of pragmas) this.db.pragma(pragma);
     this.db.pragma('foreign_keys = OFF');
     createControlTables(this.db);
-    this.applier = new Applier(this.db, rowIdentify);
+    const facts = { node: 'oracle', replicationID: 'db' };
+    const chain = interceptors.length === 0 ? undefined : new Interceptors(interceptors, facts);
+    this.applier = new Applier(this.db, rowIdentify, undefined, chain);
     this.conflictOracle = new ConflictOracle(this.db);
   }
 
@@ -50,7 +57,7 @@ export class Oracle {
     const known = this.dumps.get(sequence);
     if (known !== undefined) return known;
     if (sequence < this.position) {
-      const other = new Oracle(this.log, this.pragmas, this.rowIdentify);
+      const other = new Oracle(this.log, this.pragmas, this.rowIdentify, this.interceptors);
       const text = other.at(sequence);
       other.close();
       this.dumps.set(sequence, text);
@@ -79,7 +86,7 @@ export class Oracle {
   /** The fold up to a position, and what lies over it on a node: messages that are not in the stream yet. */
   over(sequence: number, messages: readonly OutboxMessage[]): string {
     if (messages.length === 0) return this.at(sequence);
-    const other = new Oracle(this.log, this.pragmas, this.rowIdentify);
+    const other = new Oracle(this.log, this.pragmas, this.rowIdentify, this.interceptors);
     other.advance(sequence);
     messages.forEach((message, index) => {
       const place = { sequence: sequence + index + 1, subject: '', version: '1', time: '' };
@@ -120,7 +127,10 @@ export class Oracle {
       this.leftOut.push({ sequence: message.sequence, reason }),
     );
     this.conflictOracle.following(() => {
-      while (steps.next().done !== true);
+      let step = steps.next();
+      while (step.done !== true) step = steps.next();
+      const names = step.value?.names ?? [];
+      if (names.length > 0) this.intercepted.push(`${message.sequence} ${names.join(' ')}`);
     });
     this.db.exec('COMMIT');
   }

@@ -1,6 +1,7 @@
 import type { HATransaction } from '../../lib/write/executor.js';
 import { checkWorld, MARKS, markSql } from './check.js';
 import type { Fault, History, SimEvent, TransactionSpec } from './history.js';
+import { COPIES, INTERCEPTORS } from './interceptors.js';
 import { schemaSql } from './schema-generator.js';
 import type { SimNode } from './sim-node.js';
 import { World } from './world.js';
@@ -16,6 +17,8 @@ export interface HistoryResult {
   readonly conflicts: number;
   /** Undos that were compared with what was there before. */
   readonly undone: number;
+  /** Transactions that interceptors changed. */
+  readonly intercepted: number;
 }
 
 /**
@@ -25,8 +28,10 @@ export interface HistoryResult {
  */
 export async function runHistory(history: History): Promise<HistoryResult> {
   const { schema, nodes, seed, maxPayload, generatedIds, serializable, replicas, batchLimit, rowIdentify } = history;
-  const { asyncNodes, outboxFile } = history;
-  const world = await World.open(nodes, [MARKS, ...schemaSql(schema)], {
+  const { asyncNodes, outboxFile, interceptors, cdc, slowness } = history;
+  const list = INTERCEPTORS[interceptors] ?? (() => []);
+  const made = interceptors === 'chained' ? COPIES : [];
+  const world = await World.open(nodes, [MARKS, ...made, ...schemaSql(schema)], {
     seed,
     foreignKeys: schema.foreignKeys,
     recursiveTriggers: schema.recursiveTriggers,
@@ -38,8 +43,13 @@ export async function runHistory(history: History): Promise<HistoryResult> {
     rowIdentify,
     asyncNodes,
     outboxFile,
+    slowness,
+    interceptors: list,
+    waitsForInterceptors: seed % 2 === 0,
+    cdc,
   });
   try {
+    for (const node of world.nodes) node.targetFailure = 0.1;
     let marks = 0;
     for (const { event, tasks } of history.steps) {
       applyEvent(world, event, () => `mark-${++marks}-`);
@@ -56,6 +66,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
       messages: world.log.state().lastSequence,
       checks: world.checks,
       leftOut: world.oracle.leftOut.length,
+      intercepted: world.oracle.intercepted.length,
       conflicts: world.nodes.some(({ isUnbroken }) => isUnbroken) ? world.oracle.conflicts.length : 0,
       undone: world.undone,
     };

@@ -26,7 +26,11 @@ export class Scheduler {
   private count = 0;
   private restore: Task = () => undefined;
 
-  constructor(private readonly random: SimRandom) {}
+  /** @param slowness how likely a look at the clock takes long. */
+  constructor(
+    private readonly random: SimRandom,
+    private readonly slowness = 0.02,
+  ) {}
 
   install(): void {
     const names = [
@@ -127,7 +131,7 @@ export class Scheduler {
 
   /** Every look at the clock takes a little time, now and then much. */
   private now(): number {
-    this.clock += this.random.chance(0.02) ? this.random.next() * 8 : this.random.next() * 0.02;
+    this.clock += this.random.chance(this.slowness) ? this.random.next() * 8 : this.random.next() * 0.02;
     return this.clock;
   }
 }

@@ -3,7 +3,7 @@ import type { History, SimEvent, TransactionSpec } from './history.js';
 /** A history as a person reads it. */
 export function showHistory(history: History): string {
   const { schema, seed, nodes, generatedIds, serializable, maxPayload, replicas, batchLimit, rowIdentify } = history;
-  const { asyncNodes, outboxFile } = history;
+  const { asyncNodes, outboxFile, slowness } = history;
   const settings = [
     `seed ${seed}`,
     `${nodes} nodes`,
@@ -17,6 +17,8 @@ export function showHistory(history: History): string {
     batchLimit > 1 ? `batches of ${batchLimit}` : 'no batches',
     ...asyncNodes.flatMap((isAsync, index) => (isAsync ? [`n${index} async`] : [])),
     ...(outboxFile ? ['outbox in a file'] : []),
+    ...(slowness > 0.02 ? ['a slow machine'] : []),
+    ...(history.interceptors === 'none' ? [] : [`interceptors ${history.interceptors}`]),
   ];
   const tables = schema.tables.flatMap(({ sql, indexes, rows }) => [sql, ...indexes, ...rows]);
   const steps = history.steps.map(({ event, tasks }) => {

@@ -51,6 +51,7 @@ function* smaller(history: History): Generator<History> {
   if (history.batchLimit > 1) yield { ...history, batchLimit: 1 };
   if (history.replicas > 1) yield { ...history, replicas: 1 };
   if (history.rowIdentify !== 'pk') yield { ...history, rowIdentify: 'pk' };
+  if (history.slowness > 0.02) yield { ...history, slowness: 0.02 };
   if (history.outboxFile) yield { ...history, outboxFile: false };
   for (let index = 0; index < history.asyncNodes.length; index++) {
     if (history.asyncNodes[index] === true)

@@ -1,5 +1,6 @@
 import { copyFileSync, cpSync, existsSync } from 'node:fs';
 import type { Logger } from '@nestjs/common';
+import type { HAInterceptor } from '../../lib/changeset/interceptor.js';
 import type { HAConflict, HAEvent } from '../../lib/common/events.js';
 import type { ResolvedHAOptions } from '../../lib/config/resolved.js';
 import { resolveOptions } from '../../lib/config/resolve.js';
@@ -9,9 +10,13 @@ import type { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
 import type { ConfigureConnection, Connection } from '../../lib/sqlite/connection.js';
 import type { RowIdentify } from '../../lib/sqlite/schema.js';
 import { MemoryStream } from '../../lib/stream/memory/memory-stream.js';
+import type { Registration } from '../../lib/cdc/target-runner.js';
 import { HADatabase } from '../../lib/write/ha-database.js';
+import { CdcMirror, mirrorTarget } from './cdc-mirror.js';
 import { dump } from './dump.js';
+import { slowly } from './interceptors.js';
 import { NodeStream } from './node-stream.js';
+import type { SimRandom } from './random.js';
 import { watchTransactions } from './steps.js';
 import type { StepListener } from './steps.js';
 
@@ -34,6 +39,12 @@ export interface NodeSettings {
   readonly asyncNodes: readonly boolean[];
   /** Their outbox is a file of its own. */
   readonly outboxFile: boolean;
+  /** Interceptors of all nodes, made anew for each start. */
+  readonly interceptors: () => readonly HAInterceptor[];
+  /** Each transaction waits for one of them. */
+  readonly waitsForInterceptors: boolean;
+  /** Each node has a target of change data capture. */
+  readonly cdc: boolean;
 }
 
 /** What a node's runtime keeps to itself. */
@@ -55,22 +66,32 @@ const logger = { log: quiet, warn: quiet, error: quiet, debug: quiet, verbose: q
 export class SimNode {
   readonly skipped: Extract<HAEvent, { type: 'skipped' }>[] = [];
   readonly conflicts: HAConflict[] = [];
+  readonly intercepted: Extract<HAEvent, { type: 'intercepted' }>[] = [];
+  /** What failed and is tried again by itself. */
+  readonly errors: Error[] = [];
   halted: Error | undefined;
   /** Told of every step that reaches file or stream; it may kill the node there and then. */
   onStep: StepListener = () => undefined;
   /** It was there from the start, without a restart in between. */
   isUnbroken = true;
+  /** What its target of change data capture makes of the events. */
+  readonly mirror: CdcMirror | undefined;
+  /** How likely that fails at each step. */
+  targetFailure = 0;
   private life: { stream: NodeStream; runtime: HARuntime; db: HADatabase; ready: Promise<unknown> };
   private readonly dead: HARuntime[] = [];
   private restarting: Promise<void> | undefined;
   private generation = 0;
+  private restarts = 0;
 
   constructor(
     readonly index: number,
     private readonly path: string,
     private readonly broker: MemoryBroker,
     private readonly settings: NodeSettings,
+    private readonly random: SimRandom,
   ) {
+    this.mirror = settings.cdc ? new CdcMirror() : undefined;
     this.life = this.live(path, false);
   }
 
@@ -90,6 +111,16 @@ export class SimNode {
 
   get isOpen(): boolean {
     return this.restarting === undefined && this.life.runtime.open !== undefined;
+  }
+
+  /** True where its target has all there is. */
+  get isTold(): boolean {
+    if (this.mirror === undefined || this.mirror.broken !== undefined) return true;
+    const [target] = this.db.status().cdc ?? [];
+    if (target === undefined || target.position === undefined) return false;
+    const sql =
+      'SELECT (SELECT count(*) FROM ha_cdc WHERE snapshot) + (SELECT count(*) FROM ha_cdc_log WHERE sequence > ?)';
+    return this.db.reader.prepare(sql).pluck().get(target.position) === 0;
   }
 
   /** Settled when the node runs. */
@@ -136,21 +167,39 @@ export class SimNode {
     this.life = this.live(to, offline);
   }
 
-  /** The process ends in an orderly way, and starts again. */
+  /** The node ends in an orderly way, and starts again: each second time in the same process. */
   restart(offline = false): void {
     if (!this.isOpen) return;
     this.isUnbroken = false;
+    this.restarting = (this.restarts++ % 2 === 0 ? this.startAgain(offline) : this.startAnew(offline)).finally(() => {
+      this.restarting = undefined;
+    });
+  }
+
+  private async startAgain(offline: boolean): Promise<void> {
+    const { db } = this.life;
+    await db.stop();
+    if (offline && this.isAsync) this.stream.disconnect();
+    else void this.stream.connect();
+    await db.start().catch(async (error: unknown) => {
+      // Cut meanwhile.
+      if ((error as { code?: string }).code !== 'HA_STREAM_CONNECT') throw error;
+      void this.stream.connect();
+      await db.start();
+    });
+  }
+
+  private async startAnew(offline: boolean): Promise<void> {
     const { runtime, db } = this.life;
     const path = runtime.open?.connections.path ?? '';
-    this.restarting = db.close().then(async () => {
-      this.life = this.live(path, offline);
-      this.restarting = undefined;
-      await this.life.ready;
-    });
+    await db.close();
+    this.life = this.live(path, offline);
+    await this.life.ready;
   }
 
   /** Ends all harm, so that the node can catch up. */
   heal(): void {
+    this.targetFailure = 0;
     const { stream } = this;
     this.planPublishes([]);
     stream.loseAcks(0);
@@ -161,6 +210,7 @@ export class SimNode {
   }
 
   closeFiles(): void {
+    this.mirror?.close();
     for (const runtime of [...this.dead, this.life.runtime]) {
       runtime.open?.connections.close();
       (runtime as unknown as WithOutbox).replication?.async?.outbox.close();
@@ -197,6 +247,21 @@ export class SimNode {
     return options;
   }
 
+  private targets(isDead: () => boolean): Registration[] {
+    const { mirror, random, index } = this;
+    if (mirror === undefined) return [];
+    const mayFail = (): boolean => random.chance(this.targetFailure);
+    const settings = {
+      name: 'mirror',
+      snapshot: 'initial',
+      topicPrefix: `n${index}`,
+      includeSchemaChanges: true,
+      maxBatchSize: 1 + random.below(6),
+      shutdownTimeout: 100,
+    } as const;
+    return [{ settings, resolve: () => mirrorTarget(mirror, mayFail, isDead) }];
+  }
+
   private live(path: string, offline: boolean): SimNode['life'] {
     const { settings, broker } = this;
     const { maxPayload, replicas, batchLimit } = settings;
@@ -221,6 +286,8 @@ export class SimNode {
       retryDelay: 1,
       stream,
       configure,
+      interceptors: settings.waitsForInterceptors ? slowly(settings.interceptors()) : settings.interceptors(),
+      cdc: this.targets(() => stream.isKilled),
       idSlot: { slot: () => this.index },
     });
     runtime.events.subscribe((event) => {
@@ -228,6 +295,8 @@ export class SimNode {
       // Nobody but the node itself writes to its file.
       if (event.type === 'halted' || event.type === 'foreignWrite') this.halted = event.error;
       if (event.type === 'skipped') this.skipped.push(event);
+      if (event.type === 'intercepted') this.intercepted.push(event);
+      if (event.type === 'error') this.errors.push(event.error);
       if (event.type === 'conflict') this.conflicts.push(event);
     });
     const db = new HADatabase(runtime);

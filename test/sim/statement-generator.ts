@@ -56,6 +56,14 @@ export function generateMany(random: SimRandom, table: TableSpec): string {
   return insertSql(random, table, 'INSERT OR IGNORE', random.between(8, 20));
 }
 
+/** A statement that adds to a number, and now and then sets something else in the same rows. */
+export function generateIncrement(random: SimRandom, table: TableSpec): string {
+  const amount = random.pick(['1', '2', '-1', '0.5', '10']);
+  const also = random.chance(0.2) ? `, v = ${value(random, table, 'v')}` : '';
+  const where = random.chance(0.4) ? '1' : keyCondition(random, table);
+  return `UPDATE ${table.name} SET w = w + ${amount}${also} WHERE ${where}`;
+}
+
 function conflictClause(random: SimRandom): string {
   return random.weighted([
     [8, ''],

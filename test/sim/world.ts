@@ -28,6 +28,9 @@ const DEFAULTS: NodeSettings = {
   rowIdentify: 'pk',
   asyncNodes: [],
   outboxFile: false,
+  interceptors: () => [],
+  waitsForInterceptors: false,
+  cdc: false,
 };
 
 /** A file system in memory, where there is one: nothing here has to survive. */
@@ -95,30 +98,31 @@ export class World {
   private constructor(
     seed: number,
     private readonly settings: NodeSettings,
+    slowness: number | undefined,
   ) {
     this.random = new SimRandom(seed);
-    this.scheduler = new Scheduler(this.random);
+    this.scheduler = new Scheduler(this.random, slowness);
     const time = 1_700_000_000_000;
     this.broker = new MemoryBroker({ now: () => time, defer: this.scheduler.defer });
     const pragma = `recursive_triggers = ${settings.recursiveTriggers ? 1 : 0}`;
-    this.oracle = new Oracle(() => this.log, [pragma], settings.rowIdentify);
+    this.oracle = new Oracle(() => this.log, [pragma], settings.rowIdentify, settings.interceptors());
   }
 
   /** Starts nodes with a schema that every node has applied. Call {@link close} at the end, whatever happens. */
   static async open(
     nodes: number,
     schema: readonly string[],
-    options: Partial<NodeSettings> & { seed?: number } = {},
+    options: Partial<NodeSettings> & { seed?: number; slowness?: number } = {},
   ): Promise<World> {
-    const { seed = 1, ...others } = options;
+    const { seed = 1, slowness, ...others } = options;
     const settings = { ...DEFAULTS, ...others };
-    const world = new World(seed, settings);
+    const world = new World(seed, settings, slowness);
     world.scheduler.install();
     try {
       for (let index = 0; index < nodes; index++) {
         const path = join(world.dir, `${index}.db`);
         writeFileSync(path, emptyFile());
-        const node = new SimNode(index, path, world.broker, settings);
+        const node = new SimNode(index, path, world.broker, settings, world.random);
         world.nodes.push(node);
         await world.scheduler.until(node.ready);
       }
@@ -347,7 +351,8 @@ export class World {
     const last = this.log.lastOn(SUBJECT);
     return (
       this.writes.every(({ state, orphaned, asked }) => (state !== 'pending' || orphaned) && asked === 0) &&
-      this.nodes.every(({ isOpen, db }) => isOpen && Number(db.position().received) >= last && isEmpty(db))
+      this.nodes.every(({ isOpen, db }) => isOpen && Number(db.position().received) >= last && isEmpty(db)) &&
+      this.nodes.every((node) => node.isTold)
     );
   }
 

@@ -41,6 +41,8 @@ export interface MemberFacts {
   readonly received: number;
   readonly address: string | undefined;
   readonly host: string;
+  /** Names of its interceptors, in order; undefined for versions that had none. */
+  readonly interceptors?: readonly string[] | undefined;
 }
 
 /** The value of a node in the members' bucket. */

@@ -29,6 +29,8 @@ export interface MembershipSettings {
   readonly warn: (line: string) => void;
   /** Another node has this one's name or subject: it must not go on. */
   readonly lost: (error: HAError) => void;
+  /** Sees every other node that is there when this one joins. */
+  readonly met?: ((member: MemberFacts) => void) | undefined;
 }
 
 /**
@@ -117,11 +119,23 @@ export class Membership {
     this.name = name;
     await claim.hold();
     await name.take();
+    await this.lookAround(bucket);
     this.bucket = bucket;
     this.renewals.push(
       () => name.renew(),
       () => claim.hold(),
     );
+  }
+
+  /** Shows the nodes that are there already. */
+  private async lookAround(bucket: KeyValueBucket): Promise<void> {
+    const { replicationID, met } = this.settings;
+    if (met === undefined) return;
+    const { session } = this.session.mark;
+    for (const { value } of await bucket.entries(keyToken(replicationID))) {
+      const record = readRecord(value);
+      if (record !== undefined && record.session !== session) met(record);
+    }
   }
 
   private async lease(): Promise<void> {

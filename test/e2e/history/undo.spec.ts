@@ -1,7 +1,10 @@
+import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import type { HAError } from '../../../lib/common/ha-error.js';
 import type { HAUndoConflict } from '../../../lib/write/history-port.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
+import { MergeCounter } from '../../../lib/interceptors/merge-counter.js';
+import { startCluster, temporaryFolder } from '../../helper/cluster.js';
 import { dumpFile } from '../../helper/dump.js';
 import { BACKENDS, listOf, pairOn, settled, summary } from './pairs.js';
 import type { Pair } from './pairs.js';
@@ -300,6 +303,27 @@ it('an undo of several messages is one transaction', async () => {
   expect(await codeOf(a.undo({ from: (sequence as bigint) - 1n }))).toBe('HA_HISTORY_INVALID');
   await a.undo({ from: sequence as bigint });
   expect(await settled(pair)).toEqual(wrong);
+});
+
+it('what interceptors decide on is not undone, and what is not theirs is', async () => {
+  const { a, b } = await startCluster({ nodes: 2, interceptorsOf: () => [MergeCounter('stock', 'amount')] });
+  await a.exec('CREATE TABLE stock(id INTEGER PRIMARY KEY, amount); CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+  await a.run('INSERT INTO stock VALUES(1, 10)');
+  const counted = await a.run('UPDATE stock SET amount = 9');
+  const plain = await a.run('INSERT INTO t VALUES(1, 1)');
+  await expect(a.undo({ from: counted.txseq as bigint })).rejects.toMatchObject({
+    code: 'HA_UNDO_REFUSED',
+    details: { sequence: Number(counted.txseq), tables: ['stock'] },
+  });
+  const { sequence } = await a.undo({ from: plain.txseq as bigint });
+  await b.waitFor(sequence as bigint);
+  expect(await b.all('SELECT * FROM t')).toEqual([]);
+  const folder = temporaryFolder();
+  await a.restoreTo(plain.txseq as bigint, join(folder, 'copy.db'));
+  expect(dumpFile(join(folder, 'copy.db')).tables['t']).toHaveLength(1);
+  await expect(a.restoreTo((counted.txseq as bigint) - 1n, join(folder, 'x.db'))).rejects.toMatchObject({
+    code: 'HA_UNDO_REFUSED',
+  });
 });
 
 it('what the history does not tell of is a conflict', async () => {

@@ -150,7 +150,11 @@ describe('ha_id() and ha_uuid()', () => {
 describe('generatedIds=overwrite', () => {
   const options = { generatedIds: 'overwrite' } as const;
   const warnings = (cluster: Cluster): string[] =>
-    cluster.node(0).events.flatMap((event) => (event.type === 'warning' ? [`${event.code} ${event.table}`] : []));
+    cluster
+      .node(0)
+      .events.flatMap((event) =>
+        event.type === 'warning' && 'table' in event ? [`${event.code} ${event.table}`] : [],
+      );
   /** Tables whose generated ids are marked. */
   const marked = (cluster: Cluster): unknown =>
     cluster
