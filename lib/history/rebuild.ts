@@ -1,7 +1,8 @@
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { Applier } from '../apply/applier.js';
+import { quoteIdentifier } from '../sql/identifiers.js';
 import { immediate } from '../common/timing.js';
-import { CONTROL_TABLES, createControlTables } from '../sqlite/control-tables.js';
+import { createControlTables } from '../sqlite/control-tables.js';
 import { Connections } from '../sqlite/connections.js';
 import type { ConnectionSettings } from '../sqlite/connections.js';
 import type { Connection } from '../sqlite/connection.js';
@@ -129,8 +130,10 @@ function intercepted(): Error {
 export function withoutReplication({ writer, applier, reader }: Connections): void {
   reader.close();
   applier.close();
-  const made = ['ha_outbox', 'ha_undo', 'ha_outbox_file', 'ha_outbox_limit'];
-  for (const table of [...CONTROL_TABLES, ...made]) writer.exec(`DROP TABLE IF EXISTS main.${table}`);
+  const own = writer.prepare(
+    `SELECT name FROM main.sqlite_schema WHERE type = 'table' AND substr(lower(name), 1, 3) = 'ha_'`,
+  );
+  for (const name of own.pluck().all() as string[]) writer.exec(`DROP TABLE main.${quoteIdentifier(name)}`);
   writer.pragma('wal_checkpoint(TRUNCATE)');
   writer.pragma('journal_mode = DELETE');
 }
