@@ -17,8 +17,8 @@ const stages = [
   'subscribe',
   'snapshot',
   'leader',
-  'grpc',
   'history',
+  'grpc',
   'shard',
   'cdc',
 ];

@@ -6,6 +6,7 @@ import { BenchCluster } from './cluster.js';
 import { contention } from './contention.js';
 import { grpc } from './grpc.js';
 import { CREATE_PEOPLE, generatedRate, insertRate, longestStall, median, percentile, rate } from './measure.js';
+import { history } from './history.js';
 import { outbox } from './outbox.js';
 import { Report } from './report.js';
 
@@ -26,6 +27,7 @@ try {
   report.title(`nats-server ${server.version}, Node ${process.version}, ${PAYLOAD_BYTES} bytes a message`);
   await writes();
   await outbox(cluster, url, report, 30_000 * SCALE);
+  await history(cluster, url, report, SCALE);
   await capture();
   await catchUp();
   await reads();

@@ -17,6 +17,7 @@ import { sleep } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { refuseUnsupported } from './config/unsupported.js';
+import { DatabaseHistory } from './history/database-history.js';
 import type { RecentMessage } from './apply/recent-messages.js';
 import { decodeChangeSet } from './changeset/codec.js';
 import type { MessageOrigin } from './changeset/codec.js';
@@ -57,6 +58,7 @@ import { ownMember } from './stream/membership/member.js';
 import type { HAMember, HARole, MemberFacts, MemberRecord } from './stream/membership/member.js';
 import { Membership } from './stream/membership/membership.js';
 import type { IncomingMessage, ReplicationStream, StartPoint, StreamStatus } from './stream/replication-stream.js';
+import type { LocalStream } from './stream/local/local-stream.js';
 import { LateStream } from './stream/late-stream.js';
 import { StreamSource } from './stream/stream-source.js';
 import {
@@ -72,6 +74,7 @@ import { ChangeFeed } from './subscribe/change-feed.js';
 import { baseChangeOf, readBase } from './subscribe/base.js';
 import { cursorWithoutStream, refuseTrimmed, streamGap, verifyCursor } from './subscribe/establish-cursor.js';
 import { IdleAdvance } from './subscribe/idle-advance.js';
+import { alignHistory, endLocalHistory, localHistory, localSubject } from './subscribe/local-history.js';
 import { LagMeter } from './subscribe/lag.js';
 import { recordSkip } from './subscribe/record-skip.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
@@ -190,6 +193,8 @@ export class HARuntime implements DatabaseLifecycle {
   /** Why this node may go on no more, although nothing is wrong with what it applied. */
   private expelled: HAError | undefined;
   private readonly source: StreamSource;
+  /** The history of a standalone database, where it keeps one. */
+  private readonly local: LocalStream | undefined;
   private readonly interceptors: Interceptors | undefined;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping = false;
@@ -211,11 +216,12 @@ export class HARuntime implements DatabaseLifecycle {
     checkRegistrations(this.targets, !options.disableSubscriber && !this.isStandalone);
     this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
     this.idSlots.holder = this.ids;
+    this.local = extras.stream === undefined ? localHistory(options) : undefined;
     const { interceptors = [] } = extras;
     if (interceptors.length > 0) {
       this.interceptors = new Interceptors(interceptors, { node: options.name, replicationID: options.replicationID });
     }
-    this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream);
+    this.source = new StreamSource(options, (line) => extras.logger.warn(line), extras.stream ?? this.local);
     this.snapshotting = new Snapshotting({
       options,
       subject: this.subject,
@@ -234,6 +240,7 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private get subject(): string {
+    if (this.local !== undefined) return localSubject(this.options);
     return subjectOf(this.options.replicationStream, this.options.replicationID);
   }
 
@@ -257,6 +264,10 @@ export class HARuntime implements DatabaseLifecycle {
     const { mode, disablePublisher, disableSubscriber } = this.options;
     if (disablePublisher && disableSubscriber) return true;
     return mode === 'standalone' && this.extras.stream === undefined;
+  }
+
+  private get hasStream(): boolean {
+    return !this.isStandalone || this.local !== undefined;
   }
 
   async start(): Promise<OpenDatabase> {
@@ -318,7 +329,8 @@ export class HARuntime implements DatabaseLifecycle {
     return this.maintain(async () => {
       if (from !== 'stream') return this.resyncSnapshot(from);
       const { replication, opened, options } = this;
-      if (replication === undefined || opened === undefined || options.disableSubscriber) throw notFollowing();
+      if (replication === undefined || opened === undefined || options.disableSubscriber || this.isStandalone)
+        throw notFollowing();
       const { async } = replication;
       // What it holds lies over the fold, and would be lost with the file.
       if (async?.isSettled === false && !async.isFlowing) throw outboxWaits(async.status.size);
@@ -578,7 +590,7 @@ export class HARuntime implements DatabaseLifecycle {
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
     const { options, extras } = this;
     // What looks like a resync that was not finished may be under way in another process.
-    const exclusive = !this.isStandalone || SetAside.unfinished(options.filename) !== undefined;
+    const exclusive = this.hasStream || SetAside.unfinished(options.filename) !== undefined;
     const connections = new Connections({
       filename: options.filename,
       memory: options.memory,
@@ -594,7 +606,8 @@ export class HARuntime implements DatabaseLifecycle {
       this.emit({ type: 'error', error }),
     );
     if (this.isStandalone) this.idSlots.fix(randomSlot());
-    const ports = this.isStandalone ? undefined : await this.joinStream(connections, turn, launch);
+    if (this.local === undefined) endLocalHistory(connections.applier, localSubject(options));
+    const ports = this.hasStream ? await this.joinStream(connections, turn, launch) : undefined;
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
@@ -624,6 +637,7 @@ export class HARuntime implements DatabaseLifecycle {
       infos,
       position: ports?.position,
       outcomes: this.outcomeFinder(committer),
+      history: this.historyOf(connections, committer, runner),
       readOnly: options.disablePublisher && !this.isStandalone,
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
@@ -684,7 +698,7 @@ export class HARuntime implements DatabaseLifecycle {
       this.targets.length + known.length > 0 || carried !== undefined
         ? await this.openTargets(connections, applied, { position, control, async, carried })
         : undefined;
-    const follows = !options.disableSubscriber;
+    const follows = !options.disableSubscriber && this.local === undefined;
     const idle = follows
       ? new IdleAdvance({
           stream,
@@ -782,6 +796,32 @@ export class HARuntime implements DatabaseLifecycle {
     this.snapshotter.attach(
       this.snapshotting.takes(connections, stream, () => position.cursor, { outbox, doubt, advance }),
     );
+  }
+
+  private historyOf(
+    connections: Connections,
+    committer: Committer,
+    runner: TransactionRunner,
+  ): DatabaseHistory | undefined {
+    const { replication, options, extras } = this;
+    if (replication === undefined) return undefined;
+    const { rowIdentify, pragmas } = options;
+    return new DatabaseHistory({
+      ...replication,
+      connections,
+      committer,
+      runner,
+      rowIdentify,
+      rebuild: {
+        rowIdentify,
+        pragmas,
+        configure: extras.configure,
+        fromBeginning: options.deliverPolicy.kind === 'all',
+      },
+      followsStream: !options.disableSubscriber,
+      intercepts: this.interceptors?.concern.bind(this.interceptors),
+      patience: options.publisherTimeout,
+    });
   }
 
   private outcomeFinder(committer: Committer): OutcomeFinder | undefined {
@@ -980,7 +1020,8 @@ export class HARuntime implements DatabaseLifecycle {
       const stream = await this.source.open(subject);
       stream.onStatus = (status) => this.followStatus(status);
       this.lagMeter.connection(true);
-      await this.joinCluster(stream, subject);
+      if (this.local === undefined) await this.joinCluster(stream, subject);
+      else alignHistory(applier, subject, this.local);
       return { stream, cursor: await this.snapshotting.findStart(connections, stream, start, launch) };
     } catch (error) {
       if (!this.publishesLater || !(error instanceof HAError && error.retryable)) throw error;

@@ -18,6 +18,18 @@ export type {
 } from './write/executor.js';
 export type { HASession, HASessionOptions } from './write/session.js';
 export type { HAResult } from './write/result.js';
+export type {
+  HAHistoryChange,
+  HAHistoryOptions,
+  HAHistoryOutcome,
+  HAHistoryStart,
+  HAHistoryTransaction,
+  HARestored,
+  HARowKey,
+  HAUndoConflict,
+  HAUndoOptions,
+  HAUndoResult,
+} from './write/history-port.js';
 export type { HAOutcome } from './write/outcome.js';
 export type {
   HABackup,

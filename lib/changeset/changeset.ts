@@ -70,6 +70,13 @@ export interface ChangeSet {
   readonly epoch: bigint;
   /** When it was run, nanoseconds since 1970. */
   readonly timestampNs: bigint;
+  /**
+   * So many message ids of its origin, right in front of its own, were given out in the same group: it may have seen what those
+   * did, whether they were stored or not. Absent where there are none.
+   */
+  readonly behind?: number;
+  /** It may have taken rows away that none of its changes tells of, as REPLACE does without recursive triggers. */
+  readonly untold?: boolean;
 }
 
 /** True where a change is a change of a row. */

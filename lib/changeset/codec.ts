@@ -1,4 +1,4 @@
-import type { Change, ChangeSet, RowOperation, SequenceChange } from './changeset.js';
+import type { Change, ChangeSet, RowChange, RowOperation, SequenceChange } from './changeset.js';
 import { parseExactJson } from './exact-json.js';
 import type { ExactJson, ExactObject } from './exact-json.js';
 import { decodeValues, encodeValues } from './values.js';
@@ -11,7 +11,8 @@ import type { SqlValue } from './changeset.js';
  * - none: go-ha. No type letters; integers are exact in the text, but a REAL 2.0 is written `2`; a BLOB in a column
  *   declared exactly `BLOB` is base64 text.
  * - 1: adds `new_types` and `old_types` to a row change, `arg_types` to a statement, and `sequences` and `epoch` to the
- *   changeset. go-ha ignores members that it does not know.
+ *   changeset, and to it, where they say something, `behind` and `untold`, by which history knows whether old values can
+ *   be relied on. go-ha ignores members that it does not know.
  */
 export const WIRE_VERSION = '1';
 
@@ -27,10 +28,19 @@ export function messageHead(origin: MessageOrigin): string {
   return `{"node":${JSON.stringify(origin.node)},"process_id":${origin.processId},"filename":${JSON.stringify(origin.filename)},"changes":[`;
 }
 
+/** What a message tells of its transaction beside the changes. */
+export type MessageNotes = Pick<ChangeSet, 'behind' | 'untold'>;
+
 /** The text behind the last change. */
-export function messageTail(sequences: readonly SequenceChange[], epoch: bigint, timestampNs: bigint): string {
+export function messageTail(
+  sequences: readonly SequenceChange[],
+  epoch: bigint,
+  timestampNs: bigint,
+  { behind = 0, untold = false }: MessageNotes = {},
+): string {
   const counters = sequences.length > 0 ? `"sequences":[${sequences.map(sequenceJson).join(',')}],` : '';
-  return `],${counters}"epoch":${epoch},"timestamp_ns":${timestampNs}}`;
+  const notes = `${behind > 0 ? `"behind":${behind},` : ''}${untold ? '"untold":true,' : ''}`;
+  return `],${counters}"epoch":${epoch},${notes}"timestamp_ns":${timestampNs}}`;
 }
 
 function sequenceJson(change: SequenceChange): string {
@@ -70,6 +80,7 @@ export function customChangeJson(command: string): string {
 export function decodeChangeSet(text: string): ChangeSet {
   const message = parseExactJson(text);
   if (!isObject(message)) throw new SyntaxError('a changeset is a JSON object');
+  const behind = integer(message['behind']);
   return {
     node: string(message, 'node', ''),
     processId: integer(message['process_id']) ?? 0n,
@@ -78,7 +89,27 @@ export function decodeChangeSet(text: string): ChangeSet {
     sequences: array(message['sequences'], 'sequences').map(decodeSequence),
     epoch: integer(message['epoch']) ?? 0n,
     timestampNs: integer(message['timestamp_ns']) ?? 0n,
+    ...(behind === undefined ? {} : { behind: Number(behind) }),
+    ...(message['untold'] === true ? { untold: true } : {}),
   };
+}
+
+/** One row change as a message has it, behind the {@link rowChangeHead} of its kind. */
+export function rowChangeJson(change: RowChange, head: string, timestampNs: bigint): string {
+  const { oldRowid, newRowid, oldValues, newValues } = change;
+  const rowids = oldRowid === undefined && newRowid === undefined ? '' : rowidMembers(oldRowid, newRowid);
+  const before = oldValues === undefined ? '' : imageMember('old', oldValues);
+  const after = newValues === undefined ? '' : imageMember('new', newValues);
+  return `${head}${rowids}${before}${after}"ts_ns":${timestampNs}}`;
+}
+
+function rowidMembers(old: bigint | undefined, now: bigint | undefined): string {
+  return `"old_rowid":${old ?? now},"new_rowid":${now ?? old},`;
+}
+
+function imageMember(side: 'old' | 'new', values: readonly SqlValue[]): string {
+  const { json, types } = encodeValues(values);
+  return `"${side}_values":${json},${types === undefined ? '' : `"${side}_types":"${types}",`}`;
 }
 
 function decodeChange(value: ExactJson): Change {

@@ -24,7 +24,8 @@ export interface HAChange {
   readonly node: string;
 }
 
-const OPERATIONS = { INSERT: 'insert', UPDATE: 'update', DELETE: 'delete' } as const;
+/** What `@OnHAChange` calls an operation. */
+export const OPERATIONS = { INSERT: 'insert', UPDATE: 'update', DELETE: 'delete' } as const;
 
 /** The rows that a changeset changed, in its order; statements are left out, for they name no rows. */
 export function rowChanges(changeSet: ChangeSet, sequence: number, takes: (change: Change) => boolean): HAChange[] {
@@ -35,8 +36,8 @@ export function rowChanges(changeSet: ChangeSet, sequence: number, takes: (chang
       {
         table,
         operation: OPERATIONS[operation],
-        before: row(columns, oldValues),
-        after: row(columns, newValues),
+        before: namedRow(columns, oldValues),
+        after: namedRow(columns, newValues),
         sequence: BigInt(sequence),
         node: changeSet.node,
       },
@@ -44,7 +45,8 @@ export function rowChanges(changeSet: ChangeSet, sequence: number, takes: (chang
   });
 }
 
-function row(columns: readonly string[], values: readonly SqlValue[] | undefined): HAChangeRow | null {
+/** A row by the names of its columns. */
+export function namedRow(columns: readonly string[], values: readonly SqlValue[] | undefined): HAChangeRow | null {
   if (values === undefined) return null;
   return Object.fromEntries(columns.map((column, index) => [column, plain(values[index] ?? null)]));
 }

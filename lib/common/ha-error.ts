@@ -47,7 +47,12 @@ export type HAErrorCode =
   | 'HA_RESULT_TOO_LARGE'
   | 'HA_REMOTE'
   | 'HA_REMOTE_TIMEOUT'
-  | 'HA_REMOTE_UNKNOWN';
+  | 'HA_REMOTE_UNKNOWN'
+  | 'HA_HISTORY_GONE'
+  | 'HA_HISTORY_INVALID'
+  | 'HA_UNDO_INVALID'
+  | 'HA_UNDO_REFUSED'
+  | 'HA_UNDO_CONFLICT';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

@@ -99,7 +99,7 @@ export const STREAM_TABLE: OptionTable<keyof HAStreamOptions> = {
   streamMaxAge: {
     env: ['HA_STREAM_MAX_AGE'],
     type: serverDuration(100, 'for no limit'),
-    doc: 'How long the stream keeps a message; unset or 0 keeps all.',
+    doc: 'How long the stream keeps a message; unset or 0 keeps all. A standalone database with it keeps a history of its own.',
   },
   streamMaxBytes: {
     env: ['HA_STREAM_MAX_BYTES'],

@@ -116,7 +116,7 @@ export interface HAStreamOptions {
    */
   replicationURL?: string;
   /**
-   * How long the stream keeps a message; unset or 0 keeps all.
+   * How long the stream keeps a message; unset or 0 keeps all. A standalone database with it keeps a history of its own.
    * DSN `streamMaxAge`, environment `HA_STREAM_MAX_AGE`.
    * @default none
    */

@@ -1,11 +1,11 @@
 import { HAError } from '../common/ha-error.js';
 import { customChangeJson, messageHead, messageTail } from '../changeset/codec.js';
-import type { MessageOrigin } from '../changeset/codec.js';
+import type { MessageNotes, MessageOrigin } from '../changeset/codec.js';
 import type { SequenceChange } from '../changeset/changeset.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
 
 /** A transaction ready to be sent. */
-export interface TransactionContent {
+export interface TransactionContent extends MessageNotes {
   /** JSON of changes, each piece joined by commas. */
   readonly pieces: readonly Buffer[];
   readonly sequences: readonly SequenceChange[];
@@ -40,11 +40,11 @@ export class MessageEncoder {
    * @throws HAError `HA_MESSAGE_TOO_LARGE` where a single change does not fit into a message.
    */
   encode(content: TransactionContent, maxPayload: number): OutgoingMessage[] {
-    const tail = Buffer.from(messageTail(content.sequences, BigInt(content.epoch), content.timestampNs));
+    const tail = Buffer.from(messageTail(content.sequences, BigInt(content.epoch), content.timestampNs, content));
     const room = maxPayload - this.head.length - tail.length;
     const parts = pack(content.pieces, room);
     if (parts.length === 1) return [{ id: this.nextId(), data: this.join(parts[0] ?? [], tail) }];
-    const plainTail = Buffer.from(messageTail([], BigInt(content.epoch), content.timestampNs));
+    const plainTail = Buffer.from(messageTail([], BigInt(content.epoch), content.timestampNs, content));
     const ids = parts.map(() => this.nextId());
     return parts.map((part, index) => ({
       id: ids[index] ?? '',

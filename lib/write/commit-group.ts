@@ -96,7 +96,7 @@ export class CommitGroup {
   /** True where a member may join as far as can be told before it runs. */
   admits({ member }: QueuedMember): boolean {
     if (this.isEmpty) return true;
-    if (!member.retry || this.habits.isSlow(member.key)) return false;
+    if (!member.retry || member.opensGroup === true || this.habits.isSlow(member.key)) return false;
     // A callback should not run twice for the company it is in.
     if (this.ordered && member.isCallback && !this.expectsOrder(member.serializable, member.key)) return false;
     return this.ordered || this.hasNoChanges || !this.expectsOrder(member.serializable, member.key);
@@ -372,7 +372,11 @@ export class CommitGroup {
 
   private publish(queued: QueuedMember, value: unknown, effects: TransactionEffects): boolean | Promise<boolean> {
     const { publisher, position, feed } = this.ports as ReplicationPorts;
-    const messages = publisher.encode({ ...effects, epoch: position.received });
+    const messages = publisher.encode({
+      ...effects,
+      epoch: position.received,
+      behind: this.published.reduce((sum, { ids }) => sum + ids.length, 0),
+    });
     // The stream's memory of ids ends; that of the nodes does not, and they would all leave the message out.
     const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
     const known = ids.findIndex(({ origin, n }) => position.seen.has(origin, n));

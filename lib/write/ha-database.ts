@@ -17,6 +17,15 @@ import type {
   HATransaction,
   HATransactionOptions,
 } from './executor.js';
+import type {
+  HAHistoryOptions,
+  HAHistoryStart,
+  HAHistoryTransaction,
+  HARestored,
+  HAUndoOptions,
+  HAUndoResult,
+  HistoryPort,
+} from './history-port.js';
 import type { HAOutcome, OutcomeFinder } from './outcome.js';
 import { parseTransactionId } from './outcome.js';
 import { withSequence } from './member.js';
@@ -46,6 +55,8 @@ export interface OpenDatabase {
   readonly position: Position | undefined;
   /** Absent without replication. */
   readonly outcomes: OutcomeFinder | undefined;
+  /** Absent where none is kept. */
+  readonly history: HistoryPort | undefined;
   readonly readOnly: boolean;
   /** It does not follow the stream. */
   readonly publishesOnly: boolean;
@@ -250,6 +261,46 @@ export class HADatabase implements HAExecutor {
   }
 
   /**
+   * The transactions of the past in the order of the stream, from a sequence or a time on; without `from` all that are kept. It
+   * ends at what the stream holds when it is called. Memory stays flat, however many there are.
+   *
+   * @example for await (const { sequence, node, sql } of db.history('1h', { table: 'orders' })) …
+   * @throws HAError `HA_HISTORY_GONE` where what is kept begins later, `HA_HISTORY_INVALID` where `from` is no transaction of
+   * this database, no duration, or a malformed one.
+   */
+  async *history(from?: HAHistoryStart, options: HAHistoryOptions = {}): AsyncIterableIterator<HAHistoryTransaction> {
+    refuseNested(this);
+    yield* this.pastOf(await this.opened()).history(from, options);
+  }
+
+  /**
+   * Takes a part of the past back, as one ordinary transaction: every node applies it, history shows it, and it can be undone
+   * itself. It is compared with the rows as they are right in front of its place in the stream, so nobody comes between. Rows
+   * that are what they were already are left alone; AUTOINCREMENT counters stay. Its triggers and foreign key actions are rows
+   * of the history like others, and do not fire again.
+   *
+   * @throws HAError `HA_UNDO_CONFLICT` where others changed a row since (`details.conflicts`), `HA_UNDO_REFUSED` for changes of
+   * the schema, `HA_UNDO_INVALID` where nothing is selected, and what {@link history} throws. Then nothing is changed.
+   */
+  async undo(options: HAUndoOptions): Promise<HAUndoResult> {
+    refuseNested(this);
+    const open = await this.opened();
+    this.refuseReadOnly(open);
+    return this.pastOf(open).undo(options);
+  }
+
+  /**
+   * Writes a copy of the database as it was behind a transaction, or at a time, into a new file; this one goes on untouched. The
+   * copy holds the rows of the user alone, and belongs to no cluster.
+   *
+   * @throws HAError `HA_HISTORY_GONE` where too little is kept to build it, `HA_HISTORY_INVALID` where the file exists.
+   */
+  async restoreTo(point: bigint | Date, path: string): Promise<HARestored> {
+    refuseNested(this);
+    return this.pastOf(await this.opened()).restoreTo(point, path);
+  }
+
+  /**
    * Goes on without the message at which applying has halted (`HA_APPLY_HALTED`, `details.sequence`), where that cannot be
    * read: the rows of this node then lack it. All other nodes halt at the same message, and need the same call, or they hold
    * other rows: as long as `status().skipped` names a message, this node may differ from others. Of a transaction in several messages all are left out. The message is kept in
@@ -353,6 +404,14 @@ export class HADatabase implements HAExecutor {
   async members(): Promise<HAMember[]> {
     await this.opened();
     return this.lifecycle.members();
+  }
+
+  private pastOf({ history }: OpenDatabase): HistoryPort {
+    if (history !== undefined) return history;
+    throw new HAError(
+      'HA_UNAVAILABLE',
+      'This database keeps no history: it has no stream. Set replicationURL or embedded NATS, or streamMaxAge, with which a standalone database keeps one of its own.',
+    );
   }
 
   private opened(): OpenDatabase | Promise<OpenDatabase> {

@@ -9,6 +9,8 @@ export interface Member {
   readonly serializable: boolean;
   /** It is the user's code, and not a statement. */
   readonly isCallback: boolean;
+  /** It runs behind no other transaction whose place in the stream is not known yet. */
+  readonly opensGroup?: boolean;
   /** It may run again after a refusal. */
   readonly retry: boolean;
   /** Milliseconds for a callback that returns a promise. */

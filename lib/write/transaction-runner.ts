@@ -43,6 +43,8 @@ export interface TransactionEffects {
   readonly ordered: boolean;
   /** Applying it may give other rows than running it did, so the stream has to bring it back. */
   readonly inexact: boolean;
+  /** It may have taken rows away of which no trigger told. */
+  readonly untold: boolean;
   /** Lower-case names of the tables that it changed. */
   readonly tables: readonly string[];
   /** AUTOINCREMENT counters in front of it, of those that it moved. */
@@ -98,6 +100,7 @@ export class TransactionRunner {
   /** True once it tried that behind others: nothing of it was done, and it has to run again in a group of its own. */
   isMisplaced = false;
   private behindOthers = false;
+  private isComputed = false;
 
   constructor(
     private readonly db: Connection,
@@ -130,6 +133,7 @@ export class TransactionRunner {
     this.namesRowid = false;
     this.touchedSchema = false;
     this.changedSchema = false;
+    this.isComputed = false;
     this.timestampNs = BigInt(Date.now()) * 1_000_000n;
     this.capture?.markSequences();
   }
@@ -173,6 +177,18 @@ export class TransactionRunner {
     return openCursor(this.statements.shaped(sql, EXACT_SHAPE), bindArguments(params), () => undefined);
   }
 
+  /**
+   * Takes changes of rows that were computed: nothing of them is run here, applying them at their place in the stream does it.
+   *
+   * @param pieces JSON of changes, each piece joined by commas.
+   */
+  take(pieces: readonly Buffer[], changes: number): void {
+    this.pieces.push(...pieces);
+    this.changes += changes;
+    this.ordered = true;
+    this.isComputed = true;
+  }
+
   /** A point to return to: what was logged so far is out of reach of a ROLLBACK TO. */
   mark(): number {
     this.flush();
@@ -207,13 +223,15 @@ export class TransactionRunner {
     if (this.foreignKeys && (schema.deferredForeignKeys || this.deferred)) {
       findDeferredViolation(this.db, this.committed, schema, this.tables);
     }
+    const inexact = this.isComputed || this.isInexact(schema);
     return {
       pieces: this.pieces,
       changes: this.changes,
       sequences,
       timestampNs: this.timestampNs,
       ordered: this.ordered || this.settings.orderAll,
-      inexact: this.isInexact(schema),
+      inexact,
+      untold: !this.isComputed && (inexact || this.mayReplaceUntold(schema)),
       ...this.reach(sequences),
     };
   }
@@ -246,6 +264,10 @@ export class TransactionRunner {
     if (this.foreignKeys && schema.foreignKeyActions) return true;
     const choosesRowid = this.namesRowid || schema.rowidInTriggers;
     return this.touches((table) => table.bag || (choosesRowid && hasForgottenRowid(table)));
+  }
+
+  private mayReplaceUntold(schema: SchemaInfo): boolean {
+    return !this.recursiveTriggers && (this.replaces || schema.replaceInSchema);
   }
 
   /** What interceptors make of it is known only at its place in the stream. */

@@ -1,7 +1,9 @@
+import { isRowChange } from '../../lib/changeset/changeset.js';
 import { decodeChangeSet } from '../../lib/changeset/codec.js';
 import type { HAConflict } from '../../lib/common/events.js';
 import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
 import { SUBJECT } from './sim-node.js';
+import { difference } from './dump.js';
 import { Divergence } from './world.js';
 import type { SimNode } from './sim-node.js';
 import type { Write, World } from './world.js';
@@ -34,9 +36,48 @@ export function checkWorld(world: World): void {
   }
   const hasMarks = world.oracle.column(`SELECT 1 FROM sqlite_schema WHERE name = 'marks'`).length > 0;
   const effective = new Set(hasMarks ? world.oracle.column('SELECT mark FROM marks') : []);
+  // An undo takes marks away.
+  for (const sequence of world.undos.length > 0 ? takingMarks(world.log) : []) {
+    for (const mark of world.oracle.columnAt(sequence - 1, 'SELECT mark FROM marks')) effective.add(mark);
+  }
+  checkUndos(world);
   const stored = messagesByMark(world.log);
-  for (const write of world.writes) checkWrite(write, stored.get(write.mark ?? '') ?? 0, effective);
+  for (const write of world.writes)
+    checkWrite(write, stored.get(write.mark ?? '') ?? 0, effective, world.undos.length > 0);
   checkSequences(world);
+}
+
+/** Why an undo may be refused, or not get an answer. */
+const REFUSALS =
+  /^HA_(UNDO_(INVALID|REFUSED|CONFLICT)|HISTORY_INVALID|PUBLISH_UNKNOWN|PUBLISH_FAILED|CONFLICT|UNAVAILABLE|WAIT_TIMEOUT|DUPLICATE_ID|STREAM_CONNECT)$/;
+
+/** What is undone whole is what it was: every row, with its rowid. AUTOINCREMENT counters stay. */
+function checkUndos(world: World): void {
+  for (const { write, from, scope, force, result } of world.undos) {
+    const { error, orphaned, node } = write;
+    const name = `the undo of n${node} from ${from} (${scope}${force ? ', forced' : ''})`;
+    if (error !== undefined && !orphaned && !REFUSALS.test(error.code ?? '')) {
+      throw new Divergence(`${name} failed: ${error.stack ?? error.message}`);
+    }
+    if (result?.sequence === undefined) continue;
+    const takes =
+      scope === 'all' ? (line: string): boolean => !line.startsWith('counter ') : touchedBy(world.log, from);
+    const rows = (sequence: number): string => world.oracle.at(sequence).split('\n').filter(takes).join('\n');
+    const [before, now] = [rows(from - 1), rows(Number(result.sequence))];
+    if (before !== now)
+      throw new Divergence(`${name} at ${result.sequence} is not what it was:\n${difference(now, before)}`);
+    world.undone++;
+  }
+}
+
+/** The lines of a dump that speak of rows that the message at a sequence touched, as far as they have an integer key. */
+function touchedBy(log: MemoryLog, sequence: number): (line: string) => boolean {
+  const { changes } = decodeChangeSet(Buffer.from(log.at(sequence)?.data ?? '').toString('utf8'));
+  const starts = changes.filter(isRowChange).flatMap(({ table, pkColumns, oldRowid, newRowid }) => {
+    if (pkColumns.join() !== 'id') return [];
+    return [oldRowid, newRowid].map((rowid) => `${table} ${rowid}: `);
+  });
+  return (line) => starts.some((start) => line.startsWith(start));
 }
 
 /** Every sequence that a write was answered with is a message of its node, and of no other write. */
@@ -105,13 +146,14 @@ function describeConflict(conflict: HAConflict): string {
   });
 }
 
-function checkWrite(write: Write, messages: number, effective: ReadonlySet<unknown>): void {
+/** With `undone` marks occur in more messages than their own. */
+function checkWrite(write: Write, messages: number, effective: ReadonlySet<unknown>, undone: boolean): void {
   const { state, error, mark, orphaned, node, outcomes } = write;
   const name = `the write ${mark ?? '(without mark)'} of n${node}`;
   if (state === 'pending' && !orphaned) throw new Divergence(`${name} was never answered`);
   if (mark === undefined) return;
   const counts = effective.has(mark);
-  if (messages > 1) throw new Divergence(`${name} is in the stream ${messages} times`);
+  if (messages > 1 && !undone) throw new Divergence(`${name} is in the stream ${messages} times`);
   if (state === 'resolved' && !counts) throw new Divergence(`${name} was acknowledged, and is not in the fold`);
   for (const { state: said } of outcomes) {
     if (said !== 'unknown' && (said === 'committed') !== counts) {
@@ -122,6 +164,14 @@ function checkWrite(write: Write, messages: number, effective: ReadonlySet<unkno
   if (state === 'rejected' && counts && !OPEN_ENDED.has(error?.code ?? '')) {
     throw new Divergence(`${name} failed (${error?.code ?? ''} ${error?.message ?? ''}), and is in the fold`);
   }
+}
+
+/** Sequences of the messages that take marks away. */
+function takingMarks(log: MemoryLog): number[] {
+  const { lastSequence } = log.state();
+  return Array.from({ length: lastSequence }, (_value, index) => index + 1).filter((sequence) =>
+    /"table":"marks"[^{}]*"operation":"DELETE"/.test(Buffer.from(log.at(sequence)?.data ?? '').toString('utf8')),
+  );
 }
 
 /** How many transactions with different ids carry each mark; those of several messages count where they are complete. */

@@ -31,6 +31,8 @@ export interface Features {
   readonly rowIdentify?: readonly RowIdentify[];
   /** Some or all nodes publish asynchronously. */
   readonly async?: boolean;
+  /** Nodes take parts of the past back. */
+  readonly undo?: boolean;
   /** Many statements add to a number. */
   readonly increments?: boolean;
   /** Interceptors of all nodes, by the name of the list. */
@@ -113,6 +115,24 @@ const SYNC: Readonly<Record<string, Features>> = {
   interceptedByOthers: { ...EVERYTHING, interceptors: 'others' },
   chained: { ...EVERYTHING, interceptors: 'chained' },
   calm: { kinds: ALL, unique: true, recursiveTriggers: 'mixed' },
+  undo: { ...EVERYTHING, ddl: false, sequenceEdits: false, vacuum: false, undo: true },
+  undoCalm: {
+    kinds: ALL,
+    unique: true,
+    nocase: true,
+    foreignKeys: true,
+    triggers: true,
+    recursiveTriggers: 'on',
+    undo: true,
+  },
+  undoIdentities: {
+    ...EVERYTHING,
+    ddl: false,
+    sequenceEdits: false,
+    vacuum: false,
+    undo: true,
+    rowIdentify: ['rowid', 'full'],
+  },
 };
 
 const ALSO_ASYNC = [
@@ -136,6 +156,7 @@ const ALSO_ASYNC = [
   'interceptedByOthers',
   'chained',
   'calm',
+  'undo',
 ] as const;
 
 /** Classes of histories by name, as the command line takes them. */

@@ -31,11 +31,21 @@ export type SimEvent =
   | { readonly type: 'fault'; readonly node: number; readonly fault: Fault; readonly count: number }
   | { readonly type: 'duplicate'; readonly pick: number }
   | { readonly type: 'forget' }
+  /** A node undoes from the message on that lies so many in front of the last. */
+  | {
+      readonly type: 'undo';
+      readonly node: number;
+      readonly back: number;
+      readonly scope: UndoScope;
+      readonly force: boolean;
+    }
   /** Messages of another database on the stream. */
   | { readonly type: 'foreign'; readonly count: number }
   /** `offline`: it finds no stream when it starts again. */
   | { readonly type: 'kill' | 'restart'; readonly node: number; readonly offline?: boolean }
   | { readonly type: 'disconnect' | 'connect' | 'check'; readonly node: number };
+
+export type UndoScope = 'all' | 'entities' | 'transactions';
 
 export type Fault = 'loseAcks' | 'dropNext' | 'refuseNext' | 'breakBatches';
 
@@ -124,6 +134,16 @@ function generateEvent(random: SimRandom, features: Features, schema: SchemaSpec
     [45, () => ({ type: 'write', node, transactions: transactions(random, features, schema) })],
     [30, () => ({ type: 'deliver', node, count: random.chance(0.5) ? 1 : random.between(1, 6) })],
     [5, () => ({ type: 'check', node })],
+    [
+      when(features.undo, 30),
+      () => ({
+        type: 'undo',
+        node,
+        back: random.below(6),
+        scope: random.pick<UndoScope>(['all', 'all', 'entities', 'transactions']),
+        force: random.chance(0.3),
+      }),
+    ],
     [
       when(features.network, features.batches === true ? 20 : 6),
       () => ({ type: 'fault', node, fault: fault(random), count: random.between(1, 3) }),

@@ -22,9 +22,12 @@ export class NodeStream implements ReplicationStream {
   /** What happens to the next publishes, one by one; behind them all go well. */
   plan: (Fault | 'ok')[] = [];
   private killed = false;
+  private consumers = 0;
 
   constructor(
     readonly inner: MemoryStream,
+    /** The same without faults, from which the past is read: it arrives by itself. */
+    private readonly past: MemoryStream,
     private readonly onStep: StepListener = () => undefined,
   ) {}
 
@@ -81,7 +84,10 @@ export class NodeStream implements ReplicationStream {
   }
 
   open(): Promise<StreamState> {
-    return this.alive(() => this.inner.open());
+    return this.alive(async () => {
+      await this.past.open();
+      return this.inner.open();
+    });
   }
 
   state(): Promise<StreamState> {
@@ -109,10 +115,12 @@ export class NodeStream implements ReplicationStream {
   }
 
   consume(afterSequence: number, handler: MessageHandler): Promise<StreamSubscription> {
-    return this.alive(() => this.inner.consume(afterSequence, (message) => (this.killed ? never : handler(message))));
+    const stream = this.consumers++ === 0 ? this.inner : this.past;
+    return this.alive(() => stream.consume(afterSequence, (message) => (this.killed ? never : handler(message))));
   }
 
   async close(): Promise<void> {
+    await this.past.close();
     await this.inner.close();
   }
 

@@ -69,6 +69,15 @@ export class Oracle {
     return text;
   }
 
+  /** Values of a single-column query on the fold up to a position. */
+  columnAt(sequence: number, sql: string): unknown[] {
+    const other = new Oracle(this.log, this.pragmas, this.rowIdentify);
+    other.advance(sequence);
+    const values = other.column(sql);
+    other.close();
+    return values;
+  }
+
   /** The conflicts up to the position that was asked for last. */
   get conflicts(): readonly HAConflict[] {
     return this.conflictOracle.found;

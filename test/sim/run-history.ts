@@ -15,6 +15,8 @@ export interface HistoryResult {
   readonly leftOut: number;
   /** Conflicts in the stream, which nodes were compared with. */
   readonly conflicts: number;
+  /** Undos that were compared with what was there before. */
+  readonly undone: number;
   /** Transactions that interceptors changed. */
   readonly intercepted: number;
 }
@@ -66,6 +68,7 @@ export async function runHistory(history: History): Promise<HistoryResult> {
       leftOut: world.oracle.leftOut.length,
       intercepted: world.oracle.intercepted.length,
       conflicts: world.nodes.some(({ isUnbroken }) => isUnbroken) ? world.oracle.conflicts.length : 0,
+      undone: world.undone,
     };
   } finally {
     world.close();
@@ -92,6 +95,9 @@ function applyEvent(world: World, event: SimEvent, nextMark: () => string): void
       return;
     case 'foreign':
       world.foreign(event.count);
+      return;
+    case 'undo':
+      world.undo(event.node, event.back, event.scope, event.force);
       return;
     case 'forget':
       world.broker.forgetIds();

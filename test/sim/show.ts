@@ -43,6 +43,8 @@ function showEvent(event: SimEvent, nodes: number): string {
       return `foreign ${event.count}`;
     case 'forget':
       return 'forget ids';
+    case 'undo':
+      return `${node} undoes from ${event.back} back, ${event.scope}${event.force ? ', forced' : ''}`;
     case 'kill':
     case 'restart':
       return `${node} ${event.type}${event.offline === true ? ' offline' : ''}`;

@@ -270,6 +270,7 @@ export class SimNode {
     };
     const stream = new NodeStream(
       new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, manual: true, maxPayload, replicas, batchLimit }),
+      new MemoryStream({ broker, stream: STREAM, subject: SUBJECT, replicas }),
       onStep,
     );
     // Only who publishes later can do without the stream.

@@ -15,6 +15,7 @@ export interface SimulationSummary {
   readonly checks: number;
   readonly leftOut: number;
   readonly conflicts: number;
+  readonly undone: number;
   readonly intercepted: number;
   readonly failures: readonly { readonly seed: number; readonly reason: string }[];
 }
@@ -29,7 +30,7 @@ export async function simulate(
 ): Promise<SimulationSummary> {
   const started = Date.now();
   const failures: { seed: number; reason: string }[] = [];
-  const sum = { writes: 0, resolved: 0, messages: 0, checks: 0, leftOut: 0, conflicts: 0, intercepted: 0 };
+  const sum = { writes: 0, resolved: 0, messages: 0, checks: 0, leftOut: 0, conflicts: 0, intercepted: 0, undone: 0 };
   let histories = 0;
   while (histories < count && failures.length < maxFailures) {
     const current = seed + histories++;
@@ -70,10 +71,11 @@ function kindOf(reason: string): string {
 
 /** One line for people. */
 export function describe(summary: SimulationSummary, className: string, seed: number): string {
-  const { histories, seconds, writes, resolved, messages, checks, leftOut, conflicts, intercepted, failures } = summary;
+  const { histories, seconds, writes, resolved, messages, checks, leftOut, conflicts, intercepted, undone, failures } =
+    summary;
   return (
     `${className}: ${histories} histories (seeds ${seed} to ${seed + histories - 1}), ${writes} writes (${resolved} acknowledged), ` +
-    `${messages} messages, ${checks} comparisons with the fold, ${leftOut} changes left out, ${conflicts} conflicts, ${intercepted} intercepted, ` +
+    `${messages} messages, ${checks} comparisons with the fold, ${leftOut} changes left out, ${conflicts} conflicts, ${intercepted} intercepted, ${undone === 0 ? '' : `${undone} undone, `}` +
     `${failures.length} failures, ${seconds.toFixed(1)} s, ${(histories / seconds).toFixed(0)} histories/s`
   );
 }

@@ -6,6 +6,8 @@ import { createControlTables } from '../../lib/sqlite/control-tables.js';
 import { MemoryBroker } from '../../lib/stream/memory/memory-broker.js';
 import type { MemoryLog } from '../../lib/stream/memory/memory-log.js';
 import type { HATransaction } from '../../lib/write/executor.js';
+import type { HAUndoResult } from '../../lib/write/history-port.js';
+import type { UndoScope } from './history.js';
 import type { HAOutcome } from '../../lib/write/outcome.js';
 import type { HADatabase } from '../../lib/write/ha-database.js';
 import { difference } from './dump.js';
@@ -67,6 +69,15 @@ function isEmpty(db: HADatabase): boolean {
   return (db.status().outbox?.size ?? 0) === 0;
 }
 
+/** An undo, and what became of it. */
+export interface Undo {
+  readonly write: Write;
+  readonly from: number;
+  readonly scope: UndoScope;
+  readonly force: boolean;
+  result: HAUndoResult | undefined;
+}
+
 /** A contradiction between what the library promises and what it does. */
 export class Divergence extends Error {}
 
@@ -74,11 +85,14 @@ export class Divergence extends Error {}
 export class World {
   readonly nodes: SimNode[] = [];
   readonly writes: Write[] = [];
+  readonly undos: Undo[] = [];
   readonly random: SimRandom;
   readonly scheduler: Scheduler;
   readonly broker: MemoryBroker;
   readonly oracle: Oracle;
   checks = 0;
+  /** Undos that were compared with what was there before. */
+  undone = 0;
   private readonly dir = mkdtempSync(join(BASE, 'ha-sim-'));
 
   private constructor(
@@ -203,6 +217,32 @@ export class World {
   /** Starts a transaction of statements, all or nothing. */
   exec(node: number, ...statements: string[]): Write {
     return this.write(node, ({ db }) => db.exec(statements.join(';\n')));
+  }
+
+  /** Takes back what was written from the message on that lies so many in front of the last one. */
+  undo(node: number, back: number, scope: UndoScope, force: boolean): void {
+    const { firstSequence, lastSequence } = this.log.state();
+    const own: number[] = [];
+    // The first ones make the schema.
+    for (let at = lastSequence; at > firstSequence + 1 && own.length <= back; at--) {
+      if (this.log.at(at)?.subject === SUBJECT) own.push(at);
+    }
+    const from = own.at(-1);
+    if (from === undefined || !this.node(node).isOpen) return;
+    const undo: { -readonly [K in keyof Undo]: Undo[K] } = {
+      write: undefined as never,
+      from,
+      scope,
+      force,
+      result: undefined,
+    };
+    // It waits until everything is applied, and the clock would run out where nothing else happens.
+    void this.node(node).stream.deliver();
+    undo.write = this.write(node, async ({ db }) => {
+      undo.result = await db.undo({ from: BigInt(from), scope, force });
+      return { txseq: undo.result.sequence };
+    });
+    this.undos.push(undo);
   }
 
   transaction(
