@@ -28,6 +28,7 @@ import { Recovery } from './recovery.js';
 import { HASnapshotter } from './snapshot/snapshotter.js';
 import { removeDatabase } from './snapshot/database-copy.js';
 import { StagedSnapshot } from './snapshot/staged-snapshot.js';
+import { StoredStates } from './snapshot/stored-states.js';
 import { Snapshotting } from './snapshotting.js';
 import type { SnapshotStart } from './snapshotting.js';
 import type { ConfigureConnection, Connection } from './sqlite/connection.js';
@@ -819,6 +820,13 @@ export class HARuntime implements DatabaseLifecycle {
         fromBeginning: options.deliverPolicy.kind === 'all',
       },
       followsStream: !options.disableSubscriber,
+      snapshots: new StoredStates({
+        stream: replication.stream,
+        streamName: options.replicationStream,
+        replicationID: options.replicationID,
+        subject: this.subject,
+        base: () => readBase(connections.reader),
+      }),
       intercepts: this.interceptors?.concern.bind(this.interceptors),
       patience: options.publisherTimeout,
     });

@@ -102,7 +102,8 @@ export class DatabaseHistory implements HistoryPort {
     if (typeof from === 'bigint') await this.refuseForeign(range.first, range.retained);
     let left = limit;
     for await (const transaction of this.log.read(range)) {
-      if (transaction.sequence < range.first || (!all && transaction.outcome !== 'committed')) continue;
+      if (transaction.base !== undefined || transaction.sequence < range.first) continue;
+      if (!all && transaction.outcome !== 'committed') continue;
       if (node !== undefined && transaction.changeSet.node !== node) continue;
       if (name !== undefined && !touches(transaction, name)) continue;
       yield new PastTransaction(transaction);

@@ -2,13 +2,14 @@ import { existsSync, renameSync, rmSync } from 'node:fs';
 import { Applier } from '../apply/applier.js';
 import { quoteIdentifier } from '../sql/identifiers.js';
 import { immediate } from '../common/timing.js';
-import { createControlTables } from '../sqlite/control-tables.js';
+import { createControlTables, readSeen } from '../sqlite/control-tables.js';
 import { Connections } from '../sqlite/connections.js';
 import type { ConnectionSettings } from '../sqlite/connections.js';
 import type { Connection } from '../sqlite/connection.js';
 import { IdGenerator, randomSlot } from '../sqlite/id-generator.js';
 import type { RowIdentify } from '../sqlite/schema.js';
 import type { ReplicationStream } from '../stream/replication-stream.js';
+import type { BaseChange } from '../subscribe/base.js';
 import { gone, refusedUndo } from './history-errors.js';
 import type { TransactionLog } from './transaction-log.js';
 
@@ -19,6 +20,10 @@ export interface SnapshotPort {
    * which it stands, undefined where there is none.
    */
   copyBefore(sequence: number, path: string): Promise<number | undefined>;
+  /** True where the database stands on a base: a state that does not come out of the stream. */
+  hasBase(): boolean;
+  /** Writes the base that a message brings to `path`, which does not exist yet. False where nobody has it any more. */
+  copyBase(change: BaseChange, path: string): Promise<boolean>;
 }
 
 /** What a rebuild opens its file with. */
@@ -54,15 +59,49 @@ export class Rebuild {
     const part = `${path}.part`;
     removeFiles(part);
     try {
-      const base = await this.snapshots?.copyBefore(sequence, part);
-      const { firstSequence } = await this.stream.state();
-      if (firstSequence > (base ?? 0) + 1 || (base === undefined && !this.settings.fromBeginning))
-        throw gone(`What lies in front of sequence ${firstSequence}`, firstSequence);
-      await this.replay(part, base ?? 0, sequence);
+      const start = await this.begin(sequence, part);
+      await this.refuseGap(start, sequence);
+      await this.replay(part, start, sequence);
+      // What the stream forgot meanwhile was not read.
+      await this.refuseGap(start, sequence);
       if (existsSync(part)) renameSync(part, path);
     } finally {
       removeFiles(part);
     }
+  }
+
+  /** Brings the last known state to a file. Returns the sequence at which it stands: 0 is an empty database, without a file. */
+  private async begin(sequence: number, path: string): Promise<number> {
+    const { snapshots, stream, log, settings } = this;
+    const stored = await snapshots?.copyBefore(sequence, path);
+    const { firstSequence } = await stream.state();
+    if (snapshots?.hasBase() === true) {
+      let last: BaseChange | undefined;
+      for await (const change of log.bases(stored ?? firstSequence - 1)) {
+        // The database was founded with rows: what they were before is in no message.
+        if (change.sequence > sequence && change.isFirstMessage && stored === undefined)
+          throw gone(`What lies in front of sequence ${change.sequence}`, change.sequence);
+        if (change.sequence > sequence) break;
+        last = change;
+      }
+      if (last !== undefined) {
+        removeFiles(path);
+        if (await snapshots.copyBase(last, path)) return last.sequence;
+        throw gone(`What the database was made at sequence ${last.sequence}`, last.sequence + 1);
+      }
+    }
+    if (stored === undefined && !settings.fromBeginning)
+      throw gone(`What lies in front of sequence ${firstSequence}`, firstSequence);
+    return stored ?? 0;
+  }
+
+  /** What lies between a state and the stream's first message may have been ours, unless the state has our last one. */
+  private async refuseGap(start: number, sequence: number): Promise<void> {
+    if (start > 0 && start >= sequence) return;
+    const { firstSequence } = await this.stream.state();
+    if (firstSequence <= start + 1) return;
+    const last = await this.stream.lastSubjectSequence();
+    if (last === 0 || last > start) throw gone(`What lies in front of sequence ${firstSequence}`, firstSequence);
   }
 
   private async replay(path: string, after: number, sequence: number): Promise<void> {
@@ -89,6 +128,8 @@ export class Rebuild {
     const { firstSequence: retained } = await this.stream.state();
     const applier = new Applier(db, rowIdentify);
     const leftOut = this.leftOut();
+    const seen = readSeen(db);
+    const hasParts = db.prepare('SELECT 1 FROM main.ha_chunks LIMIT 1').get() !== undefined;
     let until = performance.now() + SLICE_MS;
     let open = 0;
     const commit = (): void => {
@@ -97,6 +138,12 @@ export class Rebuild {
     };
     for await (const transaction of this.log.read({ first: after + 1, last, retained })) {
       if (transaction.sequence > sequence) break;
+      const { id, base } = transaction;
+      if (base !== undefined) throw gone(`What the database was made at sequence ${transaction.sequence}`, retained);
+      // The state has it already, or says that it does not count.
+      if (id !== undefined && seen.has(id.origin, id.n)) continue;
+      if (transaction.outcome === 'aborted' && hasParts && Number(transaction.changeSet.epoch) + 1 < retained)
+        throw gone(`The beginning of the transaction at sequence ${transaction.sequence}`, retained);
       if (transaction.outcome !== 'committed') continue;
       if (open === 0) {
         db.exec('BEGIN IMMEDIATE');

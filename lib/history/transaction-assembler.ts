@@ -7,6 +7,7 @@ import { HAError } from '../common/ha-error.js';
 import { VOID_COMMAND } from '../publish/message-encoder.js';
 import { SeenIds } from '../sqlite/seen-ids.js';
 import type { IncomingMessage } from '../stream/replication-stream.js';
+import { baseOf } from '../subscribe/base.js';
 import type { HAHistoryOutcome } from '../write/history-port.js';
 
 /** A transaction as the stream holds it. */
@@ -21,6 +22,10 @@ export interface StreamTransaction {
   /** All changes of all its messages. */
   readonly changeSet: ChangeSet;
   readonly doubts: Doubts;
+  /** Id of its last message; undefined where that is go-ha's. */
+  readonly id: MessageId | undefined;
+  /** The state that took the place of all rows here: it is no transaction, and nothing of it is in `changeSet`. */
+  readonly base: string | undefined;
 }
 
 /**
@@ -68,11 +73,21 @@ export class TransactionAssembler {
     const part = read(message);
     if (!isNew) return this.again(message, part);
     if (message.chunk !== undefined) return this.takePart(message, id, part);
+    const base = baseOf(part);
+    if (base !== undefined) return this.takeBase(message, part, base);
     if (part.changes.length > 0 && part.changes.every(({ operation }) => operation === 'CUSTOM')) {
       if (isVoid(part)) this.ended.set(message.id ?? '', 'void');
       return undefined;
     }
     return this.complete(message, part, id, id);
+  }
+
+  /** Whatever was written against what the rows were before met other ones; parts that wait do not count any more. */
+  private takeBase(message: IncomingMessage, { node, timestampNs }: ChangeSet, base: string): StreamTransaction {
+    this.parts.clear();
+    this.note('', `\0base ${base}`, message.sequence);
+    const changeSet = { ...NO_CHANGES, node, timestampNs };
+    return { ...this.uncounted(message, changeSet, 'committed'), base };
   }
 
   private takePart(
@@ -112,7 +127,7 @@ export class TransactionAssembler {
     const doubts = isTold ? this.doubtsOf(origin, tables, Number(changeSet.epoch)) : 'all';
     for (const table of tables) this.note(table, origin, message.sequence);
     if (first !== undefined) for (let n = first.n; n <= (last?.n ?? 0); n++) this.committed.add(origin, n);
-    return { sequence: message.sequence, time: Number(message.time), outcome: 'committed', foreign, changeSet, doubts };
+    return { ...this.uncounted(message, changeSet, 'committed'), doubts };
   }
 
   private note(table: string, origin: string, sequence: number): void {
@@ -153,17 +168,19 @@ export class TransactionAssembler {
     const transactionId = message.chunk?.split(';')[0] ?? message.id ?? '';
     this.parts.delete(transactionId);
     this.ended.set(transactionId, 'skipped');
-    return this.uncounted(message, UNREADABLE, 'skipped');
+    return this.uncounted(message, NO_CHANGES, 'skipped');
   }
 
   private uncounted(message: IncomingMessage, changeSet: ChangeSet, outcome: HAHistoryOutcome): StreamTransaction {
     const { sequence, time, version } = message;
     const foreign = version === undefined;
-    return { sequence, time: Number(time), outcome, foreign, changeSet, doubts: 'all' };
+    const id = message.id === undefined ? undefined : parseMessageId(message.id);
+    return { sequence, time: Number(time), outcome, foreign, changeSet, doubts: 'all', id, base: undefined };
   }
 }
 
-const UNREADABLE: ChangeSet = {
+/** Nothing is known of it, or there is nothing to know. */
+const NO_CHANGES: ChangeSet = {
   node: '',
   processId: 0n,
   filename: '',

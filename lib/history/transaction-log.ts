@@ -1,5 +1,8 @@
 import { parseDurationNanos } from '../config/duration.js';
-import type { ReplicationStream } from '../stream/replication-stream.js';
+import { decodeChangeSet } from '../changeset/codec.js';
+import type { IncomingMessage, ReplicationStream } from '../stream/replication-stream.js';
+import { BASE_COMMAND, baseOf } from '../subscribe/base.js';
+import type { BaseChange } from '../subscribe/base.js';
 import type { HAHistoryStart } from '../write/history-port.js';
 import { gone, invalidHistory } from './history-errors.js';
 import type { MessageReader } from './message-reader.js';
@@ -78,8 +81,9 @@ export class TransactionLog {
       for (const message of batch) {
         let transaction = assembler.feed(message);
         if (transaction === undefined) continue;
-        const { foreign, changeSet, outcome } = transaction;
-        const epoch = Number(changeSet.epoch);
+        const { foreign, changeSet, outcome, base } = transaction;
+        // A base speaks of nothing that lies in front of it.
+        const epoch = base === undefined ? Number(changeSet.epoch) : transaction.sequence - 1;
         if (!foreign && outcome !== 'skipped' && epoch + 1 < lower && lower > retained) {
           // What it says depends on messages that were not looked at.
           lower = Math.max(retained, Math.min(epoch + 1, lower - more));
@@ -99,6 +103,22 @@ export class TransactionLog {
     }
   }
 
+  /** The bases that messages behind `after` bring, each at its first message, in order. */
+  async *bases(after: number): AsyncGenerator<BaseChange & { readonly isFirstMessage: boolean }, void> {
+    const known = new Set<string>();
+    let isFirstMessage = true;
+    for await (const batch of this.reader.read(after, await this.stream.lastSubjectSequence())) {
+      for (const message of batch) {
+        const base = baseIn(message);
+        if (base !== undefined && !known.has(base)) {
+          known.add(base);
+          yield { sequence: message.sequence, base, isFirstMessage };
+        }
+        isFirstMessage = false;
+      }
+    }
+  }
+
   /** True where a message of our subject is older than that, or its first one is still there. */
   private async reachesBack(time: Date, retained: number): Promise<boolean> {
     const last = await this.stream.lastSubjectSequence();
@@ -107,10 +127,18 @@ export class TransactionLog {
       if (Number(oldest.time) < time.getTime()) return true;
       // Who wrote it had applied nothing.
       const transaction = oldest.version === undefined ? undefined : new TransactionAssembler(this.skips).feed(oldest);
-      return transaction?.changeSet.epoch === 0n;
+      return transaction?.changeSet.epoch === 0n && transaction.base === undefined;
     }
     return false;
   }
+}
+
+/** The base that a message brings. Most messages are told by a look at their bytes. */
+function baseIn({ data, chunk }: IncomingMessage): string | undefined {
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.length);
+  return chunk === undefined && bytes.includes(BASE_COMMAND)
+    ? baseOf(decodeChangeSet(bytes.toString('utf8')))
+    : undefined;
 }
 
 type Start =

@@ -84,6 +84,7 @@ export class UndoSelection {
   /** Takes the next transaction; yields now and then. */
   *take(transaction: StreamTransaction): Generator<void, void> {
     if (transaction.outcome === 'skipped') throw leftOut(transaction.sequence);
+    if (transaction.base !== undefined) throw replacedAll(transaction);
     if (transaction.outcome !== 'committed') return;
     this.refuseStatements(transaction);
     const isFirst = this.first === undefined;
@@ -248,6 +249,13 @@ export class UndoSelection {
 function leftOut(sequence: number): Error {
   return refusedUndo(
     `An operator had this node leave out the message at sequence ${sequence}: what others have of it is not known here. Undo on a node that has it, or begin behind it.`,
+    { sequence },
+  );
+}
+
+function replacedAll({ sequence, changeSet: { node } }: StreamTransaction): Error {
+  return refusedUndo(
+    `At sequence ${sequence} the rows of ${node} took the place of all that the cluster had. What was there before is in no message. Begin behind it.`,
     { sequence },
   );
 }
