@@ -15,4 +15,5 @@ The URL is http://host:port, or https://host:port for TLS.
   --help              print this
 
 In the shell: SQL ends with ';'. SHOW DATABASES; SET DATABASE name; \\timing \\? \\q
+As SQL: HISTORY [seq|duration]; UNDO, UNDOE or UNDOT seq|duration [WHERE table(rowid, …)]
 `;

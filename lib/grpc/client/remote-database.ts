@@ -33,6 +33,9 @@ const MOST_ATTEMPTS = 64;
 /** What an answer that never came leaves open. */
 const NO_ANSWER: ReadonlySet<string> = new Set(['HA_UNAVAILABLE', 'HA_REMOTE_TIMEOUT', 'HA_REMOTE']);
 
+/** A command of the server that only reads; no SQL. */
+const HISTORY = /^\s*HISTORY\b[^;]*;?\s*$/i;
+
 /**
  * A database of another process, over gRPC: the calls of {@link HADatabase}, without a copy of one's own. SQLite's failures
  * surface as better-sqlite3's `SqliteError`, all others as {@link HAError}. Connections are made with the first call, and
@@ -209,6 +212,7 @@ export class HARemoteDatabase extends RemoteExecutor {
   }
 
   private writes(sql: string): boolean {
+    if (HISTORY.test(sql)) return false;
     const info = this.infos.of(sql);
     return isWrite(info) || sql.includes(';');
   }

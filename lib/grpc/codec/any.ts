@@ -23,6 +23,7 @@ const INT64 = urlField('Int64Value');
 const DOUBLE = urlField('DoubleValue');
 const TEXT = urlField('StringValue');
 const BYTES = urlField('BytesValue');
+const TIMESTAMP = urlField('Timestamp');
 
 /**
  * Writes a value as a field of type `google.protobuf.Any`, its tag and length in front. What has the default value of its
@@ -41,6 +42,7 @@ export function writeAny(writer: WireWriter, tag: number, value: unknown): void 
     case 'string':
       return writeText(writer, value);
     default:
+      if (value instanceof Date) return writeTime(writer, value);
       if (!(value instanceof Uint8Array)) throw unbindable();
       return writeBytes(writer, value);
   }
@@ -77,6 +79,18 @@ function writeBytes(writer: WireWriter, value: Uint8Array): void {
   head(writer, BYTES, 1 + varintSize(value.length) + value.length);
   writer.byte(0x0a);
   writer.bytes(value);
+}
+
+/** No value of SQLite: a time that a command of the protocol tells. */
+function writeTime(writer: WireWriter, value: Date): void {
+  const ms = value.getTime();
+  const seconds = BigInt(Math.floor(ms / 1_000));
+  const nanos = BigInt(ms - Number(seconds) * 1_000) * 1_000_000n;
+  head(writer, TIMESTAMP, 2 + varintLength(seconds) + varintLength(nanos));
+  writer.byte(0x08);
+  writer.varint64(seconds);
+  writer.byte(0x10);
+  writer.varint64(nanos);
 }
 
 function head(writer: WireWriter, url: Buffer, length: number): void {

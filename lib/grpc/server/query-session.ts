@@ -1,5 +1,6 @@
 import { HAError } from '../../common/ha-error.js';
 import { immediate } from '../../common/timing.js';
+import { isHistoryStatement } from '../../history/statements.js';
 import { splitStatements } from '../../sql/split.js';
 import type { HAResult, RowCursor } from '../../write/result.js';
 import type { HASession } from '../../write/session.js';
@@ -7,18 +8,14 @@ import { AnswerWriter, QueryType } from '../codec/messages.js';
 import type { QueryRequest } from '../codec/messages.js';
 import type { ReceivedRequest } from '../proto.js';
 import { errorAnswer } from './answers.js';
+import { HistoryQuery } from './history-query.js';
 import type { ParameterBinder } from './parameters.js';
+import { answerLimit, tooLarge, tooSlow } from './result-limits.js';
 import type { ServedDatabase, ServedDatabases } from './served-database.js';
 
-/** A result for a caller that takes one message only may be this large, bytes. */
-const LARGEST_ANSWER = 64 * 1024 * 1024;
-/** A result for others is cut into messages of about this size. */
-const PART_BYTES = 128 * 1024;
 /** The loop may do something else after this time, ms, looked at once in so many rows. */
 const SLICE_MS = 4;
 const ROWS_PER_LOOK = 64;
-/** Commands that go-ha serves besides SQL. */
-const HISTORY = /^\s*(HISTORY|UNDO[ET]?)\b/i;
 
 /**
  * One session of a caller: turns requests into answers. It has one session of each database that it speaks to, and a
@@ -49,7 +46,10 @@ export class QuerySession {
       answer = errorAnswer(error, this.extended);
     }
     if (Buffer.isBuffer(answer)) await send(answer);
-    else await this.sendRows(answer, send);
+    else if (answer instanceof HistoryQuery) {
+      const failure = await answer.send(send, this.extended);
+      if (failure !== undefined) await send(errorAnswer(failure, this.extended));
+    } else await this.sendRows(answer, send);
   }
 
   /** Rolls back what is open. */
@@ -65,7 +65,7 @@ export class QuerySession {
     if (type === QueryType.PING) return EMPTY;
     const served = this.databases.find(this.nameOf(request));
     const session = this.sessionOf(served);
-    refuseHistory(sql);
+    if (isHistoryStatement(sql)) return HistoryQuery.run(request, served, session.inTransaction);
     const bound = this.binder.bind(sql, params);
     if (type === QueryType.EXEC_UPDATE && bound === undefined && hasSeveral(sql)) {
       return counts(await session.script(sql), undefined);
@@ -132,7 +132,7 @@ export class QuerySession {
 
   /** Takes rows for one message: at once, or with pauses where that takes long. */
   private fill({ cursor, served }: Rows): Part | Promise<Part> {
-    const limit = this.extended ? PART_BYTES : LARGEST_ANSWER;
+    const limit = answerLimit(this.extended);
     const writer = new AnswerWriter(cursor.columns);
     const pace = new Pace(served.timeout);
     const take = (): Part | Promise<void> => {
@@ -168,7 +168,7 @@ interface Part {
   readonly more: boolean;
 }
 
-type Answer = Buffer | Rows;
+type Answer = Buffer | Rows | HistoryQuery;
 
 const EMPTY = Buffer.alloc(0);
 
@@ -222,29 +222,4 @@ function counts(result: HAResult | undefined, published: bigint | undefined): Bu
 
 function hasSeveral(sql: string): boolean {
   return sql.includes(';') && splitStatements(sql).length > 1;
-}
-
-function refuseHistory(sql: string): void {
-  const [, command] = HISTORY.exec(sql) ?? [];
-  if (command === undefined) return;
-  throw new HAError(
-    'HA_UNIMPLEMENTED',
-    `${command.toUpperCase()} is not built yet. See CHANGELOG.md for what this version can do.`,
-  );
-}
-
-function tooLarge(): HAError {
-  return new HAError(
-    'HA_RESULT_TOO_LARGE',
-    `The result is larger than ${LARGEST_ANSWER / 1024 / 1024} MiB, and has to be one message. Ask for less with LIMIT, or send 'ha-version: 1' in the metadata and take it in parts ('more').`,
-    { details: { limit: LARGEST_ANSWER } },
-  );
-}
-
-function tooSlow(timeout: number): HAError {
-  return new HAError(
-    'HA_REMOTE_TIMEOUT',
-    `Reading the rows took longer than ${timeout} ms (option grpcTimeout). Ask for less, or raise the option.`,
-    { details: { timeout } },
-  );
 }

@@ -80,7 +80,7 @@ describe('nestjs-ha cli', () => {
     [['-c', 'SELECT 1'], TOKEN, 1, /names no database.*HA_UNKNOWN_DATABASE/],
     [['-d', 'a', '-c', 'SELECT 1'], {}, 1, /does not take the token.*HA_UNAUTHENTICATED/],
     [['-d', 'a', '-c', 'SET DATABASE c'], TOKEN, 1, /no database 'c'. Choose between: a, b/],
-    [['-d', 'a', '-c', 'HISTORY'], TOKEN, 1, /HISTORY is not built yet.*HA_UNIMPLEMENTED/],
+    [['-d', 'a', '-c', 'HISTORY'], TOKEN, 1, /keeps no history: it has no stream/],
     [['--json', '--csv'], TOKEN, 2, /exclude each other[^]*Usage: nestjs-ha cli/],
     [['--timeout', 'x'], TOKEN, 2, /number of milliseconds/],
     [['--what'], TOKEN, 2, /--what/],

@@ -96,6 +96,28 @@ export const DIFFERENCES: readonly { readonly why: string; readonly answers: Rea
     },
   },
   {
+    why: 'An integer is an Int64Value, whoever asks. (HISTORY alone tells all that is kept; go-ha only the last transaction.)',
+    answers: Object.fromEntries(
+      ['65 HISTORY', '66 HISTORY 1', '67 HISTORY 10m'].map((key) => [
+        key,
+        { rows: ['Int64Value | StringValue | Timestamp'], without: ['UInt64Value | StringValue | Timestamp'] },
+      ]),
+    ) as Record<string, unknown>,
+  },
+  {
+    why: 'UNDO alone does not say what is meant where others write: go-ha takes back whatever came last.',
+    answers: { '76 UNDO (latest)': { failed: true } },
+  },
+  {
+    why: 'An undo tells how many rows it changed, and where it stands.',
+    answers: Object.fromEntries(
+      ['77 UNDOE from the update of row 1', '78 UNDO n WHERE u(2)', '79 UNDOT'].map((key) => [
+        key,
+        { affected: '1', txseq: 'new' },
+      ]),
+    ) as Record<string, unknown>,
+  },
+  {
     why: 'Nothing is a statement that does nothing; go-ha resets the stream.',
     answers: Object.fromEntries([
       ...['86 empty sql, exec', '88 empty sql, unspecified', '90 comment only'].map((key) => [

@@ -103,7 +103,10 @@ describe('a session of a client made of the .proto file alone', () => {
       [() => session.ask('SELECT 1; SELECT 2'), /more than one statement/],
       [() => session.exec("ATTACH 'x' AS y"), /^HA_STATEMENT_REFUSED: /],
       [() => session.exec('SELECT \0'), /^HA_INVALID_SQL: /],
-      [() => session.exec('undo 5m'), /^HA_UNIMPLEMENTED: UNDO/],
+      [() => session.exec('undo 5 minutes'), /^HA_HISTORY_INVALID: .*'minutes' was not expected/],
+      [() => session.exec('UNDO 1; DROP TABLE t'), /^HA_HISTORY_INVALID: /],
+      [() => session.ask('HISTORY'), /keeps no history: it has no stream/],
+      [() => session.exec('UNDO 1', [one]), /^HA_PARAMETER_INVALID: .*no parameters/],
     ];
     for (const [call, message] of mistakes) expect((await call()).error).toMatch(message);
     expect(valuesOf(await session.query('SELECT 42'))).toEqual([['42']]);
