@@ -4,6 +4,11 @@ import { WireError, WireReader, WireType, WireWriter, varintLength, varintSize }
 /** A value of SQLite: INTEGER is a bigint, REAL a number, BLOB a Buffer. */
 export type SqlValue = null | bigint | number | string | Buffer;
 
+/** A time that a command of the protocol tells, ms since 1970; no value of SQLite. */
+export class ProtocolTime {
+  constructor(readonly ms: number) {}
+}
+
 const URL = 'type.googleapis.com/google.protobuf.';
 const ANY_URL = 0x0a;
 const ANY_VALUE = 0x12;
@@ -42,7 +47,7 @@ export function writeAny(writer: WireWriter, tag: number, value: unknown): void 
     case 'string':
       return writeText(writer, value);
     default:
-      if (value instanceof Date) return writeTime(writer, value);
+      if (value instanceof ProtocolTime) return writeTime(writer, value);
       if (!(value instanceof Uint8Array)) throw unbindable();
       return writeBytes(writer, value);
   }
@@ -81,9 +86,7 @@ function writeBytes(writer: WireWriter, value: Uint8Array): void {
   writer.bytes(value);
 }
 
-/** No value of SQLite: a time that a command of the protocol tells. */
-function writeTime(writer: WireWriter, value: Date): void {
-  const ms = value.getTime();
+function writeTime(writer: WireWriter, { ms }: ProtocolTime): void {
   const seconds = BigInt(Math.floor(ms / 1_000));
   const nanos = BigInt(ms - Number(seconds) * 1_000) * 1_000_000n;
   head(writer, TIMESTAMP, 2 + varintLength(seconds) + varintLength(nanos));

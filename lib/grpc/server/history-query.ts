@@ -2,6 +2,7 @@ import { HAError } from '../../common/ha-error.js';
 import { immediate } from '../../common/timing.js';
 import { runHistoryStatement } from '../../history/statements.js';
 import type { HistoryAnswer } from '../../history/statements.js';
+import { ProtocolTime } from '../codec/any.js';
 import { AnswerWriter, QueryType } from '../codec/messages.js';
 import type { QueryRequest } from '../codec/messages.js';
 import { answerLimit, tooLarge, tooSlow } from './result-limits.js';
@@ -91,7 +92,7 @@ export class HistoryQuery {
 
 /** The time as the protocol has it, and not as text. */
 function withTime(row: readonly (bigint | string)[]): unknown[] {
-  return [...row.slice(0, -1), new Date(String(row.at(-1)))];
+  return [...row.slice(0, -1), new ProtocolTime(Date.parse(String(row.at(-1))))];
 }
 
 function insideTransaction(sql: string): HAError {

@@ -1,9 +1,10 @@
 import protobuf from 'protobufjs';
-import { readAny, writeAny } from '../../../lib/grpc/codec/any.js';
+import { ProtocolTime, readAny, writeAny } from '../../../lib/grpc/codec/any.js';
 import { AnswerWriter, readRequest, readResponse, writeRequest } from '../../../lib/grpc/codec/messages.js';
 import type { NamedValue } from '../../../lib/grpc/codec/messages.js';
 import { WireError, WireReader, WireWriter } from '../../../lib/grpc/codec/wire.js';
 import { pack, unpack } from '../../helper/grpc-client.js';
+import type { Any } from '../../helper/grpc-client.js';
 import { Random } from '../../support/random.js';
 
 const root = protobuf.loadSync(['proto/sql/v1/database_service.proto', 'test/helper/well-known.proto']);
@@ -150,6 +151,16 @@ describe('a value', () => {
     expect(() => readAny(AnyType.encode({ ...text, value: broken }).finish())).toThrow(/UTF-8/);
     const integer = { type_url: 'type.googleapis.com/google.protobuf.Int64Value', value: text.value };
     expect(() => readAny(AnyType.encode(integer).finish())).toThrow(/another way/);
+  });
+
+  it.each([
+    [0, '0', 0],
+    [1_795_396_318_395, '1795396318', 395_000_000],
+    [-1, '-1', 999_000_000],
+  ])('of the protocol alone is a time: %p', (ms, seconds, nanos) => {
+    const any = AnyType.toObject(AnyType.decode(anyOf(new ProtocolTime(ms))), { bytes: Buffer });
+    expect(any['type_url']).toBe('type.googleapis.com/google.protobuf.Timestamp');
+    expect(unpack(any as Any)).toEqual(['Timestamp', { seconds, nanos }]);
   });
 
   it.each([true, new Date(0), {}, 2n ** 63n, -(2n ** 63n) - 1n])('%p cannot be written', (value) => {
