@@ -102,7 +102,7 @@ export const DIFFERENCES: readonly { readonly why: string; readonly answers: Rea
         key,
         { rows: ['Int64Value | StringValue | Timestamp'], without: ['UInt64Value | StringValue | Timestamp'] },
       ]),
-    ) as Record<string, unknown>,
+    ),
   },
   {
     why: 'UNDO alone does not say what is meant where others write: go-ha takes back whatever came last.',
@@ -115,7 +115,7 @@ export const DIFFERENCES: readonly { readonly why: string; readonly answers: Rea
         key,
         { affected: '1', txseq: 'new' },
       ]),
-    ) as Record<string, unknown>,
+    ),
   },
   {
     why: 'Nothing is a statement that does nothing; go-ha resets the stream.',

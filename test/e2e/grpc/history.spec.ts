@@ -41,7 +41,7 @@ describe('HISTORY and UNDO over gRPC', () => {
     ]);
     for (const [, , [type, time] = []] of told) {
       expect(type).toBe('Timestamp');
-      const { seconds, nanos } = time as unknown as { seconds: string; nanos: number };
+      const { seconds, nanos } = time as { seconds: string; nanos: number };
       expect(Number(seconds) * 1_000 + nanos / 1e6).toBeGreaterThan(before);
       expect(Number(seconds) * 1_000 + nanos / 1e6).toBeLessThanOrEqual(Date.now() + 1);
     }

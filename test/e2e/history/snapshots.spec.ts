@@ -2,8 +2,10 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import type { HAOptions } from '../../../lib/config/options.js';
+import { MessageEncoder } from '../../../lib/publish/message-encoder.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
+import type { OutgoingMessage } from '../../../lib/stream/replication-stream.js';
 import { temporaryFolder } from '../../helper/cluster.js';
 import { dumpFile } from '../../helper/dump.js';
 import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
@@ -214,5 +216,33 @@ describe('behind a snapshot', () => {
     await expect(a.db.restoreTo(last as bigint, join(temporaryFolder(), 'x'))).rejects.toMatchObject({
       code: 'HA_HISTORY_GONE',
     });
+  });
+
+  it.each([
+    ['is there while the stream holds all of it', false],
+    ['is not told by halves', true],
+  ])('a large transaction that began in front of it %s', async (_what, isTrimmed) => {
+    const { broker, make } = nodes();
+    const a = make('a');
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const row = (id: number): Buffer => {
+      const values = { columns: ['id', 'v'], operation: 'INSERT', new_values: [id, 'x'.repeat(400)] };
+      return Buffer.from(JSON.stringify({ database: 'main', table: 't', ...values }));
+    };
+    const content = { pieces: [row(1), row(2)], sequences: [], epoch: 1, timestampNs: 0n };
+    const encoder = new MessageEncoder('other', { node: 'o', processId: 1n, filename: 'db' });
+    const [first, second, ...others] = encoder.encode(content, 800);
+    expect(others).toEqual([]);
+    const { sequence: begun } = await a.stream.publish(first as OutgoingMessage);
+    await caughtUp(a);
+    expect((await a.db.snapshot()).sequence).toBe(BigInt(begun));
+    const { sequence: ended } = await a.stream.publish(second as OutgoingMessage);
+    await caughtUp(a);
+    expect(await a.db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 2 });
+    await a.db.exec('ALTER TABLE t ADD COLUMN w');
+    if (isTrimmed) broker.trim(begun, 's');
+    const copy = restored(a, BigInt(ended));
+    if (isTrimmed) await expect(copy).rejects.toMatchObject({ code: 'HA_HISTORY_GONE' });
+    else expect(await copy).toHaveLength(2);
   });
 });
