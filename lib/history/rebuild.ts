@@ -142,7 +142,7 @@ export class Rebuild {
       if (base !== undefined) throw gone(`What the database was made at sequence ${transaction.sequence}`, retained);
       // The state has it already, or says that it does not count.
       if (id !== undefined && seen.has(id.origin, id.n)) continue;
-      if (transaction.outcome === 'aborted' && hasParts && Number(transaction.changeSet.epoch) + 1 < retained)
+      if (transaction.isCut && hasParts)
         throw gone(`The beginning of the transaction at sequence ${transaction.sequence}`, retained);
       if (transaction.outcome !== 'committed') continue;
       if (open === 0) {

@@ -24,6 +24,8 @@ export interface StreamTransaction {
   readonly doubts: Doubts;
   /** Id of its last message; undefined where that is go-ha's. */
   readonly id: MessageId | undefined;
+  /** Parts of it are missing that the stream may have forgotten: then nobody can tell from it whether it counts. */
+  readonly isCut: boolean;
   /** The state that took the place of all rows here: it is no transaction, and nothing of it is in `changeSet`. */
   readonly base: string | undefined;
 }
@@ -110,7 +112,7 @@ export class TransactionAssembler {
     this.ended.set(transactionId, isComplete ? 'committed' : 'aborted');
     for (const change of part.changes) before.changes.push(change);
     const changeSet = { ...part, changes: before.changes };
-    if (!isComplete) return this.uncounted(message, changeSet, 'aborted');
+    if (!isComplete) return { ...this.uncounted(message, changeSet, 'aborted'), isCut: place !== 'abort' };
     return this.complete(message, changeSet, parseMessageId(transactionId), id);
   }
 
@@ -175,7 +177,17 @@ export class TransactionAssembler {
     const { sequence, time, version } = message;
     const foreign = version === undefined;
     const id = message.id === undefined ? undefined : parseMessageId(message.id);
-    return { sequence, time: Number(time), outcome, foreign, changeSet, doubts: 'all', id, base: undefined };
+    return {
+      sequence,
+      time: Number(time),
+      outcome,
+      foreign,
+      changeSet,
+      doubts: 'all',
+      id,
+      isCut: false,
+      base: undefined,
+    };
   }
 }
 

@@ -98,7 +98,7 @@ export class TransactionLog {
         }
         if (transaction === undefined) continue;
         // What it could not see is forgotten, and with it who came between.
-        yield epoch + 1 < lower ? { ...transaction, doubts: 'all' } : transaction;
+        yield epoch + 1 < lower ? { ...transaction, doubts: 'all' } : { ...transaction, isCut: false };
       }
     }
   }

@@ -3,7 +3,7 @@ import type { TableInfo } from '../sqlite/schema.js';
 import { classify } from '../sql/classify.js';
 import type { HARowKey, HAUndoOptions } from '../write/history-port.js';
 import { isUserRow } from './history-transaction.js';
-import { invalidUndo, refusedUndo } from './history-errors.js';
+import { gone, invalidUndo, refusedUndo } from './history-errors.js';
 import { imagesOf } from './row-places.js';
 import type { RowImage, RowPlace, RowPlaces } from './row-places.js';
 import type { StreamTransaction } from './transaction-assembler.js';
@@ -85,6 +85,8 @@ export class UndoSelection {
   *take(transaction: StreamTransaction): Generator<void, void> {
     if (transaction.outcome === 'skipped') throw leftOut(transaction.sequence);
     if (transaction.base !== undefined) throw replacedAll(transaction);
+    if (transaction.isCut)
+      throw gone(`The beginning of the transaction at sequence ${transaction.sequence}`, transaction.sequence + 1);
     if (transaction.outcome !== 'committed') return;
     this.refuseStatements(transaction);
     const isFirst = this.first === undefined;

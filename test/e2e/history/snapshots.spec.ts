@@ -49,6 +49,19 @@ async function restored({ db }: Node, point: bigint | Date): Promise<unknown> {
   }
 }
 
+/** A transaction of another node that inserts rows 1 and 2, behind sequence 1. */
+function inTwoParts(): [OutgoingMessage, OutgoingMessage] {
+  const row = (id: number): Buffer => {
+    const values = { columns: ['id', 'v'], operation: 'INSERT', new_values: [id, 'x'.repeat(400)] };
+    return Buffer.from(JSON.stringify({ database: 'main', table: 't', ...values }));
+  };
+  const content = { pieces: [row(1), row(2)], sequences: [], epoch: 1, timestampNs: 0n };
+  const encoder = new MessageEncoder('other', { node: 'o', processId: 1n, filename: 'db' });
+  const parts = encoder.encode(content, 800);
+  expect(parts).toHaveLength(2);
+  return parts as [OutgoingMessage, OutgoingMessage];
+}
+
 const FOUNDED = [
   { id: 1, v: 'one' },
   { id: 2, v: 'two' },
@@ -225,18 +238,11 @@ describe('behind a snapshot', () => {
     const { broker, make } = nodes();
     const a = make('a');
     await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
-    const row = (id: number): Buffer => {
-      const values = { columns: ['id', 'v'], operation: 'INSERT', new_values: [id, 'x'.repeat(400)] };
-      return Buffer.from(JSON.stringify({ database: 'main', table: 't', ...values }));
-    };
-    const content = { pieces: [row(1), row(2)], sequences: [], epoch: 1, timestampNs: 0n };
-    const encoder = new MessageEncoder('other', { node: 'o', processId: 1n, filename: 'db' });
-    const [first, second, ...others] = encoder.encode(content, 800);
-    expect(others).toEqual([]);
-    const { sequence: begun } = await a.stream.publish(first as OutgoingMessage);
+    const [first, second] = inTwoParts();
+    const { sequence: begun } = await a.stream.publish(first);
     await caughtUp(a);
     expect((await a.db.snapshot()).sequence).toBe(BigInt(begun));
-    const { sequence: ended } = await a.stream.publish(second as OutgoingMessage);
+    const { sequence: ended } = await a.stream.publish(second);
     await caughtUp(a);
     expect(await a.db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 2 });
     await a.db.exec('ALTER TABLE t ADD COLUMN w');
@@ -245,4 +251,23 @@ describe('behind a snapshot', () => {
     if (isTrimmed) await expect(copy).rejects.toMatchObject({ code: 'HA_HISTORY_GONE' });
     else expect(await copy).toHaveLength(2);
   });
+});
+
+it('what is not undone in whole is not undone: the beginning of a large transaction that is gone', async () => {
+  const { broker, make } = nodes();
+  const a = make('a');
+  await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+  const [first, second] = inTwoParts();
+  const { sequence: begun } = await a.stream.publish(first);
+  await caughtUp(a);
+  const { txseq } = await a.db.run('INSERT INTO t VALUES(3, 3)');
+  const { sequence: ended } = await a.stream.publish(second);
+  await caughtUp(a);
+  broker.trim(begun, 's');
+  const gone = { code: 'HA_HISTORY_GONE', details: { first: ended + 1 } };
+  await expect(a.db.undo({ from: txseq as bigint })).rejects.toMatchObject(gone);
+  await expect(a.db.restoreTo(txseq as bigint, join(temporaryFolder(), 'x'))).rejects.toMatchObject({
+    code: 'HA_HISTORY_GONE',
+  });
+  expect((await rowsOf(a)).length).toBe(3);
 });
