@@ -20,6 +20,8 @@ export class OpenStreams {
 
   /** Serves a session until its stream ends, in whatever way. Never fails. */
   async serve(call: QueryCall, session: QuerySession): Promise<void> {
+    // One that was broken off before tells nobody any more, and its requests are still in its buffer.
+    if (call.cancelled) return session.close();
     this.calls.add(call);
     const ended = new AbortController();
     const gone = once(call, 'cancelled', { signal: ended.signal }).then(
@@ -60,6 +62,7 @@ async function pump(call: QueryCall, session: QuerySession, ended: AbortSignal):
   // A plain loop destroys the stream behind the last request, and its status would never be sent.
   const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedRequest>;
   for await (const received of requests) {
+    if (ended.aborted) return;
     await session.answer(received, (answer) => {
       ended.throwIfAborted();
       return call.write(answer) ? undefined : drained(call, ended);
