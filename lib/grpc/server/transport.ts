@@ -6,6 +6,10 @@ import { ReflectionService } from '@grpc/reflection';
 import { ServerGrpc } from '@nestjs/microservices';
 import { HealthImplementation } from 'grpc-health-check';
 import { HAError } from '../../common/ha-error.js';
+import { rpcStatus, withStatus } from './rpc-status.js';
+import type { Handler } from './rpc-status.js';
+import { refuse } from './query-stream.js';
+import type { QueryCall } from './query-stream.js';
 import { PACKAGE, SERVICE, serverDefinition } from '../proto.js';
 import type { DatabaseService } from './database-service.js';
 
@@ -71,6 +75,28 @@ export class HAGrpcTransport extends ServerGrpc {
     const timer = setTimeout(() => server.forceShutdown(), FAREWELL_MS);
     await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
     clearTimeout(timer);
+  }
+
+  /** What an application's guards, pipes and filters throw becomes a status. */
+  override createServiceMethod(
+    ...[handler, native, type]: Parameters<ServerGrpc['createServiceMethod']>
+  ): ReturnType<ServerGrpc['createServiceMethod']> {
+    return super.createServiceMethod(withStatus(handler as Handler), native, type);
+  }
+
+  /** Nest leaves what is thrown in front of `@GrpcStreamCall` to nobody, which ends the process. */
+  override createStreamCallMethod(
+    ...[handler, isResponseStream]: Parameters<ServerGrpc['createStreamCallMethod']>
+  ): ReturnType<ServerGrpc['createStreamCallMethod']> {
+    const method = super.createStreamCallMethod(handler, isResponseStream);
+    return async (call, callback) => {
+      try {
+        await method(call, callback);
+      } catch (error) {
+        const { code, message } = rpcStatus(error);
+        refuse(call as unknown as QueryCall, code, message);
+      }
+    };
   }
 
   private credentials(): ServerCredentials {
