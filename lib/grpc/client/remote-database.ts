@@ -26,11 +26,17 @@ export interface HARemoteOptions {
   readonly replicationID?: string;
   /** Milliseconds that a call may wait for an answer. Default 5000. */
   readonly timeout?: number;
+  /**
+   * Milliseconds of silence after which the server is asked whether it is there. Where it does not say so within as long, or
+   * within `timeout` where that is longer, its connection is given up for another. Default 20000.
+   */
+  readonly keepalive?: number;
   /** PEM files, with `https`. */
   readonly tls?: ClientTls;
 }
 
 const DEFAULT_TIMEOUT_MS = 5_000;
+const DEFAULT_KEEPALIVE_MS = 20_000;
 const MOST_ATTEMPTS = 64;
 /** What an answer that never came leaves open. */
 const NO_ANSWER: ReadonlySet<string> = new Set(['HA_UNAVAILABLE', 'HA_REMOTE_TIMEOUT', 'HA_REMOTE']);
@@ -50,8 +56,11 @@ export class HARemoteDatabase extends RemoteExecutor {
   /** @throws HAError `HA_OPTIONS_INVALID` where the URL is none. */
   constructor(options: HARemoteOptions) {
     super();
-    this.pool = new SessionPool(parseTarget(options.url, options.tls), options.token);
-    this.timeout = options.timeout ?? DEFAULT_TIMEOUT_MS;
+    const { timeout = DEFAULT_TIMEOUT_MS, keepalive = DEFAULT_KEEPALIVE_MS } = options;
+    // A server that works on a long statement cannot answer.
+    const limits = { time: keepalive, timeout: Math.max(keepalive, timeout) };
+    this.pool = new SessionPool(parseTarget(options.url, options.tls), options.token, limits);
+    this.timeout = timeout;
     this.replicationId = options.replicationID ?? '';
   }
 

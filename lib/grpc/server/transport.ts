@@ -22,10 +22,13 @@ export interface GrpcAddress {
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
   readonly ca?: string | undefined;
+  /** Milliseconds of silence after which a caller is asked whether it is there, and that it may take to answer. Default 30000. */
+  readonly keepalive?: number;
 }
 
 /** Statements may hold large values. */
 const LARGEST_REQUEST = 64 * 1024 * 1024;
+const KEEPALIVE_MS = 30_000;
 /** How long calls may take to end when the server does, ms. */
 const FAREWELL_MS = 1_000;
 
@@ -50,8 +53,13 @@ export class HAGrpcTransport extends ServerGrpc {
   }
 
   override async createClient(): Promise<GrpcServer> {
-    const { host, port } = this.address;
-    const server = new Server({ 'grpc.max_receive_message_length': LARGEST_REQUEST });
+    const { host, port, keepalive = KEEPALIVE_MS } = this.address;
+    const server = new Server({
+      'grpc.max_receive_message_length': LARGEST_REQUEST,
+      // What a caller that is gone left open ends with its connection.
+      'grpc.keepalive_time_ms': keepalive,
+      'grpc.keepalive_timeout_ms': keepalive,
+    });
     const target = `${host.includes(':') ? `[${host}]` : host}:${port}`;
     const credentials = this.credentials();
     this.bound = await new Promise<number>((resolve, reject) => {
