@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { within } from '../../common/timing.js';
 import type { ReceivedRequest } from '../proto.js';
 import type { QuerySession } from './query-session.js';
 
@@ -12,7 +13,9 @@ const STALLED_MS = 60_000;
 
 /** Streams that are open, so that a server that ends can tell their callers. */
 export class OpenStreams {
-  private readonly calls = new Set<QueryCall>();
+  private readonly calls = new Map<QueryCall, Answering>();
+  /** Why no more requests are taken. */
+  private ending: string | undefined;
 
   get size(): number {
     return this.calls.size;
@@ -22,7 +25,11 @@ export class OpenStreams {
   async serve(call: QueryCall, session: QuerySession): Promise<void> {
     // One that was broken off before tells nobody any more, and its requests are still in its buffer.
     if (call.cancelled) return session.close();
-    this.calls.add(call);
+    if (this.ending !== undefined) {
+      refuse(call, status.UNAVAILABLE, this.ending);
+      return session.close();
+    }
+    this.calls.set(call, {});
     const ended = new AbortController();
     const gone = once(call, 'cancelled', { signal: ended.signal }).then(
       () => {
@@ -32,7 +39,7 @@ export class OpenStreams {
       () => undefined,
     );
     try {
-      await Promise.race([pump(call, session, ended.signal), gone]);
+      await Promise.race([this.pump(call, session, ended.signal), gone]);
       if (!call.cancelled && this.calls.has(call)) call.end();
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
@@ -44,30 +51,52 @@ export class OpenStreams {
     }
   }
 
-  /** Ends all streams with UNAVAILABLE: their callers go elsewhere, or come again. */
-  endAll(reason: string): void {
-    for (const call of this.calls) {
-      this.calls.delete(call);
-      refuse(call, status.UNAVAILABLE, reason);
+  /**
+   * Ends all streams with UNAVAILABLE: their callers go elsewhere, or come again. Requests that are worked on get their
+   * answer first, those behind them are not begun.
+   *
+   * @param patience Milliseconds that answers may take.
+   */
+  async endAll(reason: string, patience: number): Promise<void> {
+    this.ending = reason;
+    const answers: Promise<unknown>[] = [];
+    for (const [call, { answer }] of this.calls) {
+      if (answer === undefined) this.end(call, reason);
+      else answers.push(answer.catch(() => undefined));
+    }
+    await within(patience, Promise.all(answers));
+    for (const call of this.calls.keys()) this.end(call, reason);
+  }
+
+  private end(call: QueryCall, reason: string): void {
+    if (this.calls.delete(call)) refuse(call, status.UNAVAILABLE, reason);
+  }
+
+  private async pump(call: QueryCall, session: QuerySession, ended: AbortSignal): Promise<void> {
+    // A plain loop destroys the stream behind the last request, and its status would never be sent.
+    const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedRequest>;
+    for await (const received of requests) {
+      const answering = this.calls.get(call);
+      if (answering === undefined || ended.aborted) return;
+      answering.answer = session.answer(received, (answer) => {
+        ended.throwIfAborted();
+        return call.write(answer) ? undefined : drained(call, ended);
+      });
+      await answering.answer;
+      answering.answer = undefined;
+      if (this.ending !== undefined) this.end(call, this.ending);
     }
   }
+}
+
+/** What a stream is doing. */
+interface Answering {
+  answer?: Promise<void> | undefined;
 }
 
 /** Ends a call with a status. */
 export function refuse(call: Pick<QueryCall, 'emit'>, code: number, details: string): void {
   call.emit('error', Object.assign(new Error(details), { code, details }));
-}
-
-async function pump(call: QueryCall, session: QuerySession, ended: AbortSignal): Promise<void> {
-  // A plain loop destroys the stream behind the last request, and its status would never be sent.
-  const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedRequest>;
-  for await (const received of requests) {
-    if (ended.aborted) return;
-    await session.answer(received, (answer) => {
-      ended.throwIfAborted();
-      return call.write(answer) ? undefined : drained(call, ended);
-    });
-  }
 }
 
 /** Waits until the caller has taken what was written. */

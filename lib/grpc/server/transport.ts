@@ -29,7 +29,11 @@ export interface GrpcAddress {
 /** Statements may hold large values. */
 const LARGEST_REQUEST = 64 * 1024 * 1024;
 const KEEPALIVE_MS = 30_000;
-/** How long calls may take to end when the server does, ms. */
+/** What the health service speaks of: the server, and its service. */
+const SERVED = ['', `${PACKAGE}.${SERVICE}`];
+/** How long answers that are under way may take when the server ends, ms. */
+const PATIENCE_MS = 5_000;
+/** How long calls may take to end behind that, ms. */
 const FAREWELL_MS = 1_000;
 
 /**
@@ -38,7 +42,7 @@ const FAREWELL_MS = 1_000;
  */
 export class HAGrpcTransport extends ServerGrpc {
   private bound = 0;
-  private readonly health = new HealthImplementation({ '': 'SERVING', [`${PACKAGE}.${SERVICE}`]: 'SERVING' });
+  private readonly health = new HealthImplementation(Object.fromEntries(SERVED.map((name) => [name, 'SERVING'])));
 
   constructor(
     private readonly address: GrpcAddress,
@@ -73,13 +77,13 @@ export class HAGrpcTransport extends ServerGrpc {
     return server;
   }
 
-  /** Tells those who are connected, and waits a little until they have heard it. */
+  /** Finishes answers that are under way, tells those who are connected, and waits a little until they have heard it. */
   override async close(): Promise<void> {
     const server = this.grpcClient as GrpcServer | null | undefined;
     this.grpcClient = null;
     if (server === null || server === undefined) return;
-    this.health.setStatus('', 'NOT_SERVING');
-    this.service.streams.endAll('The server is shutting down.');
+    for (const name of SERVED) this.health.setStatus(name, 'NOT_SERVING');
+    await this.service.streams.endAll('The server is shutting down.', PATIENCE_MS);
     const timer = setTimeout(() => server.forceShutdown(), FAREWELL_MS);
     await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
     clearTimeout(timer);
