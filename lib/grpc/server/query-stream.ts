@@ -13,7 +13,7 @@ const STALLED_MS = 60_000;
 
 /** Streams that are open, so that a server that ends can tell their callers. */
 export class OpenStreams {
-  private readonly calls = new Map<QueryCall, Answering>();
+  private readonly calls = new Map<QueryCall, Served>();
   /** Why no more requests are taken. */
   private ending: string | undefined;
 
@@ -29,7 +29,8 @@ export class OpenStreams {
       refuse(call, status.UNAVAILABLE, this.ending);
       return session.close();
     }
-    this.calls.set(call, {});
+    const state: Served = {};
+    this.calls.set(call, state);
     const ended = new AbortController();
     const gone = once(call, 'cancelled', { signal: ended.signal }).then(
       () => {
@@ -39,7 +40,8 @@ export class OpenStreams {
       () => undefined,
     );
     try {
-      await Promise.race([this.pump(call, session, ended.signal), gone]);
+      state.served = this.pump(call, session, ended.signal);
+      await Promise.race([state.served, gone]);
       if (!call.cancelled && this.calls.has(call)) call.end();
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
@@ -60,9 +62,9 @@ export class OpenStreams {
   async endAll(reason: string, patience: number): Promise<void> {
     this.ending = reason;
     const answers: Promise<unknown>[] = [];
-    for (const [call, { answer }] of this.calls) {
-      if (answer === undefined) this.end(call, reason);
-      else answers.push(answer.catch(() => undefined));
+    for (const [call, { isAnswering, served }] of this.calls) {
+      if (isAnswering !== true) this.end(call, reason);
+      else answers.push(Promise.resolve(served).catch(() => undefined));
     }
     await within(patience, Promise.all(answers));
     for (const call of this.calls.keys()) this.end(call, reason);
@@ -76,22 +78,26 @@ export class OpenStreams {
     // A plain loop destroys the stream behind the last request, and its status would never be sent.
     const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedRequest>;
     for await (const received of requests) {
-      const answering = this.calls.get(call);
-      if (answering === undefined || ended.aborted) return;
-      answering.answer = session.answer(received, (answer) => {
+      const state = this.calls.get(call);
+      if (state === undefined || ended.aborted) return;
+      state.isAnswering = true;
+      await session.answer(received, (answer) => {
         ended.throwIfAborted();
         return call.write(answer) ? undefined : drained(call, ended);
       });
-      await answering.answer;
-      answering.answer = undefined;
-      if (this.ending !== undefined) this.end(call, this.ending);
+      state.isAnswering = false;
+      if (this.ending !== undefined) break;
     }
+    // Not inside of the loop: that would destroy the stream with an answer in it that is not sent yet.
+    if (this.ending !== undefined) this.end(call, this.ending);
   }
 }
 
 /** What a stream is doing. */
-interface Answering {
-  answer?: Promise<void> | undefined;
+interface Served {
+  isAnswering?: boolean;
+  /** Settles when nothing is answered any more. */
+  served?: Promise<void>;
 }
 
 /** Ends a call with a status. */
