@@ -48,7 +48,7 @@ export class OpenRows {
     try {
       const { done, value } = await this.source.next();
       if (done === true) return this.end();
-      const answer = value as QueryResponse;
+      const answer = value;
       if (!this.dropping) this.kept.push(answer);
       if (!answer.more) this.end();
     } catch (error) {
