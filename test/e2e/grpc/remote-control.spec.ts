@@ -39,6 +39,17 @@ describe('a remote database that is used without a connection of one’s own', (
     expect(await remote.all('SELECT id FROM t')).toEqual([{ id: 1 }]);
   });
 
+  it.each(['BEGIN', `BEGIN; ${WRITE}`, `BEGIN; ${WRITE}; COMMIT; BEGIN`])('refuses the script %s', async (script) => {
+    const { app, remote } = await started();
+    for (const db of [remote, app.db()]) {
+      expect(await failureOf(db.exec(script))).toMatchObject({
+        code: 'HA_TRANSACTION_CONTROL',
+        message: expect.stringContaining('nothing of it was run') as string,
+      });
+    }
+    expect(await app.db().all('SELECT * FROM t')).toEqual([]);
+  });
+
   it('runs scripts as a local one does, dumps among them', async () => {
     const { app, remote } = await started();
     const local = (await started()).app.db();
