@@ -1,10 +1,11 @@
-import { Module } from '@nestjs/common';
+import { Logger, Module } from '@nestjs/common';
 import type { DynamicModule, INestApplicationContext } from '@nestjs/common';
 import { DEFAULT_CONNECTION } from './common/tokens.js';
 import { HAError } from './common/ha-error.js';
 import { HAGrpcHost } from './ha-grpc-host.js';
 import { DatabaseController } from './grpc/server/database.controller.js';
 import { DatabaseService } from './grpc/server/database-service.js';
+import { openWarning } from './grpc/server/grpc-server.js';
 import { ServedDatabases } from './grpc/server/served-database.js';
 import { TokenCheck } from './grpc/server/token.js';
 import { HAGrpcTransport } from './grpc/server/transport.js';
@@ -35,11 +36,13 @@ export interface HAGrpcOptions {
 }
 
 /**
- * Options to connect the gRPC server of an application's databases to the application itself, so that its own guards,
- * interceptors and other controllers apply. The application imports {@link HAGrpcModule}, and no other server is started.
+ * Options to connect the gRPC server of an application's databases to the application itself. The application imports
+ * {@link HAGrpcModule}, and no other server is started. With `inheritAppConfig` the application's global guards,
+ * interceptors, pipes and filters apply to all calls of it; without, none of them do. A call that a guard refuses ends with
+ * `PERMISSION_DENIED`.
  *
  * @example
- * app.connectMicroservice(haGrpcOptions(app));
+ * app.connectMicroservice(haGrpcOptions(app), { inheritAppConfig: true });
  * await app.startAllMicroservices();
  * @param address Instead of `grpcHost` and `grpcPort` of the databases.
  */
@@ -51,7 +54,10 @@ export function haGrpcOptions(
   const service = serviceOf(app);
   service.token = new TokenCheck(settings.token);
   for (const database of databases) service.databases.add(database);
-  return { strategy: new HAGrpcTransport({ ...settings, ...address }, service) };
+  const places = { ...settings, ...address };
+  const warning = openWarning(places);
+  if (warning !== undefined) new Logger('HAModule').warn(warning);
+  return { strategy: new HAGrpcTransport(places, service) };
 }
 
 /** The port on which a database is served; undefined where it is not. */

@@ -45,7 +45,9 @@ function csvValue(value: unknown): string {
 function boxed({ columns, rows }: Table): string {
   const heads = columns.map(printable);
   const cells = rows.map((row) => row.map(cell));
-  const widths = heads.map((head, index) => Math.max(width(head), ...cells.map((row) => width(row[index] ?? ''))));
+  const widths = heads.map((head, index) =>
+    cells.reduce((widest, row) => Math.max(widest, width(row[index] ?? '')), width(head)),
+  );
   const numeric = heads.map((_head, index) => rows.length > 0 && rows.every((row) => isNumberOrNull(row[index])));
   const line = (texts: readonly string[], isHead: boolean): string =>
     `│ ${texts.map((text, index) => pad(text, widths[index] ?? 0, numeric[index] === true && !isHead)).join(' │ ')} │`;

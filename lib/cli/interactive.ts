@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Interface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -90,6 +90,8 @@ function readHistory(path: string): string[] {
 /** Statements may hold secrets: nobody else may read them. */
 function writeHistory(path: string, history: readonly string[]): void {
   try {
+    // The mode of a file that is there already is not changed by writing.
+    if (existsSync(path)) chmodSync(path, 0o600);
     writeFileSync(path, history.map((line) => `${line}\n`).join(''), { mode: 0o600 });
   } catch {
     // A home that cannot be written to is no reason to end.

@@ -3,6 +3,7 @@ import type { HARemoteConnection, HARemoteOptions } from '../grpc/client/remote-
 import { HAError } from '../common/ha-error.js';
 import { formatTable } from './format.js';
 import type { Format } from './format.js';
+import { TransactionTracker } from './transaction-tracker.js';
 
 const SHOW = /^SHOW\s+DATABASES$/i;
 const SET = /^SET\s+DATABASE(?:\s*=\s*|\s+)(\S.*)$/i;
@@ -13,6 +14,7 @@ export class ShellSession {
   private connection: HARemoteConnection | undefined;
   /** Print how long each statement took. */
   timing = false;
+  private readonly tracker = new TransactionTracker();
 
   constructor(
     private options: HARemoteOptions,
@@ -25,6 +27,11 @@ export class ShellSession {
   /** The database that is chosen; undefined means the only one. */
   get name(): string | undefined {
     return this.options.replicationID;
+  }
+
+  /** Whether statements have begun a transaction that none has ended. */
+  get inTransaction(): boolean {
+    return this.tracker.isOpen;
   }
 
   /** Runs a statement and prints what it gave. */
@@ -54,6 +61,7 @@ export class ShellSession {
     }
     await this.close();
     this.connection = undefined;
+    this.tracker.reset();
     this.options = { ...this.options, replicationID: name };
     this.database = new HARemoteDatabase(this.options);
     if (this.format === 'table') this.print(`Database ${name}\n`);
@@ -63,12 +71,14 @@ export class ShellSession {
     this.connection ??= await this.database.connect();
     try {
       const { columns, rows, changes } = await this.connection.execute(sql);
+      this.tracker.done(sql);
       if (columns !== undefined) this.print(formatTable({ columns, rows }, this.format));
       else if (this.format === 'table') this.print(`ok, ${changes} ${changes === 1 ? 'row' : 'rows'} changed\n`);
     } catch (error) {
       if (isOver(error)) {
         await this.connection.close();
         this.connection = undefined;
+        this.tracker.reset();
       }
       throw error;
     }

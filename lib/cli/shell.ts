@@ -43,15 +43,16 @@ export async function cliCommand(args: string[]): Promise<number> {
   }
   const [url, ...others] = positionals;
   if (url === undefined || others.length > 0) throw misuse('Give one URL: http://host:port.');
+  process.stdout.on('error', endWithReader);
   const session = new ShellSession(optionsOf(url, values), formatOf(values), (text) => void process.stdout.write(text));
   try {
-    if (values.command !== undefined) return await runAll(session, values.command.join(';\n'));
+    if (values.command !== undefined) return await runAll(session, values.command);
     if (process.stdin.isTTY) {
       const historyPath = join(homedir(), '.nestjs-ha_history');
       await interactive(session, url, { input: process.stdin, output: process.stdout, historyPath });
       return 0;
     }
-    return await runAll(session, await readAll());
+    return await runAll(session, [await readAll()]);
   } finally {
     await session.close();
   }
@@ -78,18 +79,27 @@ function formatOf({ json, csv }: Values): Format {
   return csv === true ? 'csv' : 'table';
 }
 
-/** Runs statements until one fails. */
-async function runAll(session: ShellSession, text: string): Promise<number> {
-  const { statements, rest } = takeStatements(text);
-  for (const sql of rest === '' ? statements : [...statements, rest.trim()]) {
-    try {
-      await session.run(sql);
-    } catch (error) {
-      process.stderr.write(errorLine(error));
-      return 1;
+/** Runs texts one after another until a statement fails. */
+async function runAll(session: ShellSession, texts: readonly string[]): Promise<number> {
+  try {
+    for (const text of texts) {
+      const { statements, rest } = takeStatements(text);
+      for (const sql of statements) await session.run(sql);
+      if (rest !== '') await session.run(rest.trim());
     }
+    if (session.inTransaction)
+      throw new Error('The input ended inside a transaction, which is rolled back. End it with COMMIT;');
+    return 0;
+  } catch (error) {
+    process.stderr.write(errorLine(error));
+    return 1;
   }
-  return 0;
+}
+
+/** Who reads our output may have enough of it: `| head`. */
+function endWithReader(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
 }
 
 async function readAll(): Promise<string> {

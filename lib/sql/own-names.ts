@@ -12,8 +12,8 @@ const OWN = /^ha_/i;
  */
 export function ownName(sql: string, info: StatementInfo): string | undefined {
   const { ddl } = info;
-  const names = info.temp ? [] : [info.target?.name, ddl?.name.name, ddl?.newName];
-  if (ddl !== undefined) names.push(...ownerOf(info), ...namesWithin(sql, info));
+  const direct = info.temp ? [] : [info.target?.name, ddl?.name.name, ddl?.newName];
+  const names = ddl === undefined ? direct : [...direct, ...ownerOf(info), ...namesWithin(sql, info)];
   return names.find((name) => name !== undefined && OWN.test(name));
 }
 

@@ -7,12 +7,19 @@ export interface RowShape {
   readonly safeIntegers: boolean;
 }
 
+/** Longer texts are not kept: they come once, and would fill the memory. */
+export const LONGEST_KEPT = 16 * 1024;
+/** Characters of all texts together that are kept. */
+export const MOST_TEXT = 4 * 1024 * 1024;
+
 /**
- * Prepared statements of one connection, the least recently used dropped first. SQLite compiles a statement anew by
+ * Prepared statements of one connection, the least recently used dropped first; of callers' not those with a text longer
+ * than {@link LONGEST_KEPT}. SQLite compiles a statement anew by
  * itself when the schema has changed (sqlite3_prepare_v3), so nothing has to be dropped for that.
  */
 export class StatementCache {
   private readonly statements = new Map<string, Statement>();
+  private text = 0;
 
   constructor(
     private readonly connection: Connection,
@@ -30,8 +37,9 @@ export class StatementCache {
     return this.statements.get(key) ?? this.add(key, exactStatement(this.connection.prepare(sql)));
   }
 
-  /** The statement for a text with rows in a given form. */
+  /** The statement of a caller, with rows in a given form. */
   shaped(sql: string, shape: RowShape): Statement {
+    if (sql.length > LONGEST_KEPT) return shapeStatement(this.connection.prepare(sql), shape);
     if (!shape.pluck && !shape.raw && !shape.safeIntegers) return this.get(sql);
     const key = `${Number(shape.pluck)}${Number(shape.raw)}${Number(shape.safeIntegers)}:${sql}`;
     return this.statements.get(key) ?? this.add(key, shapeStatement(this.connection.prepare(sql), shape));
@@ -39,15 +47,22 @@ export class StatementCache {
 
   clear(): void {
     this.statements.clear();
+    this.text = 0;
   }
 
   private add(key: string, statement: Statement): Statement {
-    if (this.statements.size >= this.limit) {
-      const [oldest] = this.statements.keys();
-      if (oldest !== undefined) this.statements.delete(oldest);
+    while (this.statements.size > 0 && (this.statements.size >= this.limit || this.text + key.length > MOST_TEXT)) {
+      this.dropOldest();
     }
     this.statements.set(key, statement);
+    this.text += key.length;
     return statement;
+  }
+
+  private dropOldest(): void {
+    const [oldest = ''] = this.statements.keys();
+    this.statements.delete(oldest);
+    this.text -= oldest.length;
   }
 }
 

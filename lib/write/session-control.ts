@@ -1,4 +1,5 @@
 import { HAError } from '../common/ha-error.js';
+import { splitStatements } from '../sql/split.js';
 import { StatementReader } from '../sql/statement-reader.js';
 
 /** What a statement does to the transaction of its session. */
@@ -7,24 +8,23 @@ export type ControlStatement =
   | { readonly kind: 'commit' | 'rollback' }
   | { readonly kind: 'savepoint' | 'release' | 'rollbackTo'; readonly name: string };
 
-const BEGIN = /^BEGIN( (DEFERRED|IMMEDIATE|EXCLUSIVE))?( TRANSACTION( .+)?)?$/i;
-const COMMIT = /^(COMMIT|END)( TRANSACTION( .+)?)?$/i;
-const ROLLBACK = /^ROLLBACK( TRANSACTION( .+)?)?$/i;
+const MODES = ['DEFERRED', 'IMMEDIATE', 'EXCLUSIVE'] as const;
 
 /**
  * Reads BEGIN, COMMIT, END, ROLLBACK, SAVEPOINT or RELEASE.
  *
- * @throws HAError `HA_TRANSACTION_CONTROL` where SQLite would not take it either.
+ * @throws HAError `HA_TRANSACTION_CONTROL` where SQLite would not take it either, and where something stands behind it: that
+ * would be lost.
  */
 export function controlStatement(sql: string): ControlStatement {
   const reader = new StatementReader(sql);
   switch (reader.keyword(0)) {
     case 'BEGIN':
-      refuseOther(reader, BEGIN);
+      endsAt(reader, behindTransaction(reader, reader.isAny(1, MODES) ? 2 : 1));
       return { kind: 'begin', serializable: reader.is(1, 'EXCLUSIVE') };
     case 'COMMIT':
     case 'END':
-      refuseOther(reader, COMMIT);
+      endsAt(reader, behindTransaction(reader, 1));
       return { kind: 'commit' };
     case 'ROLLBACK':
       return rollback(reader);
@@ -38,17 +38,24 @@ export function controlStatement(sql: string): ControlStatement {
 }
 
 function rollback(reader: StatementReader): ControlStatement {
-  const to = [1, 2, 3].find((index) => reader.is(index, 'TO'));
-  if (to === undefined) {
-    refuseOther(reader, ROLLBACK);
+  const behind = reader.is(1, 'TO') ? 1 : behindTransaction(reader, 1);
+  if (!reader.is(behind, 'TO')) {
+    endsAt(reader, behind);
     return { kind: 'rollback' };
   }
-  return named('rollbackTo', reader, reader.is(to + 1, 'SAVEPOINT') && reader.length > to + 2 ? to + 2 : to + 1);
+  const first = behind + 1;
+  return named('rollbackTo', reader, reader.is(first, 'SAVEPOINT') && reader.length > first + 1 ? first + 1 : first);
 }
 
-function refuseOther(reader: StatementReader, form: RegExp): void {
-  const text = reader.tokens.map((_token, index) => reader.text(index, index)).join(' ');
-  if (!form.test(text)) throw malformed(reader);
+/** The index behind `[TRANSACTION [name]]`. TO is a reserved word, and no name. */
+function behindTransaction(reader: StatementReader, index: number): number {
+  if (!reader.is(index, 'TRANSACTION')) return index;
+  const name = reader.is(index + 1, 'TO') ? undefined : reader.name(index + 1);
+  return name?.name.schema === undefined ? (name?.next ?? index + 1) : index + 1;
+}
+
+function endsAt(reader: StatementReader, index: number): void {
+  if (index !== reader.length) throw malformed(reader);
 }
 
 function named(kind: 'savepoint' | 'release' | 'rollbackTo', reader: StatementReader, index: number): ControlStatement {
@@ -59,6 +66,12 @@ function named(kind: 'savepoint' | 'release' | 'rollbackTo', reader: StatementRe
 
 function malformed(reader: StatementReader): HAError {
   const text = reader.text(0, reader.length - 1);
+  if (splitStatements(reader.sql).length > 1) {
+    return new HAError(
+      'HA_TRANSACTION_CONTROL',
+      `'${text.slice(0, 80)}' is more than one statement, and nothing of it was run. Send them one by one, or as a script without parameters.`,
+    );
+  }
   return new HAError(
     'HA_TRANSACTION_CONTROL',
     `'${text.slice(0, 80)}' is no statement that SQLite knows. See https://www.sqlite.org/lang_transaction.html and lang_savepoint.html.`,

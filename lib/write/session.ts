@@ -188,7 +188,7 @@ export class HASession {
     const { state } = this;
     this.state = IDLE;
     if (state.kind === 'aborted') throw aborted(state.reason);
-    if (state.kind === 'idle') return NOTHING;
+    if (state.kind === 'idle') throw notBegun();
     const sequence = await state.transaction.commit();
     return sequence === undefined ? NOTHING : { ...NOTHING, txseq: BigInt(sequence) };
   }
@@ -246,6 +246,10 @@ function nested(): HAError {
     'HA_TRANSACTION_CONTROL',
     'A transaction is open in this session: it cannot begin another. Use SAVEPOINT inside it, or COMMIT first.',
   );
+}
+
+function notBegun(): HAError {
+  return new HAError('HA_TRANSACTION_CONTROL', 'There is nothing to commit: no transaction is open. Send BEGIN first.');
 }
 
 function noSavepoint(name: string): HAError {

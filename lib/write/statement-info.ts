@@ -3,13 +3,15 @@ import { classify } from '../sql/classify.js';
 import { refuseNul } from '../sql/nul.js';
 import { ownName } from '../sql/own-names.js';
 import { isReplicatedPragma } from '../sql/pragmas.js';
+import { LONGEST_KEPT, MOST_TEXT } from '../sqlite/statement-cache.js';
 import { volatilePart } from '../sql/volatile.js';
 import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
 
 const LIMIT = 2_000;
 
-/** Classifies statements and remembers them: applications run the same few texts over and over. */
+/** Classifies statements and remembers them, but for long ones: applications run the same few texts over and over. */
 export class StatementInfos {
+  private text = 0;
   private readonly known = new Map<string, StatementInfo>();
 
   of(sql: string): StatementInfo {
@@ -18,10 +20,18 @@ export class StatementInfos {
       if (typeof sql !== 'string') throw new TypeError('Expected first argument to be a string');
       refuseNul(sql);
       info = classify(sql);
-      if (this.known.size >= LIMIT) this.known.clear();
-      this.known.set(sql, info);
+      if (sql.length <= LONGEST_KEPT) this.keep(sql, info);
     }
     return info;
+  }
+
+  private keep(sql: string, info: StatementInfo): void {
+    if (this.known.size >= LIMIT || this.text + sql.length > MOST_TEXT) {
+      this.known.clear();
+      this.text = 0;
+    }
+    this.known.set(sql, info);
+    this.text += sql.length;
   }
 }
 

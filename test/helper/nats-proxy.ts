@@ -2,10 +2,11 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 
-/** A TCP proxy in front of a NATS server: tests cut the line, or let requests through while their answers are lost. */
+/** A TCP proxy in front of a NATS server, or of another one: tests cut the line, or let requests through while their answers are lost. */
 export class NatsProxy {
   private readonly pairs = new Set<readonly [Socket, Socket]>();
   private refusing = false;
+  private readonly silent = new Set<Socket>();
   private mute = false;
   private deaf = false;
 
@@ -43,6 +44,11 @@ export class NatsProxy {
     this.deaf = true;
   }
 
+  /** Connections that are there now carry nothing any more, and nobody is told; new ones do. */
+  silence(): void {
+    for (const [client] of this.pairs) this.silent.add(client);
+  }
+
   restore(): void {
     this.refusing = false;
     this.deaf = false;
@@ -70,10 +76,10 @@ export class NatsProxy {
     };
     for (const socket of pair) socket.on('error', end).on('close', end);
     client.on('data', (data) => {
-      if (!this.deaf) upstream.write(data);
+      if (!this.deaf && !this.silent.has(client)) upstream.write(data);
     });
     upstream.on('data', (data) => {
-      if (!this.mute) client.write(data);
+      if (!this.mute && !this.silent.has(client)) client.write(data);
     });
   }
 }

@@ -30,7 +30,8 @@ export function toNamedValues(sql: string, params: HAParameters | undefined): Na
   const wanted = parametersOf(sql);
   if (given.length === 0 && wanted.length === 0) return [];
   const values = given.filter((value) => !isNamed(value));
-  const named = Object.assign({}, ...given.filter(isNamed)) as Readonly<Record<string, unknown>>;
+  const named: Record<string, unknown> = {};
+  for (const each of given) if (isNamed(each)) Object.assign(named, each);
   const bound = wanted.map(({ ordinal, key }) => {
     if (key === undefined) {
       if (values.length === 0) throw new RangeError('Too few parameter values were provided');

@@ -1,6 +1,7 @@
 import { HAError } from '../../common/ha-error.js';
 import { within } from '../../common/timing.js';
 import type { HATransaction, HATransactionOptions } from '../../write/executor.js';
+import { scriptParts } from '../../write/script.js';
 import { StatementInfos, isWrite, refuseControl } from '../../write/statement-info.js';
 import { refuseNested, runInContext } from '../../write/transaction-context.js';
 import { QueryType } from '../codec/messages.js';
@@ -10,6 +11,7 @@ import { RemoteExecutor } from './remote-executor.js';
 import type { Asker } from './remote-executor.js';
 import type { RemoteSession } from './remote-session.js';
 import { RemoteTransaction } from './remote-transaction.js';
+import { SerialAsker } from './serial-asker.js';
 import { SessionPool } from './session-pool.js';
 import { parseTarget } from './target.js';
 import type { ClientTls } from './target.js';
@@ -24,11 +26,17 @@ export interface HARemoteOptions {
   readonly replicationID?: string;
   /** Milliseconds that a call may wait for an answer. Default 5000. */
   readonly timeout?: number;
+  /**
+   * Milliseconds of silence after which the server is asked whether it is there. Where it does not say so within as long, or
+   * within `timeout` where that is longer, its connection is given up for another. Default 20000.
+   */
+  readonly keepalive?: number;
   /** PEM files, with `https`. */
   readonly tls?: ClientTls;
 }
 
 const DEFAULT_TIMEOUT_MS = 5_000;
+const DEFAULT_KEEPALIVE_MS = 20_000;
 const MOST_ATTEMPTS = 64;
 /** What an answer that never came leaves open. */
 const NO_ANSWER: ReadonlySet<string> = new Set(['HA_UNAVAILABLE', 'HA_REMOTE_TIMEOUT', 'HA_REMOTE']);
@@ -51,8 +59,11 @@ export class HARemoteDatabase extends RemoteExecutor {
   /** @throws HAError `HA_OPTIONS_INVALID` where the URL is none. */
   constructor(options: HARemoteOptions) {
     super();
-    this.pool = new SessionPool(parseTarget(options.url, options.tls), options.token);
-    this.timeout = options.timeout ?? DEFAULT_TIMEOUT_MS;
+    const { timeout = DEFAULT_TIMEOUT_MS, keepalive = DEFAULT_KEEPALIVE_MS } = options;
+    // A server that works on a long statement cannot answer.
+    const limits = { time: keepalive, timeout: Math.max(keepalive, timeout) };
+    this.pool = new SessionPool(parseTarget(options.url, options.tls), options.token, limits);
+    this.timeout = timeout;
     this.replicationId = options.replicationID ?? '';
   }
 
@@ -72,6 +83,12 @@ export class HARemoteDatabase extends RemoteExecutor {
         if (options.retry === false || attempt >= MOST_ATTEMPTS) throw error.cause;
       }
     }
+  }
+
+  /** Runs a script as {@link HADatabase.exec} does: as one transaction, or as several where BEGIN and COMMIT cut it. */
+  override async exec(script: string): Promise<void> {
+    refuseNested(this);
+    for (const { statements } of scriptParts(script, this.infos)) await super.exec(statements.join(';\n'));
   }
 
   /** Names of the databases that the server has. */
@@ -193,15 +210,19 @@ export class HARemoteDatabase extends RemoteExecutor {
     } catch (error) {
       throw writes ? this.afterWrite(error) : error;
     }
+    let { more } = answer;
     try {
       yield answer;
-      while (answer.more) {
+      while (more) {
+        // Behind a failure nothing comes any more.
+        more = false;
         answer = await session.next(this.timeout);
+        ({ more } = answer);
         yield answer;
       }
     } finally {
       // Who stops early goes on in the same session, where the rest comes first.
-      if (keeps) while (answer.more && session.isAlive) answer = await session.next(this.timeout);
+      if (keeps) while (more && session.isAlive) ({ more } = await session.next(this.timeout));
     }
   }
 
@@ -230,9 +251,7 @@ export class HARemoteDatabase extends RemoteExecutor {
       await command(begin, false);
       const tx = new RemoteTransaction(this, this.askerOf(session, inTransaction), attempt);
       try {
-        const result = await this.inTime(() => runInContext(tx, () => fn(tx)), timeout);
-        await tx.settled();
-        tx.end();
+        const result = await this.inTime(() => complete(tx, fn), timeout);
         await command('COMMIT', true).catch((error: unknown) => {
           clean = session.isReusable;
           throw isConflict(error) ? new CommitConflict(error) : error;
@@ -240,19 +259,25 @@ export class HARemoteDatabase extends RemoteExecutor {
         clean = true;
         return result;
       } catch (error) {
-        tx.end();
-        if (!clean && session.isReusable) {
-          await command('ROLLBACK', false).then(
-            () => (clean = true),
-            () => undefined,
-          );
-        }
-        throw error;
+        if (!clean) clean = await this.rollback(session, tx, error instanceof CallbackTimeout);
+        throw error instanceof CallbackTimeout ? error.cause : error;
       }
     } finally {
       if (!clean) session.cancel();
       this.pool.release(session);
     }
+  }
+
+  /** @returns Whether nothing is open any more. What is under way in a session that is late ends with it. */
+  private async rollback(session: RemoteSession, tx: RemoteTransaction, isLate: boolean): Promise<boolean> {
+    tx.end();
+    if (isLate || !session.isAlive) return false;
+    await tx.settled();
+    if (!session.isReusable) return false;
+    return this.drain(session, 'ROLLBACK', false).then(
+      () => true,
+      () => false,
+    );
   }
 
   private async inTime<R>(work: () => R | Promise<R>, timeout: number | undefined): Promise<R> {
@@ -263,7 +288,7 @@ export class HARemoteDatabase extends RemoteExecutor {
       (error: unknown) => ({ error }),
     );
     const result = await within(timeout, settled);
-    if (result === undefined) throw callbackTimedOut(timeout);
+    if (result === undefined) throw new CallbackTimeout(callbackTimedOut(timeout));
     if ('error' in result) throw result.error;
     return result.value;
   }
@@ -273,17 +298,22 @@ export class HARemoteDatabase extends RemoteExecutor {
   }
 }
 
-/** A session of a remote database that its user steers: see {@link HARemoteDatabase.connect}. */
+/** A session of a remote database that its user steers: see {@link HARemoteDatabase.connect}. Calls run one after another. */
 export class HARemoteConnection extends RemoteExecutor {
+  private readonly asker: SerialAsker;
+
   constructor(
-    private readonly asker: Asker,
+    asker: Asker,
     private readonly end: () => void,
   ) {
     super();
+    this.asker = new SerialAsker(asker, closedConnection);
   }
 
   /** Ends the session: what is open is rolled back. */
   async close(): Promise<void> {
+    if (this.asker.isClosed) return;
+    this.asker.close();
     this.end();
   }
 
@@ -303,11 +333,29 @@ class CommitConflict extends Error {
   }
 }
 
+/** A callback that had its time. */
+class CallbackTimeout extends Error {
+  constructor(override readonly cause: HAError) {
+    super(cause.message);
+  }
+}
+
+/** Runs a callback, and waits for the calls that it did not wait for. */
+async function complete<R>(tx: RemoteTransaction, fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
+  const result = await runInContext(tx, () => fn(tx));
+  await tx.settled();
+  return result;
+}
+
 /** What was not committed is rolled back with its stream. */
 const inTransaction = (): boolean => false;
 
 function isConflict(error: unknown): boolean {
   return error instanceof HAError && error.code === 'HA_CONFLICT' && error.retryable;
+}
+
+function closedConnection(): HAError {
+  return new HAError('HA_TRANSACTION_CLOSED', 'The connection was closed. Make another one with connect().');
 }
 
 function callbackTimedOut(ms: number): HAError {

@@ -2,6 +2,7 @@ import type { HAExecutor, HAParameters, HARunResult, HAStatement } from '../../w
 import { PLAIN_SHAPE } from '../../write/executor.js';
 import { Prepared } from '../../write/prepared.js';
 import type { RowShape } from '../../sqlite/statement-cache.js';
+import { splitStatements } from '../../sql/split.js';
 import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { toNamedValues } from './client-parameters.js';
@@ -68,6 +69,7 @@ export abstract class RemoteExecutor implements HAExecutor {
 
   /** Runs one statement, whatever it is, and gives all that it did: rows as arrays, integers as bigint. */
   async execute(sql: string, params?: HAParameters): Promise<RemoteResult> {
+    this.check(sql);
     const answers = await this.askAll(request(QueryType.UNSPECIFIED, sql, params));
     const rows = answers.flatMap(({ resultSet }) => (resultSet?.rows ?? []) as unknown[][]);
     const last = answers.at(-1);
@@ -121,5 +123,9 @@ export abstract class RemoteExecutor implements HAExecutor {
 
 function request(type: number, sql: string, params: HAParameters | undefined): Omit<QueryRequest, 'replicationId'> {
   if (typeof sql !== 'string') throw new TypeError('Expected first argument to be a string');
+  // A server would take it for a script, and a BEGIN in it would stay open.
+  if (sql.includes(';') && splitStatements(sql).length > 1) {
+    throw new RangeError('The supplied SQL string contains more than one statement');
+  }
   return { type, sql, params: toNamedValues(sql, params) };
 }

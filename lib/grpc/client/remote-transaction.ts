@@ -7,35 +7,35 @@ import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { RemoteExecutor } from './remote-executor.js';
 import type { Asker } from './remote-executor.js';
+import { SerialAsker } from './serial-asker.js';
 
 const INFOS = new StatementInfos();
 
 /** The transaction that a callback of a remote database gets: its calls go through one session. */
 export class RemoteTransaction extends RemoteExecutor implements HATransaction, TransactionContext {
-  private ended = false;
   private savepoints = 0;
-  /** Calls run one after another: a session takes a request when it has answered the one before. */
-  private turn: Promise<unknown> = Promise.resolve();
+  private readonly asker: SerialAsker;
 
   constructor(
     readonly owner: object,
-    private readonly asker: Asker,
+    asker: Asker,
     readonly attempt: number,
   ) {
     super();
+    this.asker = new SerialAsker(asker, transactionClosed);
   }
 
   get open(): boolean {
-    return !this.ended;
+    return !this.asker.isClosed;
   }
 
   end(): void {
-    this.ended = true;
+    this.asker.close();
   }
 
-  /** Resolves when every call that was made has ended. */
-  async settled(): Promise<void> {
-    await this.turn;
+  /** Resolves when every call that was made has ended; no others are taken then. */
+  settled(): Promise<void> {
+    return this.asker.settle();
   }
 
   override async exec(script: string): Promise<void> {
@@ -69,37 +69,12 @@ export class RemoteTransaction extends RemoteExecutor implements HATransaction, 
     await this.first({ type: QueryType.EXEC_UPDATE, sql, params: [] });
   }
 
-  protected override async *ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse> {
-    const release = await this.queue();
-    try {
-      yield* this.asker.stream(request);
-    } finally {
-      release();
-    }
+  protected override ask(request: Omit<QueryRequest, 'replicationId'>): AsyncGenerator<QueryResponse> {
+    return this.asker.stream(request);
   }
 
-  protected override async askAll(
-    request: Omit<QueryRequest, 'replicationId'>,
-    onlyFirst = false,
-  ): Promise<QueryResponse[]> {
-    const release = await this.queue();
-    try {
-      return await this.asker.all(request, onlyFirst);
-    } finally {
-      release();
-    }
-  }
-
-  /** Resolves when the calls before have ended. */
-  private async queue(): Promise<() => void> {
-    if (this.ended) throw transactionClosed();
-    const before = this.turn;
-    let release: () => void = () => undefined;
-    this.turn = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    await before;
-    return release;
+  protected override askAll(request: Omit<QueryRequest, 'replicationId'>, onlyFirst = false): Promise<QueryResponse[]> {
+    return this.asker.all(request, onlyFirst);
   }
 }
 

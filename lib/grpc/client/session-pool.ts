@@ -12,6 +12,12 @@ const MOST_SESSIONS = 64;
 const PING = { type: QueryType.PING, sql: '', params: [], replicationId: '' };
 const RETRY_MS = 50;
 
+/** When a server that is silent is asked whether it is there, and how long it may take to answer, ms. */
+export interface Keepalive {
+  readonly time: number;
+  readonly timeout: number;
+}
+
 type Method = (...args: unknown[]) => unknown;
 
 /** The sessions of a client with one server. The channel underneath connects again by itself; sessions are made anew. */
@@ -27,6 +33,7 @@ export class SessionPool {
   constructor(
     private readonly target: Target,
     token: string | undefined,
+    keepalive: Keepalive,
   ) {
     const loaded = loadPackageDefinition(clientDefinition()) as unknown as Record<string, Record<string, never>>;
     const [first = '', second = ''] = PACKAGE.split('.');
@@ -34,6 +41,10 @@ export class SessionPool {
     this.client = new Service(target.address, target.credentials, {
       'grpc.max_receive_message_length': -1,
       'grpc.max_send_message_length': -1,
+      // A connection that has gone silent is replaced, and only by its own client: others may have other limits.
+      'grpc.keepalive_time_ms': keepalive.time,
+      'grpc.keepalive_timeout_ms': keepalive.timeout,
+      'grpc.use_local_subchannel_pool': 1,
     }) as SessionPool['client'];
     if (token !== undefined) this.metadata.set('authorization', token);
     this.metadata.set('ha-version', '1');

@@ -16,6 +16,9 @@ export function errorAnswer(error: unknown, extended: boolean): Buffer {
   return new AnswerWriter(undefined).finish({ error: message, errorFields });
 }
 
+/** What better-sqlite3 says of values that it cannot bind. */
+const BINDING = /^(Too (few|many) parameter values|Missing named parameter|SQLite3 can only bind)/;
+
 interface Described {
   readonly code: string;
   readonly message: string;
@@ -36,7 +39,7 @@ function described(error: unknown): Described {
       details: {},
     };
   }
-  const code = isSqliteError(error) ? error.code : 'HA_REMOTE';
+  const code = isSqliteError(error) ? error.code : BINDING.test(message) ? 'HA_PARAMETER_INVALID' : 'HA_REMOTE';
   return { code, message, retryable: code.startsWith('SQLITE_BUSY'), details: {} };
 }
 

@@ -68,6 +68,7 @@ export class DatabaseController {
 }
 
 async function sendBytes(call: BytesCall, open: (signal: AbortSignal) => Bytes | Promise<Bytes>): Promise<void> {
+  if (call.cancelled) return;
   const ended = new AbortController();
   call.once('cancelled', () => ended.abort());
   try {

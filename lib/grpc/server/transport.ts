@@ -6,6 +6,10 @@ import { ReflectionService } from '@grpc/reflection';
 import { ServerGrpc } from '@nestjs/microservices';
 import { HealthImplementation } from 'grpc-health-check';
 import { HAError } from '../../common/ha-error.js';
+import { rpcStatus, withStatus } from './rpc-status.js';
+import type { Handler } from './rpc-status.js';
+import { refuse } from './query-stream.js';
+import type { QueryCall } from './query-stream.js';
 import { PACKAGE, SERVICE, serverDefinition } from '../proto.js';
 import type { DatabaseService } from './database-service.js';
 
@@ -18,11 +22,18 @@ export interface GrpcAddress {
   readonly cert?: string | undefined;
   readonly key?: string | undefined;
   readonly ca?: string | undefined;
+  /** Milliseconds of silence after which a caller is asked whether it is there, and that it may take to answer. Default 30000. */
+  readonly keepalive?: number;
 }
 
 /** Statements may hold large values. */
 const LARGEST_REQUEST = 64 * 1024 * 1024;
-/** How long calls may take to end when the server does, ms. */
+const KEEPALIVE_MS = 30_000;
+/** What the health service speaks of: the server, and its service. */
+const SERVED = ['', `${PACKAGE}.${SERVICE}`];
+/** How long answers that are under way may take when the server ends, ms. */
+const PATIENCE_MS = 5_000;
+/** How long calls may take to end behind that, ms. */
 const FAREWELL_MS = 1_000;
 
 /**
@@ -31,7 +42,7 @@ const FAREWELL_MS = 1_000;
  */
 export class HAGrpcTransport extends ServerGrpc {
   private bound = 0;
-  private readonly health = new HealthImplementation({ '': 'SERVING', [`${PACKAGE}.${SERVICE}`]: 'SERVING' });
+  private readonly health = new HealthImplementation(Object.fromEntries(SERVED.map((name) => [name, 'SERVING'])));
 
   constructor(
     private readonly address: GrpcAddress,
@@ -46,8 +57,13 @@ export class HAGrpcTransport extends ServerGrpc {
   }
 
   override async createClient(): Promise<GrpcServer> {
-    const { host, port } = this.address;
-    const server = new Server({ 'grpc.max_receive_message_length': LARGEST_REQUEST });
+    const { host, port, keepalive = KEEPALIVE_MS } = this.address;
+    const server = new Server({
+      'grpc.max_receive_message_length': LARGEST_REQUEST,
+      // What a caller that is gone left open ends with its connection.
+      'grpc.keepalive_time_ms': keepalive,
+      'grpc.keepalive_timeout_ms': keepalive,
+    });
     const target = `${host.includes(':') ? `[${host}]` : host}:${port}`;
     const credentials = this.credentials();
     this.bound = await new Promise<number>((resolve, reject) => {
@@ -61,16 +77,38 @@ export class HAGrpcTransport extends ServerGrpc {
     return server;
   }
 
-  /** Tells those who are connected, and waits a little until they have heard it. */
+  /** Finishes answers that are under way, tells those who are connected, and waits a little until they have heard it. */
   override async close(): Promise<void> {
     const server = this.grpcClient as GrpcServer | null | undefined;
     this.grpcClient = null;
     if (server === null || server === undefined) return;
-    this.health.setStatus('', 'NOT_SERVING');
-    this.service.streams.endAll('The server is shutting down.');
+    for (const name of SERVED) this.health.setStatus(name, 'NOT_SERVING');
+    await this.service.streams.endAll('The server is shutting down.', PATIENCE_MS);
     const timer = setTimeout(() => server.forceShutdown(), FAREWELL_MS);
     await new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
     clearTimeout(timer);
+  }
+
+  /** What an application's guards, pipes and filters throw becomes a status. */
+  override createServiceMethod(
+    ...[handler, native, type]: Parameters<ServerGrpc['createServiceMethod']>
+  ): ReturnType<ServerGrpc['createServiceMethod']> {
+    return super.createServiceMethod(withStatus(handler as Handler), native, type);
+  }
+
+  /** Nest leaves what is thrown in front of `@GrpcStreamCall` to nobody, which ends the process. */
+  override createStreamCallMethod(
+    ...[handler, isResponseStream]: Parameters<ServerGrpc['createStreamCallMethod']>
+  ): ReturnType<ServerGrpc['createStreamCallMethod']> {
+    const method = super.createStreamCallMethod(handler, isResponseStream);
+    return async (call, callback) => {
+      try {
+        await method(call, callback);
+      } catch (error) {
+        const { code, message } = rpcStatus(error);
+        refuse(call as unknown as QueryCall, code, message);
+      }
+    };
   }
 
   private credentials(): ServerCredentials {

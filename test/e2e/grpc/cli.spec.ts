@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { interactive } from '../../../lib/cli/interactive.js';
@@ -92,6 +93,48 @@ describe('nestjs-ha cli', () => {
     expect(ended.code).toBe(code);
   });
 
+  it('runs several commands one after another, whatever each ends with', async () => {
+    const { app, url } = await started();
+    const commands = [
+      '-c',
+      'INSERT INTO t VALUES(1, 1) -- a comment',
+      '-c',
+      "INSERT INTO t VALUES(2, '",
+      '-c',
+      'SELECT 1',
+    ];
+    expect(await cli([url, '-d', 'a', ...commands], '', TOKEN)).toMatchObject({ code: 1, out: 'ok, 1 row changed\n' });
+    expect(await app.db('a').all('SELECT id FROM t')).toEqual([{ id: 1 }]);
+  });
+
+  it('fails where its input ends inside a transaction', async () => {
+    const { app, url } = await started();
+    const open = [
+      'BEGIN; INSERT INTO t VALUES(1, 1);',
+      'SAVEPOINT a; SAVEPOINT b; RELEASE b; INSERT INTO t VALUES(2, 2)',
+    ];
+    for (const input of open) {
+      const ended = await cli([url, '-d', 'a'], input, TOKEN);
+      expect(ended).toMatchObject({ code: 1, err: expect.stringContaining('ended inside a transaction') as string });
+    }
+    const closed = ['BEGIN; SAVEPOINT a; ROLLBACK TO a; COMMIT', 'SAVEPOINT a; SAVEPOINT b; RELEASE a', 'BEGIN; END;'];
+    for (const input of closed) expect(await cli([url, '-d', 'a'], input, TOKEN)).toMatchObject({ code: 0, err: '' });
+    expect(await app.db('a').all('SELECT id FROM t')).toEqual([]);
+  });
+
+  it('ends quietly when nobody reads any more', async () => {
+    const { url } = await started();
+    const many = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150000) SELECT i FROM n';
+    const child = spawn(process.execPath, ['dist/cli/main.js', 'cli', url, '-d', 'a', '-c', many], {
+      env: { ...process.env, ...TOKEN },
+    });
+    let err = '';
+    child.stderr.on('data', (text: Buffer) => (err += text.toString()));
+    child.stdout.once('data', () => child.stdout.destroy());
+    const [code] = (await once(child, 'close')) as [number];
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+  });
+
   it('says that the server cannot be reached', async () => {
     const ended = await cli(['http://127.0.0.1:1', '--timeout', '200', '-c', 'SELECT 1']);
     expect(ended).toMatchObject({ code: 1, err: expect.stringMatching(/cannot be reached.*HA_UNAVAILABLE/) as string });
@@ -112,6 +155,7 @@ it('is a shell on a terminal: lines, history, timing, errors, databases', async 
   );
   onCleanup(() => session.close());
   const historyPath = join(temporaryFolder(), 'history');
+  writeFileSync(historyPath, '', { mode: 0o644 });
   const ended = interactive(session, url, { input, output, historyPath });
   const type = async (line: string, answer: RegExp): Promise<void> => {
     text = '';

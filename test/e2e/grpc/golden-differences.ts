@@ -85,6 +85,10 @@ export const DIFFERENCES: readonly { readonly why: string; readonly answers: Rea
     },
   },
   {
+    why: 'COMMIT without a transaction fails, as in SQLite: who sends it believes that something is stored.',
+    answers: { '59 COMMIT without tx': { failed: true }, '60 END without tx': { failed: true } },
+  },
+  {
     why: 'COMMIT tells where the transaction stands.',
     answers: { '55 COMMIT': { txseq: 'new' } },
   },

@@ -150,18 +150,7 @@ it('streams the latest stored snapshot, as any other node stores it', async () =
 
 it('has a health service and reflection, for which nobody needs a token', async () => {
   const app = await GrpcApp.start({ dsn: ':memory:', grpcToken: 'secret' });
-  const Health = loadPackageDefinition({ 'h.Health': healthService })['h'] as unknown as {
-    Health: new (...args: unknown[]) => Client;
-  };
-  const health = new Health.Health(app.target(), credentials.createInsecure()) as Client &
-    Record<string, (...args: unknown[]) => void>;
-  onCleanup(() => health.close());
-  const check = (name: string): Promise<unknown> =>
-    new Promise((resolve, reject) =>
-      health['check']?.({ service: name }, (error: Error | null, answer: unknown) =>
-        error === null ? resolve(answer) : reject(error),
-      ),
-    );
+  const check = healthOf(app.target());
   expect(await check('')).toEqual({ status: 'SERVING' });
   expect(await check('sql.v1.DatabaseService')).toEqual({ status: 'SERVING' });
   const path = 'node_modules/@grpc/reflection/build/proto/grpc/reflection/v1/reflection.proto';
@@ -171,7 +160,7 @@ it('has a health service and reflection, for which nobody needs a token', async 
   const reflection = new loaded.grpc.reflection.v1.ServerReflection(
     app.target(),
     credentials.createInsecure(),
-  ) as typeof health;
+  ) as Client & Record<string, (...args: unknown[]) => void>;
   onCleanup(() => reflection.close());
   const stream = reflection['ServerReflectionInfo']?.() as unknown as NodeJS.ReadWriteStream & {
     write(message: object): void;
@@ -200,6 +189,35 @@ describe('the end of an application', () => {
     file.close();
   });
 
+  it('answers what it works on, begins nothing more, and says that it does not serve', async () => {
+    const dir = temporaryFolder();
+    const app = await GrpcApp.start({ dsn: join(dir, 'my.db'), transactionTimeout: 60_000 });
+    await app.db().exec('CREATE TABLE t(v)');
+    const holder = app.db().connect();
+    await holder.execute('BEGIN');
+    const sessions = [1, 2, 3].map(() => app.client().session());
+    for (const session of sessions) {
+      session.send('INSERT INTO t VALUES(1)');
+      session.send('INSERT INTO t VALUES(2)');
+    }
+    const health = healthOf(app.target());
+    await health('');
+    await until(() => app.db().status().waitingWrites >= 3);
+    const closed = app.context.close();
+    for (const name of ['', 'sql.v1.DatabaseService']) {
+      await until(async () => ((await health(name)) as { status: string }).status === 'NOT_SERVING');
+    }
+    await holder.execute('COMMIT');
+    for (const session of sessions) {
+      expect(await session.next()).toMatchObject({ error: '', rows_affected: '1' });
+      expect((await failureOf(session.next())).code).toBe(14);
+    }
+    await closed;
+    const file = new BetterSqlite3(join(dir, 'my.db'), { readonly: true });
+    expect(file.prepare('SELECT v FROM t').pluck().all()).toEqual([1, 1, 1]);
+    file.close();
+  });
+
   it('frees the port, so that another can begin there', async () => {
     const first = await GrpcApp.start({ dsn: ':memory:' });
     const { port } = first.server();
@@ -218,3 +236,19 @@ it('serves a database that is stopped with an error, and again when it runs', as
   expect((await session.exec('SELECT 1')).error).toBe('');
   await session.end();
 });
+
+/** Asks the health service. */
+function healthOf(target: string): (name: string) => Promise<unknown> {
+  const Health = loadPackageDefinition({ 'h.Health': healthService })['h'] as unknown as {
+    Health: new (...args: unknown[]) => Client;
+  };
+  const health = new Health.Health(target, credentials.createInsecure()) as Client &
+    Record<string, (...args: unknown[]) => void>;
+  onCleanup(() => health.close());
+  return (name: string): Promise<unknown> =>
+    new Promise((resolve, reject) =>
+      health['check']?.({ service: name }, (error: Error | null, answer: unknown) =>
+        error === null ? resolve(answer) : reject(error),
+      ),
+    );
+}
