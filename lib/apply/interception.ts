@@ -133,7 +133,11 @@ export class Interception {
       }
       if (answer === undefined || answer === 'pass' || answer === planned.change) return planned;
       this.changedBy.add(one);
-      return answer === 'skip' ? undefined : this.checked(answer);
+      if (answer === 'skip') return undefined;
+      const checked = this.checked(answer);
+      // Its own row is there to be decided on, so another one has to have a place too.
+      if (checked.planned === undefined) throw unplaceable(checked.change);
+      return checked.planned;
     });
   }
 
@@ -214,18 +218,31 @@ export class Interception {
     this.view = this.show(checked);
   }
 
-  /** A change that an interceptor made, where it can be applied. */
-  private checked(change: unknown): PlannedChange {
+  /**
+   * A change that an interceptor made, where it can be applied. What its writer did not know of the schema either is no fault
+   * of the interceptor: tables and columns that somebody dropped meanwhile are treated as without it.
+   */
+  private checked(change: unknown): { readonly change: RowChange; readonly planned: PlannedChange | undefined } {
     const made = asRowChange(change);
     if (isInternalTable(made.table)) throw invalid(`'${made.table}' belongs to replication`);
     const planned = this.ports.planned(made);
-    if (planned === undefined)
-      throw invalid(`a change of '${made.table}' cannot be applied: no such table, or its key is missing`);
-    const { plan } = planned;
-    const names = new Set(plan.table.columns.map(({ name }) => name));
-    const unknown = made.columns.find((column) => !names.has(column));
+    const written = this.changesOf(made.table);
+    if (planned === undefined) {
+      if (written.length > 0 && !written.some((change) => this.ports.planned(change))) return { change: made, planned };
+      throw unplaceable(made);
+    }
+    const names = new Set(planned.plan.table.columns.map(({ name }) => name));
+    const unknown = made.columns.find(
+      (column) => !names.has(column) && !written.some(({ columns }) => columns.includes(column)),
+    );
     if (unknown !== undefined) throw invalid(`the table '${made.table}' has no column '${unknown}'`);
-    return planned;
+    return { change: planned.change, planned };
+  }
+
+  /** What the writer did to rows of a table. */
+  private changesOf(table: string): RowChange[] {
+    const name = table.toLowerCase();
+    return this.shown.changes.filter(isRowChange).filter((change) => change.table.toLowerCase() === name);
   }
 
   /** The row of an image: by what finds it, and where only its values do, by the rowid that it had at its writer. */
@@ -247,6 +264,10 @@ export class Interception {
     const { node, timestampNs } = this.shown;
     return Object.freeze({ node, timestampNs, changes: Object.freeze(changes.map(frozen)) });
   }
+}
+
+function unplaceable({ table }: RowChange): Error {
+  return invalid(`a change of '${table}' cannot be applied: no such table, or its key is missing`);
 }
 
 function reachOf(changes: readonly HAInterceptedChange[]): Reach {

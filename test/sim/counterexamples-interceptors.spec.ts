@@ -47,6 +47,27 @@ function witness(log: [number, boolean][]): HAInterceptor {
   };
 }
 
+describe('one that replaces changes whose writer did not know of a change of the schema', () => {
+  const rewriting: HAInterceptor = {
+    name: 'rewriting',
+    beforeApply: ({ changes }) => changes.map((change) => ('table' in change ? { ...change } : change)),
+  };
+  const meets = (ddl: readonly string[], expected: readonly string[]) => (): Promise<void> =>
+    scenario(
+      ['CREATE TABLE t(id INTEGER PRIMARY KEY, v, w)', 'CREATE TABLE other(id INTEGER PRIMARY KEY)'],
+      async (world) => {
+        await race(world, ddl, ['INSERT INTO t VALUES(1, 2, 3)', 'INSERT INTO other VALUES(1)']);
+        await expectRows(world, 'SELECT id FROM other', ['1']);
+        await expectRows(world, `SELECT count(*) FROM pragma_table_info('t')`, expected);
+      },
+      { interceptors: () => [rewriting] },
+    );
+
+  it('has no say in it where a column is gone', meets(['ALTER TABLE t DROP COLUMN w'], ['2']));
+
+  it('has no say in it where the table is gone', meets(['DROP TABLE t'], ['0']));
+});
+
 describe('one that fails on what has no place in the stream yet', () => {
   /** Fails while the gate holds one row, and only in front of the second row. */
   const guarded: HAInterceptor = {
