@@ -1,14 +1,7 @@
 #!/usr/bin/env node
 import { HAError } from '../common/ha-error.js';
 import { NATS_SERVER_USAGE, natsServerCommand } from './nats-server.js';
-import {
-  RESTORE_USAGE,
-  SNAPSHOT_USAGE,
-  VERIFY_USAGE,
-  restoreCommand,
-  snapshotCommand,
-  verifyCommand,
-} from './snapshots.js';
+import { RESTORE_USAGE, SNAPSHOT_USAGE, VERIFY_USAGE } from './snapshots-usage.js';
 
 const USAGE = `Usage: nestjs-ha <command> [options]
 
@@ -29,9 +22,10 @@ interface Command {
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   'nats-server': { run: natsServerCommand, usage: NATS_SERVER_USAGE },
-  snapshot: { run: snapshotCommand, usage: SNAPSHOT_USAGE },
-  restore: { run: restoreCommand, usage: RESTORE_USAGE },
-  verify: { run: verifyCommand, usage: VERIFY_USAGE },
+  // Loaded when they are asked for: they need SQLite, which a server does not.
+  snapshot: { run: async (args) => (await import('./snapshots.js')).snapshotCommand(args), usage: SNAPSHOT_USAGE },
+  restore: { run: async (args) => (await import('./snapshots.js')).restoreCommand(args), usage: RESTORE_USAGE },
+  verify: { run: async (args) => (await import('./snapshots.js')).verifyCommand(args), usage: VERIFY_USAGE },
 };
 
 /** Exit codes: 0 done, 1 failed, 2 called wrongly. */

@@ -133,8 +133,9 @@ describe('deliverPolicy', () => {
 });
 
 describe('files', () => {
-  it('with rows, but without a position, are refused', async () => {
+  it('with rows, but without a position, are refused where there is a history', async () => {
     const cluster = await startCluster({ nodes: 1 });
+    await cluster.a.exec('CREATE TABLE other(v)');
     const path = `${temporaryFolder()}/foreign.db`;
     const db = new BetterSqlite3(path);
     db.exec('CREATE TABLE t(v); INSERT INTO t VALUES(1)');
