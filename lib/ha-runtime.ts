@@ -222,6 +222,7 @@ export class HARuntime implements DatabaseLifecycle {
       publishesLater: this.publishesLater,
       origin: () => this.messageOrigin(),
       emit: (event) => this.emit(event),
+      busyTimeout: busyTimeout(options),
       othersHavePosition: async () => (await this.members()).some(({ self, received }) => !self && received > 0n),
       othersHaveApplied: async () => (await this.membership?.othersHaveApplied()) === true,
     });
@@ -570,9 +571,16 @@ export class HARuntime implements DatabaseLifecycle {
     if (!exclusive) return;
     removeDatabase(`${path}-ha-snapshot`);
     if (launch.staged === undefined) return;
-    const how = { isAside: launch.beforeOpen !== undefined, keep: launch.keep === true };
+    const isKept = launch.keep === true || (launch.staged.keeps && !this.options.memory);
+    const how = { isAside: launch.beforeOpen !== undefined, keep: isKept };
     const kept = this.snapshotting.install(launch.staged, path, how);
-    if (kept !== undefined) launch.onKept?.(kept);
+    if (kept === undefined) return;
+    launch.onKept?.(kept);
+    if (launch.staged.keeps) {
+      this.extras.logger.warn(
+        `An earlier start had made the rows of this file those of the cluster, and was interrupted. What the cluster has is in its place now; the file as it was is at ${kept}. Rows that were written to it since are only there.`,
+      );
+    }
   }
 
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
@@ -678,7 +686,8 @@ export class HARuntime implements DatabaseLifecycle {
       : undefined;
     if (async === undefined) refusePending(connections.applier);
     const known = readTargets(connections.applier);
-    const isStale = known.some((target) => target.sequence > cursor.received + 1);
+    const isStale =
+      this.snapshotting.hasLeftStream(launch, cursor) || known.some((target) => target.sequence > cursor.received + 1);
     const carried = launch.targets ?? (isStale ? beginAgain(known, cursor.received) : undefined);
     const cdc =
       this.targets.length + known.length > 0 || carried !== undefined

@@ -42,6 +42,8 @@ interface DatabaseFacts {
   readonly publishesLater: boolean;
   readonly origin: () => MessageOrigin;
   readonly emit: EventSink;
+  /** How long to wait for other programs that write to the file, ms. */
+  readonly busyTimeout: number;
   /** Whether another node of the database has a position in the stream. */
   readonly othersHavePosition: () => Promise<boolean>;
   /** Whether another node of the database has applied something. */
@@ -52,6 +54,8 @@ interface DatabaseFacts {
 export class Snapshotting {
   /** An outbox file that is of no use behind the restore that is under way. */
   private obsolete: string | undefined;
+  /** Starts that made the rows of this node those of the cluster, and where the file stood before. */
+  private readonly founded = new WeakMap<SnapshotStart, { readonly left: StreamCursor | undefined }>();
 
   constructor(private readonly facts: DatabaseFacts) {}
 
@@ -64,15 +68,18 @@ export class Snapshotting {
     connections: Connections,
     stream: ReplicationStream,
     start: StartPoint,
-    { snapshots, change }: SnapshotStart,
+    how: SnapshotStart,
   ): Promise<StreamCursor> {
+    const { change } = how;
+    // It has come so far in an earlier attempt of this start.
+    const snapshots = this.founded.has(how) ? 'never' : how.snapshots;
     const { options, subject, emit, othersHavePosition, othersHaveApplied } = this.facts;
     const { applier: db, path } = connections;
     const auto = options.bootstrap === 'auto' && stream.objects !== undefined && !options.disableSubscriber;
     return findStart({
       db,
       path,
-      staging: options.memory ? join(tmpdir(), `nestjs-ha-${randomUUID()}.db`) : `${path}-ha-restore`,
+      staging: this.staging(path),
       subject,
       stream,
       streamName: options.replicationStream,
@@ -84,8 +91,19 @@ export class Snapshotting {
       publishPending: () => this.publishPending(connections, stream),
       isUnwritten: async () => !(await othersHaveApplied()),
       mayFound: async (isNew) => !options.disablePublisher && (isNew || !(await othersHavePosition())),
-      found: (store, isEmpty) => this.found(connections, stream, store, isEmpty),
+      found: async (store, isEmpty) => {
+        const left = readCursor(db, subject);
+        const isFounded = await this.found(connections, stream, store, isEmpty);
+        if (isFounded) this.founded.set(how, { left });
+        return isFounded;
+      },
     });
+  }
+
+  /** Whether a start left the stream that the file followed: places in it mean nothing any more. */
+  hasLeftStream(how: SnapshotStart, now: StreamCursor): boolean {
+    const left = this.founded.get(how)?.left;
+    return left !== undefined && (left.streamCreated !== now.streamCreated || left.received >= now.received);
   }
 
   /** What the file that is replaced leaves to the new one: how its own transactions ended can still be asked for. */
@@ -193,32 +211,38 @@ export class Snapshotting {
     stream: ReplicationStream,
     store: SnapshotStore,
     isEmpty: boolean,
-  ): Promise<StagedSnapshot | undefined> {
+  ): Promise<boolean> {
     const { options, publishesLater, subject, origin, emit } = this.facts;
     const { applier: db, path } = connections;
     if (options.disablePublisher) throw readOnly();
     const outbox = publishesLater && !isEmpty ? this.openOutbox(connections) : undefined;
+    let isFounded = false;
     try {
       const overlay = outbox && this.overlay(connections, outbox.file);
-      const staging = options.memory ? join(tmpdir(), `nestjs-ha-${randomUUID()}.db`) : `${path}-ha-restore`;
-      const staged = await found(
+      isFounded = await found(
         {
           db,
           source: { path, subject, overlay },
-          staging,
+          staging: this.staging(path),
           stream,
           store,
           message: (base) => new MessageEncoder(base, origin()).custom(baseCommand(base)),
           timeoutMs: options.publisherTimeout,
+          busyTimeout: this.facts.busyTimeout,
           emit,
         },
         isEmpty,
       );
-      this.obsolete = outbox?.file?.path;
-      return staged;
+      return isFounded;
     } finally {
       outbox?.close();
+      if (isFounded && outbox?.file !== undefined) removeDatabase(outbox.file.path);
     }
+  }
+
+  /** Where a copy is made, or downloaded to. */
+  private staging(path: string): string {
+    return this.facts.options.memory ? join(tmpdir(), `nestjs-ha-${randomUUID()}.db`) : `${path}-ha-restore`;
   }
 
   private openOutbox(connections: Connections): ReturnType<typeof AsyncPublishing.openStore> {

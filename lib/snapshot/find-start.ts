@@ -40,7 +40,7 @@ export interface StartPorts {
   /** True where this node may found a cluster: it publishes, and nobody knows of a history. `isNew`: there cannot be one. */
   readonly mayFound: (isNew: boolean) => Promise<boolean>;
   /** Makes the rows of this node those of the cluster; see {@link found}. */
-  readonly found: (store: SnapshotStore, isEmpty: boolean) => Promise<StagedSnapshot | undefined>;
+  readonly found: (store: SnapshotStore, isEmpty: boolean) => Promise<boolean>;
 }
 
 /**
@@ -57,7 +57,7 @@ export async function findStart(ports: StartPorts): Promise<StreamCursor> {
   const stored = readCursor(db, subject);
   if (change !== undefined) throw await stageBase(ports, change, stored);
   if (snapshots === 'never') return establishCursor(db, path, subject, stream, start, ports.isUnwritten);
-  if (snapshots === 'found') throw await foundAnew(ports);
+  if (snapshots === 'found') await foundAnew(ports);
   if (snapshots === 'must') throw await stageAny(ports);
   if (stored === undefined && start.kind === 'all') await (hasUserTables(db) ? foundFirst(ports) : startNew(ports));
   try {
@@ -88,23 +88,31 @@ async function startNew(ports: StartPorts): Promise<void> {
 
 /** A file with rows, but no position: it may found the cluster, where there is none. Returns where there is one. */
 async function foundFirst(ports: StartPorts): Promise<void> {
-  const { db, stream } = ports;
-  const earlier = await foundedAt(db, stream);
-  if (earlier !== undefined) throw await stageBase(ports, { sequence: earlier, base: readBase(db) }, undefined);
+  const { stream } = ports;
+  await resumeFounding(ports);
   if ((await stream.lastSubjectSequence()) > 0) return;
   // Where the stream still has its first message, nothing of this database has gone. Else only other nodes can tell.
   if (!(await ports.mayFound((await stream.state()).firstSequence <= 1))) return;
   const store = await openStore(ports);
   if (store === undefined || (await store.latest()) !== undefined) return;
-  const staged = await ports.found(store, true);
-  if (staged !== undefined) throw staged;
+  // What stands there may be the message of an earlier attempt whose answer was lost.
+  if (!(await ports.found(store, true))) await resumeFounding(ports);
 }
 
-async function foundAnew(ports: StartPorts): Promise<StagedSnapshot> {
+/** Others follow the rows as they were then. Who wrote to the file since finds that in the old one. */
+async function resumeFounding(ports: StartPorts): Promise<void> {
+  const { db, path, subject, stream } = ports;
+  const earlier = await foundedAt(db, { path, subject }, stream);
+  if (earlier === undefined) return;
+  const { path: staged, facts } = await stageBase(ports, earlier, undefined);
+  throw new StagedSnapshot(staged, facts, true);
+}
+
+async function foundAnew(ports: StartPorts): Promise<void> {
   const store = await openStore(ports);
-  const staged = store && (await ports.found(store, false));
-  if (staged === undefined) throw new HAError('HA_SNAPSHOT_FAILED', 'The stream of this database has no snapshots.');
-  return staged;
+  if (store === undefined || !(await ports.found(store, false))) {
+    throw new HAError('HA_SNAPSHOT_FAILED', 'The stream of this database has no snapshots.');
+  }
 }
 
 function openStore({ stream, streamName, replicationID }: StartPorts): Promise<SnapshotStore | undefined> {

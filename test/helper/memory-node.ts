@@ -26,10 +26,11 @@ export function memoryNode<S extends MemoryStream>(
   stream: S,
   options: HAOptions = {},
   heartbeatMs?: number,
+  query = '',
 ): MemoryNode<S> {
   const path = dir === ':memory:' ? dir : join(dir, `${name}.db`);
   const resolved = resolveOptions(
-    dir === ':memory:' ? dir : `file:${path}`,
+    dir === ':memory:' ? dir : `file:${path}${query === '' ? '' : `?${query}`}`,
     { name, replicationID: 'db', replicationStream: 's', publisherTimeout: 1_000, ...options },
     {},
   );
