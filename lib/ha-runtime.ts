@@ -143,6 +143,10 @@ interface Launch extends SnapshotStart {
   readonly targets?: readonly StoredTarget[];
   /** A message that an operator wants left out. */
   readonly skip?: SkipRequest;
+  /** Serves what the file holds, and nothing more: why. */
+  readonly halted?: HAError;
+  /** Overrides that of the module. */
+  readonly retryAttempts?: number;
 }
 
 interface SkipRequest {
@@ -370,13 +374,20 @@ export class HARuntime implements DatabaseLifecycle {
   private async canRecover(cause: HAError): Promise<boolean> {
     const { replication } = this;
     if (replication === undefined || baseChangeOf(cause) !== undefined) return replication !== undefined;
+    // Nobody can tell before it is tried.
+    if (replication.stream instanceof LateStream && !replication.stream.isConnected) return true;
     return this.snapshotting.canRestore(replication.stream);
   }
 
   private recover(cause: HAError): Promise<void> {
     return this.maintain(async () => {
       if (this.closed || this.stopped || this.subscriber.state !== 'halted') return;
-      await this.relaunch({ change: baseChangeOf(cause) });
+      try {
+        await this.relaunch({ change: baseChangeOf(cause), retryAttempts: 0 });
+      } catch (error) {
+        if (!this.closed && !this.stopped) await (this.starting = this.launch({ halted: cause }));
+        throw error;
+      }
     });
   }
 
@@ -517,7 +528,8 @@ export class HARuntime implements DatabaseLifecycle {
 
   /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
   private async startPatiently(first: Launch): Promise<OpenDatabase> {
-    const { logger, retryAttempts, retryDelay } = this.extras;
+    const { logger, retryDelay } = this.extras;
+    const { retryAttempts = this.extras.retryAttempts } = first;
     let launch = first;
     for (let attempt = 0, restores = 0; ; attempt++) {
       try {
@@ -636,6 +648,7 @@ export class HARuntime implements DatabaseLifecycle {
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
     this.replication?.cdc?.start();
+    if (launch.halted !== undefined) this.subscriber.halt(launch.halted);
     this.takeSnapshots(connections);
     this.events.next({ type: 'started' });
     return this.opened;
@@ -745,7 +758,7 @@ export class HARuntime implements DatabaseLifecycle {
         },
       });
     }
-    if (stream instanceof LateStream) stream.begin();
+    if (stream instanceof LateStream && launch.halted === undefined) stream.begin();
     async?.start();
     idle?.start();
     return {
@@ -835,16 +848,18 @@ export class HARuntime implements DatabaseLifecycle {
 
   /** What a start without the stream left out is done when it can be reached. */
   private async verifyLate(stream: LateStream, position: Position, subject: string): Promise<void> {
-    if (this.membership === undefined) {
-      try {
-        await this.joinCluster(stream, subject);
-      } catch (error) {
-        await this.leaveCluster();
+    if (this.membership !== undefined) return this.verify(stream, position, subject);
+    try {
+      await this.joinCluster(stream, subject).catch((error: unknown) => {
         if (error instanceof HAError && !error.retryable) this.expel(error);
         throw error;
-      }
+      });
+      await this.verify(stream, position, subject);
+    } catch (error) {
+      // The connection goes with it: the name must be free for the next one.
+      await this.leaveCluster();
+      throw error;
     }
-    await this.verify(stream, position, subject);
   }
 
   private async leaveCluster(): Promise<void> {
@@ -985,6 +1000,11 @@ export class HARuntime implements DatabaseLifecycle {
     const { subject } = this;
     const { applier, path } = connections;
     const start = launch.startPoint ?? this.options.deliverPolicy;
+    if (launch.halted !== undefined) {
+      const cursor = cursorWithoutStream(applier, path, subject, start);
+      if (cursor === undefined) throw launch.halted;
+      return { stream: this.lateStream(), cursor };
+    }
     try {
       const stream = await this.source.open(subject);
       stream.onStatus = (status) => this.followStatus(status);
@@ -992,18 +1012,24 @@ export class HARuntime implements DatabaseLifecycle {
       await this.joinCluster(stream, subject);
       return { stream, cursor: await this.snapshotting.findStart(connections, stream, start, launch) };
     } catch (error) {
-      if (!this.publishesLater || !(error instanceof HAError && error.retryable)) throw error;
+      // Whoever asked for other rows must not be told that they are there.
+      const isDemanded = launch.snapshots !== undefined && launch.staged === undefined;
+      if (!this.publishesLater || isDemanded || !isUnreachable(error)) throw error;
       const cursor = cursorWithoutStream(applier, path, subject, start);
       if (cursor === undefined) throw error;
       await this.leaveCluster();
       await this.source.close();
       this.emit({ type: 'error', error });
-      const payload = knownPayload(applier) ?? ASSUMED_PAYLOAD;
-      const stream = new LateStream(() => this.source.open(subject), payload, `the stream of '${subject}'`);
-      stream.onStatus = (status) => this.followStatus(status);
-      this.lagMeter.connection(false);
-      return { stream, cursor };
+      return { stream: this.lateStream(knownPayload(applier)), cursor };
     }
+  }
+
+  private lateStream(payload = ASSUMED_PAYLOAD): LateStream {
+    const { subject } = this;
+    const stream = new LateStream(() => this.source.open(subject), payload, `the stream of '${subject}'`);
+    stream.onStatus = (status) => this.followStatus(status);
+    this.lagMeter.connection(false);
+    return stream;
   }
 
   private followStatus(status: StreamStatus): void {
@@ -1064,8 +1090,11 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private async tearDown(): Promise<void> {
-    const { replication, files, membership } = this;
+    const { replication, files } = this;
     this.opened = undefined;
+    // What it has begun would join the cluster behind the end.
+    if (replication?.stream instanceof LateStream) await replication.stream.settle();
+    const { membership } = this;
     this.membership = undefined;
     this.replication = undefined;
     this.files = undefined;
@@ -1114,6 +1143,11 @@ export class HARuntime implements DatabaseLifecycle {
     if (event.type === 'connected') this.replication?.async?.kick();
     this.events.next(event);
   }
+}
+
+/** Nothing is wrong but that NATS is away. */
+function isUnreachable(error: unknown): error is HAError {
+  return error instanceof HAError && error.code === 'HA_STREAM_CONNECT';
 }
 
 /** When this process began, nanoseconds since 1970. */

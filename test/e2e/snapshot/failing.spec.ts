@@ -1,0 +1,159 @@
+import type { HAOptions } from '../../../lib/config/options.js';
+import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
+import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
+import { failureOf, temporaryFolder, until } from '../../helper/cluster.js';
+import { dumpFile } from '../../helper/dump.js';
+import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
+import type { MemoryNode } from '../../helper/memory-node.js';
+
+type Node = MemoryNode<MemoryStream>;
+
+interface Nodes {
+  readonly broker: MemoryBroker;
+  make(name: string, options?: HAOptions): Node;
+}
+
+function nodes(): Nodes {
+  const broker = new MemoryBroker();
+  const dir = temporaryFolder();
+  const make = (name: string, options: HAOptions = {}): Node =>
+    memoryNode(name, dir, new MemoryStream({ broker, ...MEMORY_STREAM }), { disableDBSnapshotter: true, ...options });
+  return { broker, make };
+}
+
+/** Snapshots cannot be read, until the returned function is called. */
+function unreadable({ stream }: Node): () => void {
+  const objects = stream.objects.bind(stream);
+  stream.objects = async (bucket) => ({
+    ...(await objects(bucket)),
+    read: () => {
+      throw new Error('EIO: i/o error');
+    },
+  });
+  return () => (stream.objects = objects);
+}
+
+async function fill({ db }: Node, from: number, to: number): Promise<void> {
+  for (let id = from; id <= to; id++) await db.run('INSERT INTO t VALUES(?, ?)', [id, `row ${id}`]);
+}
+
+const applied = (node: Node, by: Node): Promise<void> =>
+  until(async () => node.db.position().received >= BigInt(await by.stream.lastSubjectSequence()));
+
+describe.each([false, true])('db.resync with asyncPublisher=%s', (asyncPublisher) => {
+  async function pair(): Promise<readonly [Node, Node]> {
+    const { make } = nodes();
+    const options = { asyncPublisher, generatedIds: 'overwrite' } as const;
+    const [a, b] = [make('a', options), make('b', options)];
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await fill(a, 1, 3);
+    await b.db.start();
+    await until(() => (a.db.status().outbox?.size ?? 0) === 0);
+    await applied(b, a);
+    return [a, b];
+  }
+
+  it('fails where the snapshot cannot be read, and the node goes on', async () => {
+    const [a, b] = await pair();
+    await a.db.snapshot();
+    const readable = unreadable(b);
+    expect(await failureOf(b.db.resync({ from: 'snapshot' }))).toMatchObject({ code: 'HA_SNAPSHOT_FAILED' });
+    expect(b.events.filter(({ type }) => type === 'resynced')).toEqual([]);
+    expect(b.db.status().state).toBe('running');
+    readable();
+    await b.db.resync({ from: 'snapshot' });
+    expect(b.events.filter(({ type }) => type === 'resynced')).toHaveLength(1);
+  });
+
+  it('fails where the rows of this node cannot be published', async () => {
+    const [, b] = await pair();
+    b.stream.publish = () => Promise.reject(new Error('no answer'));
+    expect(await failureOf(b.db.resync({ from: 'this-node' }))).toMatchObject({ code: 'HA_STREAM_CONNECT' });
+    expect(b.events.filter(({ type }) => type === 'resynced')).toEqual([]);
+  });
+});
+
+describe('a node that was started without the stream', () => {
+  it('gives its name back where it is stopped while it joins', async () => {
+    const { make } = nodes();
+    const a = make('a', { asyncPublisher: true, generatedIds: 'overwrite' });
+    a.stream.disconnect();
+    await a.db.start();
+    const keyValue = a.stream.keyValue.bind(a.stream);
+    let asked = false;
+    let answer: () => void = () => undefined;
+    const answered = new Promise<void>((resolve) => (answer = resolve));
+    a.stream.keyValue = async (bucket, settings) => {
+      asked = true;
+      await answered;
+      return keyValue(bucket, settings);
+    };
+    await a.stream.connect();
+    await until(() => asked);
+    const stopping = a.db.stop();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    answer();
+    await stopping;
+    await a.db.start();
+    await a.db.stop();
+    const again = make('a');
+    await again.db.start();
+  });
+});
+
+describe('a node that comes back by itself', () => {
+  it.each([false, true])(
+    'serves what it had where that fails, and tries again (asyncPublisher=%s)',
+    async (asyncPublisher) => {
+      const { broker, make } = nodes();
+      const options = { asyncPublisher, generatedIds: 'overwrite', snapshotInterval: 100 } as const;
+      const [a, b] = [make('a'), make('b', options)];
+      await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+      await b.db.start();
+      await fill(a, 1, 3);
+      await applied(b, a);
+      b.stream.disconnect();
+      await fill(a, 4, 9);
+      await a.db.snapshot();
+      broker.trim(Number(a.db.position().received) - 2);
+      const readable = unreadable(b);
+      await b.stream.connect();
+      const failed = (): number =>
+        b.events.filter((event) => event.type === 'error' && /EIO/.test(event.error.message)).length;
+      await until(() => failed() > 1);
+      expect(await b.db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 3 });
+      await until(() => b.db.status().state === 'halted');
+      expect(b.db.status().lastError).toMatchObject({ code: 'HA_STREAM_GAP' });
+      expect(await failureOf(b.db.run(`INSERT INTO t VALUES(50, 'lost')`))).toMatchObject({
+        code: expect.stringMatching(/^HA_/) as unknown,
+      });
+      readable();
+      await until(() => b.db.status().state === 'running');
+      await b.db.run(`INSERT INTO t VALUES(60, 'of b')`);
+      await applied(a, b);
+      await applied(b, a);
+      expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
+      expect(await b.db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 10 });
+    },
+  );
+
+  it('does so also where the rows that all were told to take over cannot be read', async () => {
+    const { make } = nodes();
+    const [a, b] = [make('a'), make('b', { snapshotInterval: 100 })];
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await fill(a, 1, 3);
+    await b.db.start();
+    await applied(b, a);
+    const readable = unreadable(b);
+    await a.db.resync({ from: 'this-node' });
+    await until(() => b.events.some((event) => event.type === 'error' && /EIO/.test(event.error.message)));
+    expect(await b.db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 3 });
+    await b.db.stop();
+    expect(b.db.status().state).toBe('stopped');
+    readable();
+    await b.db.start();
+    await fill(a, 4, 5);
+    await applied(b, a);
+    expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
+  });
+});
