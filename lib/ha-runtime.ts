@@ -557,7 +557,8 @@ export class HARuntime implements DatabaseLifecycle {
       const carried = launch.carried ?? (this.files && this.snapshotting.carried(this.files));
       const snapshots = launch.snapshots === undefined ? undefined : 'never';
       const before = launch.targets ?? (this.files && readTargets(this.files.applier));
-      const targets = before && displaced(before, error.facts.sequence);
+      const { sequence } = error.facts;
+      const targets = before && displaced(before, sequence).map((target) => this.missing(target, sequence + 1));
       return {
         ...launch,
         staged: error,
@@ -585,7 +586,7 @@ export class HARuntime implements DatabaseLifecycle {
     if (launch.staged === undefined) return;
     const isKept = launch.keep === true || (launch.staged.keeps && !this.options.memory);
     const how = { isAside: launch.beforeOpen !== undefined, keep: isKept };
-    const kept = this.snapshotting.install(launch.staged, path, how);
+    const kept = this.snapshotting.install(launch.staged, path, how, launch);
     if (kept === undefined) return;
     launch.onKept?.(kept);
     if (launch.staged.keeps) {
@@ -699,12 +700,10 @@ export class HARuntime implements DatabaseLifecycle {
       : undefined;
     if (async === undefined) refusePending(connections.applier);
     const known = readTargets(connections.applier);
-    const isStale =
-      this.snapshotting.hasLeftStream(launch, cursor) || known.some((target) => target.sequence > cursor.received + 1);
-    const carried = launch.targets ?? (isStale ? beginAgain(known, cursor.received) : undefined);
+    const targets = launch.targets ?? this.targetsBehind(known, this.snapshotting.placesBehind(launch, cursor), cursor);
     const cdc =
-      this.targets.length + known.length > 0 || carried !== undefined
-        ? await this.openTargets(connections, applied, { position, control, async, carried })
+      this.targets.length + known.length > 0 || targets !== undefined
+        ? await this.openTargets(connections, applied, { position, control, async, carried: targets })
         : undefined;
     const follows = !options.disableSubscriber;
     const idle = follows
@@ -889,17 +888,43 @@ export class HARuntime implements DatabaseLifecycle {
     return AsyncPublishing.capture(connections, this.options.rowIdentify);
   }
 
-  /** A target that wants no snapshot goes on without what was never recorded, but not in silence. */
-  private unlessUnwanted(stored: StoredTarget): StoredTarget {
-    const registration = this.targets.find(({ settings }) => settings.name === stored.target);
-    if (!stored.snapshot || registration?.settings.snapshot !== 'never') return stored;
+  /** Where targets go on that this node knows from another stream, or from before its rows were made those of all. */
+  private targetsBehind(
+    known: readonly StoredTarget[],
+    places: ReturnType<Snapshotting['placesBehind']>,
+    { received }: StreamCursor,
+  ): StoredTarget[] | undefined {
+    if (places === 'left' || known.some(({ sequence }) => sequence > received + 1)) {
+      return beginAgain(known, received).map((target) => this.missing(target, target.sequence));
+    }
+    if (places === undefined) return undefined;
+    // What was recorded here, and not told yet, is told behind the rows: what is gone among them has to be told gone.
+    return known.map((target) => {
+      const next = { ...target, snapshot: true };
+      return places === 'lost' ? this.missing(next, received) : this.unlessUnwanted(next);
+    });
+  }
+
+  /** What happened in front of a place is not told to a target, or only as far as rows are there: not in silence. */
+  private missing(stored: StoredTarget, sequence: number): StoredTarget {
+    const next = this.unlessUnwanted(stored);
+    const isKnown = this.targets.some(({ settings }) => settings.name === stored.target);
+    if (!stored.snapshot || !isKnown) return next;
+    const what = next.snapshot
+      ? `it gets all rows that are there now, but what was deleted before sequence ${sequence} and not told yet is never told to it. Compare its copy with the tables, or empty it before the rows come`
+      : `what happened before sequence ${sequence} is not told to it, for it has snapshot: 'never'. Compare its copy with the tables, or give it snapshot: 'initial' and another name`;
     const error = new HAError(
       'HA_CDC_DELIVERY',
-      `This database was taken from a snapshot, or follows a new stream: what happened before sequence ${stored.sequence} is not told to the CDC target '${stored.target}', which has snapshot: 'never'. Compare its copy with the tables, or give it snapshot: 'initial' and another name.`,
-      { details: { target: stored.target, sequence: stored.sequence } },
+      `This database was taken from a snapshot, or follows a new stream. The CDC target '${stored.target}' cannot be told all of it: ${what}.`,
+      { details: { target: stored.target, sequence } },
     );
     this.emit({ type: 'error', error });
-    return { ...stored, snapshot: false };
+    return next;
+  }
+
+  private unlessUnwanted(stored: StoredTarget): StoredTarget {
+    const registration = this.targets.find(({ settings }) => settings.name === stored.target);
+    return registration?.settings.snapshot === 'never' ? { ...stored, snapshot: false } : stored;
   }
 
   private async openTargets(
@@ -920,11 +945,12 @@ export class HARuntime implements DatabaseLifecycle {
       log: (line: string) => this.extras.logger.log(line),
     };
     if (carried.length > 0) {
-      const targets = carried.map((target) => this.unlessUnwanted(target));
       await control.run((db) => {
         createCdcTables(db);
-        db.exec('DELETE FROM main.ha_cdc_log');
-        for (const target of targets) writeTarget(db, target);
+        for (const target of carried) writeTarget(db, target);
+        // Of another stream, or of another file.
+        const first = Math.min(...carried.map(({ sequence }) => sequence));
+        db.prepare('DELETE FROM main.ha_cdc_log WHERE sequence < ? OR sequence > ?').run(first, position.received);
       });
     }
     if (this.targets.length === 0) {

@@ -2,7 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
 import { AsyncPublishing, refusePending } from './async-publishing.js';
+import { createCdcTables, writeTarget } from './cdc/effect-log.js';
+import type { StoredTarget } from './cdc/effect-log.js';
 import type { MessageOrigin } from './changeset/codec.js';
 import type { EventSink } from './common/events.js';
 import { HAError } from './common/ha-error.js';
@@ -19,7 +22,7 @@ import { SnapshotStore } from './snapshot/snapshot-store.js';
 import type { SnapshotterPorts } from './snapshot/snapshotter.js';
 import type { StagedSnapshot } from './snapshot/staged-snapshot.js';
 import type { Connections } from './sqlite/connections.js';
-import { createControlTables, readCarried, readCursor, readSeen } from './sqlite/control-tables.js';
+import { createControlTables, readCarried, readCursor, readSeen, writeCarried } from './sqlite/control-tables.js';
 import type { CarriedRows, StreamCursor } from './sqlite/control-tables.js';
 import type { OutboxFile } from './sqlite/outbox-file.js';
 import { replaceDatabase } from './sqlite/set-aside.js';
@@ -34,6 +37,13 @@ export interface SnapshotStart {
   readonly snapshots?: StartPorts['snapshots'] | undefined;
   /** What the stream told this node to take over. */
   readonly change?: BaseChange | undefined;
+}
+
+/** What a node takes with it into the file of a snapshot. */
+export interface OwnRows {
+  readonly carried?: CarriedRows | undefined;
+  /** Where targets of change data capture go on. */
+  readonly targets?: readonly StoredTarget[] | undefined;
 }
 
 interface DatabaseFacts {
@@ -54,8 +64,11 @@ interface DatabaseFacts {
 export class Snapshotting {
   /** An outbox file that is of no use behind the restore that is under way. */
   private obsolete: string | undefined;
-  /** Starts that made the rows of this node those of the cluster, and where the file stood before. */
-  private readonly founded = new WeakMap<SnapshotStart, { readonly left: StreamCursor | undefined }>();
+  /** Starts that made the rows of this node those of the cluster: where the file stood before, and what waited there. */
+  private readonly founded = new WeakMap<
+    SnapshotStart,
+    { readonly left: StreamCursor | undefined; readonly waiting: number }
+  >();
 
   constructor(private readonly facts: DatabaseFacts) {}
 
@@ -93,17 +106,24 @@ export class Snapshotting {
       mayFound: async (isNew) => !options.disablePublisher && (isNew || !(await othersHavePosition())),
       found: async (store, isEmpty) => {
         const left = readCursor(db, subject);
-        const isFounded = await this.found(connections, stream, store, isEmpty);
-        if (isFounded) this.founded.set(how, { left });
-        return isFounded;
+        const waiting = await this.found(connections, stream, store, isEmpty);
+        if (waiting !== undefined) this.founded.set(how, { left, waiting });
+        return waiting !== undefined;
       },
     });
   }
 
-  /** Whether a start left the stream that the file followed: places in it mean nothing any more. */
-  hasLeftStream(how: SnapshotStart, now: StreamCursor): boolean {
-    const left = this.founded.get(how)?.left;
-    return left !== undefined && (left.streamCreated !== now.streamCreated || left.received >= now.received);
+  /**
+   * What became of the places in the stream that targets of change data capture have in this file, where a start made its rows
+   * those of the cluster; undefined where it did not. `lost`: what waited in the outbox was never recorded.
+   */
+  placesBehind(how: SnapshotStart, now: StreamCursor): 'left' | 'lost' | 'kept' | undefined {
+    const founded = this.founded.get(how);
+    if (founded === undefined) return undefined;
+    const { left, waiting } = founded;
+    const hasLeft = left !== undefined && (left.streamCreated !== now.streamCreated || left.received >= now.received);
+    if (hasLeft) return 'left';
+    return waiting > 0 ? 'lost' : 'kept';
   }
 
   /** What the file that is replaced leaves to the new one: how its own transactions ended can still be asked for. */
@@ -118,8 +138,10 @@ export class Snapshotting {
     { path: staged }: StagedSnapshot,
     path: string,
     how: { isAside: boolean; keep: boolean },
+    own: OwnRows,
   ): string | undefined {
     if (!existsSync(staged)) return undefined;
+    writeOwnRows(staged, own);
     const old = put(staged, path, how.isAside);
     if (this.obsolete !== undefined) removeDatabase(this.obsolete);
     this.obsolete = undefined;
@@ -211,15 +233,15 @@ export class Snapshotting {
     stream: ReplicationStream,
     store: SnapshotStore,
     isEmpty: boolean,
-  ): Promise<boolean> {
+  ): Promise<number | undefined> {
     const { options, publishesLater, subject, origin, emit } = this.facts;
     const { applier: db, path } = connections;
     if (options.disablePublisher) throw readOnly();
     const outbox = publishesLater && !isEmpty ? this.openOutbox(connections) : undefined;
-    let isFounded = false;
+    let waiting: number | undefined;
     try {
       const overlay = outbox && this.overlay(connections, outbox.file);
-      isFounded = await found(
+      waiting = await found(
         {
           db,
           source: { path, subject, overlay },
@@ -233,10 +255,10 @@ export class Snapshotting {
         },
         isEmpty,
       );
-      return isFounded;
+      return waiting;
     } finally {
       outbox?.close();
-      if (isFounded && outbox?.file !== undefined) removeDatabase(outbox.file.path);
+      if (waiting !== undefined && outbox?.file !== undefined) removeDatabase(outbox.file.path);
     }
   }
 
@@ -247,6 +269,22 @@ export class Snapshotting {
 
   private openOutbox(connections: Connections): ReturnType<typeof AsyncPublishing.openStore> {
     return AsyncPublishing.openStore(connections, this.facts.options, readSeen(connections.applier));
+  }
+}
+
+/** In front of the swap: a process that dies behind it has them in the file. */
+function writeOwnRows(path: string, { carried, targets = [] }: OwnRows): void {
+  if (carried === undefined && targets.length === 0) return;
+  const db = new BetterSqlite3(path);
+  try {
+    db.exec('BEGIN IMMEDIATE');
+    createControlTables(db);
+    if (carried !== undefined) writeCarried(db, carried);
+    if (targets.length > 0) createCdcTables(db);
+    for (const target of targets) writeTarget(db, target);
+    db.exec('COMMIT');
+  } finally {
+    db.close();
   }
 }
 

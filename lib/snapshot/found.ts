@@ -59,13 +59,15 @@ const BUSY_PAUSE_MS = 20;
  * another program writes is in the copy, or is refused by SQLite as busy.
  *
  * @param isEmpty The subject has to be empty: the rows found the cluster.
- * @returns False where the subject turned out not to be empty.
+ * @returns How many messages waited in the outbox, which are in the rows now; undefined where the subject turned out not to
+ * be empty.
  */
-export async function found(ports: FoundPorts, isEmpty: boolean): Promise<boolean> {
+export async function found(ports: FoundPorts, isEmpty: boolean): Promise<number | undefined> {
   const { db, stream, store, source } = ports;
   const place = { path: source.path, subject: source.subject, created: (await stream.state()).created };
   const earlier = isEmpty ? pendingFoundings(db, place) : [];
   const base = await lock(ports, isEmpty ? place : undefined);
+  let waiting = 0;
   try {
     const { ids, size, facts } = await copyFor(ports, base);
     await store.putBase(ports.staging, facts, new Progress('store', size, ports.emit).count);
@@ -73,14 +75,15 @@ export async function found(ports: FoundPorts, isEmpty: boolean): Promise<boolea
     const sequence = await publish(ports, base, isEmpty);
     if (sequence === undefined) await store.deleteBase(base);
     else moveOn(db, source.subject, base, ids, await cursorAt(stream, sequence));
-    if (sequence === undefined) return false;
+    if (sequence === undefined) return undefined;
+    waiting = ids.length;
   } finally {
     if (db.inTransaction) db.exec('ROLLBACK');
     removeDatabase(ports.staging);
   }
   // Their messages can come no more: the subject is not empty.
   for (const old of earlier) await store.deleteBase(old).catch(() => undefined);
-  return true;
+  return waiting;
 }
 
 /** Where the founding message of an earlier start stands that did not come to its end; undefined where there is none. */
