@@ -41,16 +41,24 @@ export async function download(
   subject: string,
   emit: EventSink,
 ): Promise<DownloadedSnapshot | undefined> {
-  for (let attempt = 1; ; attempt++) {
+  let gone: ObjectGone | undefined;
+  for (let attempt = 1, last = -1; ; attempt++) {
     const snapshot = await choose();
     if (snapshot === undefined) return undefined;
+    // It was not replaced: its pieces are missing.
+    if (gone !== undefined && snapshot.object.revision === last)
+      throw downloadFailed(new ObjectDamaged(gone.message), snapshot, path);
+    last = snapshot.object.revision;
     try {
       const progress = new Progress('restore', snapshot.size, emit);
       await write(store, snapshot, path, progress);
       return { path, snapshot, ...(await verify(path, snapshot, subject)), ms: progress.ms };
     } catch (error) {
       removeDatabase(path);
-      if (error instanceof ObjectGone && attempt < ATTEMPTS) continue;
+      if (error instanceof ObjectGone && attempt < ATTEMPTS) {
+        gone = error;
+        continue;
+      }
       throw downloadFailed(error, snapshot, path);
     }
   }

@@ -140,9 +140,13 @@ async function stageBase(
   const staged = await stage(
     ports,
     async (store) => {
+      // One that lies behind the message may come out of another history: the rows themselves are better, while they are there.
+      const { firstSequence } = await ports.stream.state();
+      const base = firstSequence <= change.sequence ? await store.base(change.base) : undefined;
+      isBase = base !== undefined;
+      if (isBase) return base;
       const latest = await store.latest();
-      isBase = latest === undefined || latest.sequence < change.sequence;
-      return isBase ? store.base(change.base) : latest;
+      return latest !== undefined && latest.sequence >= change.sequence ? latest : undefined;
     },
     async (downloaded) => {
       if (!isBase) return downloaded;
@@ -173,17 +177,25 @@ async function stage(
   const { stream, staging, subject, emit } = ports;
   const store = await openStore(ports);
   if (store === undefined) return undefined;
-  const downloaded = await download(store, () => choose(store), staging, subject, emit);
-  if (downloaded === undefined) return undefined;
-  try {
-    const adapted = await adapt(downloaded);
-    await verifyCursor(adapted.cursor, stream, subject);
-    return adapted;
-  } catch (error) {
-    removeDatabase(staging);
-    throw error;
+  for (let attempt = 1; ; attempt++) {
+    const downloaded = await download(store, () => choose(store), staging, subject, emit);
+    if (downloaded === undefined) return undefined;
+    try {
+      const adapted = await adapt(downloaded);
+      await verifyCursor(adapted.cursor, stream, subject);
+      return adapted;
+    } catch (error) {
+      removeDatabase(staging);
+      // The stream has forgotten more while it came: there may be a newer one by now.
+      const isLate = error instanceof HAError && error.code === 'HA_STREAM_GAP' && attempt < MOST_DOWNLOADS;
+      const next = isLate ? await choose(store) : undefined;
+      if (next === undefined || next.object.revision === downloaded.snapshot.object.revision) throw error;
+    }
   }
 }
+
+/** So many times a snapshot may be outdated when it is here. */
+const MOST_DOWNLOADS = 5;
 
 /** A snapshot from which the stream can be followed without a gap, as far as that can be told before it is downloaded. */
 export async function covering(

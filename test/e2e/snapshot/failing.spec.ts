@@ -1,6 +1,8 @@
 import type { HAOptions } from '../../../lib/config/options.js';
+import { SnapshotStore } from '../../../lib/snapshot/snapshot-store.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
+import { ObjectGone } from '../../../lib/stream/object-store.js';
 import { failureOf, temporaryFolder, until } from '../../helper/cluster.js';
 import { dumpFile } from '../../helper/dump.js';
 import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
@@ -155,5 +157,101 @@ describe('a node that comes back by itself', () => {
     await fill(a, 4, 5);
     await applied(b, a);
     expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
+  });
+});
+
+describe('a snapshot in the store', () => {
+  it('that is of a history that is no more is replaced', async () => {
+    const { broker, make } = nodes();
+    const a = make('a');
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await fill(a, 1, 9);
+    await a.db.snapshot();
+    await a.db.stop();
+    // The stream is restored from an older copy, the store is not.
+    broker.truncate(3);
+    expect(await failureOf(a.db.start())).toMatchObject({ code: 'HA_STREAM_RESET' });
+    await a.db.resync({ from: 'this-node' });
+    const [b, c] = [make('b'), make('c')];
+    await b.db.start();
+    await fill(a, 20, 30);
+    await c.db.start();
+    await applied(b, a);
+    await applied(c, a);
+    for (const { path } of [b, c]) expect(dumpFile(path)).toEqual(dumpFile(a.path));
+  });
+
+  it('is replaced where that is asked for, whatever it says', async () => {
+    const { broker, make } = nodes();
+    const a = make('a');
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await fill(a, 1, 3);
+    const { sequence } = await a.db.snapshot();
+    const store = await SnapshotStore.open(a.stream, 's', 'db');
+    const { created } = await a.stream.state();
+    await fill(a, 4, 5);
+    const b = make('b');
+    await b.db.start();
+    await fill(b, 6, 7);
+    await applied(a, b);
+    const wrong = (await a.stream.state()).lastSequence + 5;
+    await store?.put(a.path, { sequence: wrong, created, base: '' }, () => undefined);
+    expect(broker.objects('s_SNAPSHOTS').info('db')?.headers['seq']).toBe(String(wrong));
+    const replaced = await a.db.snapshot({ replace: true });
+    expect(broker.objects('s_SNAPSHOTS').info('db')?.headers['seq']).toBe(String(replaced.sequence));
+    expect(replaced.sequence).toBeGreaterThan(sequence);
+    const c = make('c');
+    await c.db.start();
+    expect(dumpFile(c.path)).toEqual(dumpFile(a.path));
+  });
+
+  it('that is outdated when it is here gives way to the next', async () => {
+    const { broker, make } = nodes();
+    const a = make('a');
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await fill(a, 1, 3);
+    await a.db.snapshot();
+    const b = make('b');
+    const objects = b.stream.objects.bind(b.stream);
+    let downloads = 0;
+    b.stream.objects = async (bucket) => {
+      const store = await objects(bucket);
+      return {
+        ...store,
+        read: async function* (info) {
+          yield* store.read(info);
+          if (downloads++ > 0) return;
+          await fill(a, 4, 9);
+          await a.db.snapshot();
+          broker.trim(8);
+        },
+      };
+    };
+    await b.db.start();
+    expect(downloads).toBe(2);
+    await applied(b, a);
+    expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
+  });
+
+  it('whose pieces are missing is damaged, and no reason to stay away where the stream holds everything', async () => {
+    const { make } = nodes();
+    const a = make('a');
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await fill(a, 1, 3);
+    await a.db.snapshot();
+    const b = make('b');
+    const objects = b.stream.objects.bind(b.stream);
+    b.stream.objects = async (bucket) => ({
+      ...(await objects(bucket)),
+      read: () => {
+        throw new ObjectGone('it was replaced');
+      },
+    });
+    await b.db.start();
+    await applied(b, a);
+    expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
+    expect(b.events).toContainEqual(
+      expect.objectContaining({ type: 'error', error: expect.objectContaining({ code: 'HA_SNAPSHOT_INVALID' }) }),
+    );
   });
 });
