@@ -197,6 +197,8 @@ export class HARuntime implements DatabaseLifecycle {
   private readonly interceptors: Interceptors | undefined;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping = false;
+  /** Ends the start that is under way. */
+  private aborting = new AbortController();
   /** Calls of stop that have not ended: a start behind them waits for them. */
   private stops = 0;
   private conflicts = 0;
@@ -274,6 +276,9 @@ export class HARuntime implements DatabaseLifecycle {
   async stop(): Promise<void> {
     this.stopped = true;
     this.stops++;
+    this.aborting.abort(stoppedError());
+    // It waits until everything is applied.
+    if (this.opened === undefined) this.replication?.position.fail(stoppedError());
     await this.impatiently(this.maintain(() => this.stopNow())).finally(() => this.stops--);
   }
 
@@ -507,6 +512,7 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private async launch(launch: Launch = {}, before?: () => Promise<void>): Promise<OpenDatabase> {
+    this.aborting = new AbortController();
     try {
       await before?.();
       const open = await this.startPatiently(launch);
@@ -540,6 +546,7 @@ export class HARuntime implements DatabaseLifecycle {
         const next = restores++ < MOST_RESTORES ? this.restoring(error, launch) : undefined;
         const retryable = error instanceof HAError && error.retryable;
         if (next === undefined && (!retryable || attempt >= retryAttempts || this.closed)) throw error;
+        this.aborting.signal.throwIfAborted();
         await this.tearDown();
         if (next !== undefined) {
           launch = next;
@@ -547,6 +554,7 @@ export class HARuntime implements DatabaseLifecycle {
         }
         logger.warn(`${(error as Error).message} Trying again (${attempt + 1}/${retryAttempts}) …`);
         await sleep(retryDelay);
+        this.aborting.signal.throwIfAborted();
       }
     }
   }
@@ -1036,7 +1044,10 @@ export class HARuntime implements DatabaseLifecycle {
       stream.onStatus = (status) => this.followStatus(status);
       this.lagMeter.connection(true);
       await this.joinCluster(stream, subject);
-      return { stream, cursor: await this.snapshotting.findStart(connections, stream, start, launch) };
+      return {
+        stream,
+        cursor: await this.snapshotting.findStart(connections, stream, start, launch, this.aborting.signal),
+      };
     } catch (error) {
       // Whoever asked for other rows must not be told that they are there.
       const isDemanded = launch.snapshots !== undefined && launch.staged === undefined;

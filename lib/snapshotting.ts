@@ -82,6 +82,7 @@ export class Snapshotting {
     stream: ReplicationStream,
     start: StartPoint,
     how: SnapshotStart,
+    signal: AbortSignal,
   ): Promise<StreamCursor> {
     const { change } = how;
     // It has come so far in an earlier attempt of this start.
@@ -101,12 +102,13 @@ export class Snapshotting {
       snapshots: snapshots ?? (auto ? 'auto' : 'never'),
       change,
       emit,
+      signal,
       publishPending: () => this.publishPending(connections, stream),
       isUnwritten: async () => !(await othersHaveApplied()),
       mayFound: async (isNew) => !options.disablePublisher && (isNew || !(await othersHavePosition())),
       found: async (store, isEmpty) => {
         const left = readCursor(db, subject);
-        const waiting = await this.found(connections, stream, store, isEmpty);
+        const waiting = await this.found(connections, stream, store, isEmpty, signal);
         if (waiting !== undefined) this.founded.set(how, { left, waiting });
         return waiting !== undefined;
       },
@@ -233,6 +235,7 @@ export class Snapshotting {
     stream: ReplicationStream,
     store: SnapshotStore,
     isEmpty: boolean,
+    signal: AbortSignal,
   ): Promise<number | undefined> {
     const { options, publishesLater, subject, origin, emit } = this.facts;
     const { applier: db, path } = connections;
@@ -252,6 +255,7 @@ export class Snapshotting {
           timeoutMs: options.publisherTimeout,
           busyTimeout: this.facts.busyTimeout,
           emit,
+          signal,
         },
         isEmpty,
       );

@@ -33,6 +33,8 @@ export interface StartPorts {
   /** What the stream told this node to take over. */
   readonly change: BaseChange | undefined;
   readonly emit: EventSink;
+  /** Ends the download of a snapshot. */
+  readonly signal: AbortSignal;
   /** Publishes what waits in the outbox: the snapshot does not have it. */
   readonly publishPending: () => Promise<void>;
   /** Whether no other node knows of anything that was written to the database; see {@link establishCursor}. */
@@ -174,11 +176,11 @@ async function stage(
   choose: (store: SnapshotStore) => Promise<StoredSnapshot | undefined>,
   adapt: (downloaded: DownloadedSnapshot) => Promise<DownloadedSnapshot> = (downloaded) => Promise.resolve(downloaded),
 ): Promise<DownloadedSnapshot | undefined> {
-  const { stream, staging, subject, emit } = ports;
+  const { stream, staging, subject, emit, signal } = ports;
   const store = await openStore(ports);
   if (store === undefined) return undefined;
   for (let attempt = 1; ; attempt++) {
-    const downloaded = await download(store, () => choose(store), staging, subject, emit);
+    const downloaded = await download(store, () => choose(store), staging, subject, emit, signal);
     if (downloaded === undefined) return undefined;
     try {
       const adapted = await adapt(downloaded);

@@ -1,3 +1,5 @@
+import { readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { HAOptions } from '../../../lib/config/options.js';
 import { SnapshotStore } from '../../../lib/snapshot/snapshot-store.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
@@ -253,5 +255,35 @@ describe('a snapshot in the store', () => {
     expect(b.events).toContainEqual(
       expect.objectContaining({ type: 'error', error: expect.objectContaining({ code: 'HA_SNAPSHOT_INVALID' }) }),
     );
+  });
+});
+
+describe('a start that is stopped', () => {
+  it.each(['stop', 'close'] as const)('does not wait for the rest of a snapshot: %s', async (how) => {
+    const { make } = nodes();
+    const a = make('a');
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await fill(a, 1, 3);
+    await a.db.snapshot();
+    const b = make('b');
+    const objects = b.stream.objects.bind(b.stream);
+    let isRead = false;
+    b.stream.objects = async (bucket) => ({
+      ...(await objects(bucket)),
+      read: async function* () {
+        isRead = true;
+        yield Buffer.alloc(10);
+        await new Promise(() => undefined);
+      },
+    });
+    const starting = failureOf(b.db.start());
+    await until(() => isRead);
+    await b.db[how]();
+    expect(await starting).toMatchObject({ code: 'HA_UNAVAILABLE' });
+    expect(readdirSync(dirname(b.path)).filter((name) => /-ha-restore/.test(name))).toEqual([]);
+    if (how === 'close') return;
+    b.stream.objects = objects;
+    await b.db.start();
+    expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
   });
 });
