@@ -12,7 +12,7 @@ import { HAError } from './common/ha-error.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { CopiedOverlay } from './snapshot/copied-overlay.js';
-import { copyAll, removeDatabase, removeLarge } from './snapshot/database-copy.js';
+import { copyAll, partOf, refuseFolder, removeDatabase, removeLarge } from './snapshot/database-copy.js';
 import type { CopySource, OverlaySource } from './snapshot/database-copy.js';
 import { covering, findStart } from './snapshot/find-start.js';
 import type { StartPorts } from './snapshot/find-start.js';
@@ -191,7 +191,8 @@ export class Snapshotting {
     subject: string | undefined,
   ): Promise<HABackup> {
     if (resolve(target) === resolve(connections.path)) throw ownFile(target);
-    const part = `${target}-part`;
+    refuseFolder(target);
+    const part = partOf(target);
     const { size, sequence } = await copyAll({ ...this.source(connections, outbox), subject }, part);
     try {
       // What an older backup of that name has beside it would be taken for a part of this one.
