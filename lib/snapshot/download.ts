@@ -48,7 +48,7 @@ export async function download(
     if (snapshot === undefined) return undefined;
     // It was not replaced: its pieces are missing.
     if (gone !== undefined && snapshot.object.revision === last)
-      throw downloadFailed(new ObjectDamaged(gone.message), snapshot, path);
+      throw downloadFailed(new ObjectDamaged('pieces of it are missing', { cause: gone }), snapshot, path);
     last = snapshot.object.revision;
     try {
       const progress = new Progress('restore', snapshot.size, emit);
