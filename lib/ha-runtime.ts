@@ -147,6 +147,10 @@ interface Launch extends SnapshotStart {
   readonly targets?: readonly StoredTarget[];
   /** A message that an operator wants left out. */
   readonly skip?: SkipRequest;
+  /** Serves what the file holds, and nothing more: why. */
+  readonly halted?: HAError;
+  /** Overrides that of the module. */
+  readonly retryAttempts?: number;
 }
 
 interface SkipRequest {
@@ -199,6 +203,8 @@ export class HARuntime implements DatabaseLifecycle {
   private readonly interceptors: Interceptors | undefined;
   private starting: Promise<OpenDatabase> | undefined;
   private stopping = false;
+  /** Ends the start that is under way. */
+  private aborting = new AbortController();
   /** Calls of stop that have not ended: a start behind them waits for them. */
   private stops = 0;
   private conflicts = 0;
@@ -229,6 +235,7 @@ export class HARuntime implements DatabaseLifecycle {
       publishesLater: this.publishesLater,
       origin: () => this.messageOrigin(),
       emit: (event) => this.emit(event),
+      busyTimeout: busyTimeout(options),
       othersHavePosition: async () => (await this.members()).some(({ self, received }) => !self && received > 0n),
       othersHaveApplied: async () => (await this.membership?.othersHaveApplied()) === true,
     });
@@ -281,6 +288,9 @@ export class HARuntime implements DatabaseLifecycle {
   async stop(): Promise<void> {
     this.stopped = true;
     this.stops++;
+    this.aborting.abort(stoppedError());
+    // It waits until everything is applied.
+    if (this.opened === undefined) this.replication?.position.fail(stoppedError());
     await this.impatiently(this.maintain(() => this.stopNow())).finally(() => this.stops--);
   }
 
@@ -382,13 +392,20 @@ export class HARuntime implements DatabaseLifecycle {
   private async canRecover(cause: HAError): Promise<boolean> {
     const { replication } = this;
     if (replication === undefined || baseChangeOf(cause) !== undefined) return replication !== undefined;
+    // Nobody can tell before it is tried.
+    if (replication.stream instanceof LateStream && !replication.stream.isConnected) return true;
     return this.snapshotting.canRestore(replication.stream);
   }
 
   private recover(cause: HAError): Promise<void> {
     return this.maintain(async () => {
       if (this.closed || this.stopped || this.subscriber.state !== 'halted') return;
-      await this.relaunch({ change: baseChangeOf(cause) });
+      try {
+        await this.relaunch({ change: baseChangeOf(cause), retryAttempts: 0 });
+      } catch (error) {
+        if (!this.closed && !this.stopped) await (this.starting = this.launch({ halted: cause }));
+        throw error;
+      }
     });
   }
 
@@ -508,6 +525,7 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private async launch(launch: Launch = {}, before?: () => Promise<void>): Promise<OpenDatabase> {
+    this.aborting = new AbortController();
     try {
       await before?.();
       const open = await this.startPatiently(launch);
@@ -529,7 +547,8 @@ export class HARuntime implements DatabaseLifecycle {
 
   /** Starts, as often as Nest's other database modules would: the stream may fall silent at any step. */
   private async startPatiently(first: Launch): Promise<OpenDatabase> {
-    const { logger, retryAttempts, retryDelay } = this.extras;
+    const { logger, retryDelay } = this.extras;
+    const { retryAttempts = this.extras.retryAttempts } = first;
     let launch = first;
     for (let attempt = 0, restores = 0; ; attempt++) {
       try {
@@ -540,6 +559,7 @@ export class HARuntime implements DatabaseLifecycle {
         const next = restores++ < MOST_RESTORES ? this.restoring(error, launch) : undefined;
         const retryable = error instanceof HAError && error.retryable;
         if (next === undefined && (!retryable || attempt >= retryAttempts || this.closed)) throw error;
+        this.aborting.signal.throwIfAborted();
         await this.tearDown();
         if (next !== undefined) {
           launch = next;
@@ -547,6 +567,7 @@ export class HARuntime implements DatabaseLifecycle {
         }
         logger.warn(`${(error as Error).message} Trying again (${attempt + 1}/${retryAttempts}) …`);
         await sleep(retryDelay);
+        this.aborting.signal.throwIfAborted();
       }
     }
   }
@@ -557,7 +578,8 @@ export class HARuntime implements DatabaseLifecycle {
       const carried = launch.carried ?? (this.files && this.snapshotting.carried(this.files));
       const snapshots = launch.snapshots === undefined ? undefined : 'never';
       const before = launch.targets ?? (this.files && readTargets(this.files.applier));
-      const targets = before && displaced(before, error.facts.sequence);
+      const { sequence } = error.facts;
+      const targets = before && displaced(before, sequence).map((target) => this.missing(target, sequence + 1));
       return {
         ...launch,
         staged: error,
@@ -583,9 +605,16 @@ export class HARuntime implements DatabaseLifecycle {
     if (!exclusive) return;
     removeDatabase(`${path}-ha-snapshot`);
     if (launch.staged === undefined) return;
-    const how = { isAside: launch.beforeOpen !== undefined, keep: launch.keep === true };
-    const kept = this.snapshotting.install(launch.staged, path, how);
-    if (kept !== undefined) launch.onKept?.(kept);
+    const isKept = launch.keep === true || (launch.staged.keeps && !this.options.memory);
+    const how = { isAside: launch.beforeOpen !== undefined, keep: isKept };
+    const kept = this.snapshotting.install(launch.staged, path, how, launch);
+    if (kept === undefined) return;
+    launch.onKept?.(kept);
+    if (launch.staged.keeps) {
+      this.extras.logger.warn(
+        `An earlier start had made the rows of this file those of the cluster, and was interrupted. What the cluster has is in its place now; the file as it was is at ${kept}. Rows that were written to it since are only there.`,
+      );
+    }
   }
 
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
@@ -643,6 +672,7 @@ export class HARuntime implements DatabaseLifecycle {
       publishesOnly: options.disableSubscriber && !this.isStandalone,
     };
     this.replication?.cdc?.start();
+    if (launch.halted !== undefined) this.subscriber.halt(launch.halted);
     this.takeSnapshots(connections);
     this.events.next({ type: 'started' });
     return this.opened;
@@ -693,11 +723,10 @@ export class HARuntime implements DatabaseLifecycle {
       : undefined;
     if (async === undefined) refusePending(connections.applier);
     const known = readTargets(connections.applier);
-    const isStale = known.some((target) => target.sequence > cursor.received + 1);
-    const carried = launch.targets ?? (isStale ? beginAgain(known, cursor.received) : undefined);
+    const targets = launch.targets ?? this.targetsBehind(known, this.snapshotting.placesBehind(launch, cursor), cursor);
     const cdc =
-      this.targets.length + known.length > 0 || carried !== undefined
-        ? await this.openTargets(connections, applied, { position, control, async, carried })
+      this.targets.length + known.length > 0 || targets !== undefined
+        ? await this.openTargets(connections, applied, { position, control, async, carried: targets })
         : undefined;
     const follows = !options.disableSubscriber && this.local === undefined;
     const idle = follows
@@ -751,7 +780,7 @@ export class HARuntime implements DatabaseLifecycle {
         },
       });
     }
-    if (stream instanceof LateStream) stream.begin();
+    if (stream instanceof LateStream && launch.halted === undefined) stream.begin();
     async?.start();
     idle?.start();
     return {
@@ -874,16 +903,18 @@ export class HARuntime implements DatabaseLifecycle {
 
   /** What a start without the stream left out is done when it can be reached. */
   private async verifyLate(stream: LateStream, position: Position, subject: string): Promise<void> {
-    if (this.membership === undefined) {
-      try {
-        await this.joinCluster(stream, subject);
-      } catch (error) {
-        await this.leaveCluster();
+    if (this.membership !== undefined) return this.verify(stream, position, subject);
+    try {
+      await this.joinCluster(stream, subject).catch((error: unknown) => {
         if (error instanceof HAError && !error.retryable) this.expel(error);
         throw error;
-      }
+      });
+      await this.verify(stream, position, subject);
+    } catch (error) {
+      // The connection goes with it: the name must be free for the next one.
+      await this.leaveCluster();
+      throw error;
     }
-    await this.verify(stream, position, subject);
   }
 
   private async leaveCluster(): Promise<void> {
@@ -913,17 +944,43 @@ export class HARuntime implements DatabaseLifecycle {
     return AsyncPublishing.capture(connections, this.options.rowIdentify);
   }
 
-  /** A target that wants no snapshot goes on without what was never recorded, but not in silence. */
-  private unlessUnwanted(stored: StoredTarget): StoredTarget {
-    const registration = this.targets.find(({ settings }) => settings.name === stored.target);
-    if (!stored.snapshot || registration?.settings.snapshot !== 'never') return stored;
+  /** Where targets go on that this node knows from another stream, or from before its rows were made those of all. */
+  private targetsBehind(
+    known: readonly StoredTarget[],
+    places: ReturnType<Snapshotting['placesBehind']>,
+    { received }: StreamCursor,
+  ): StoredTarget[] | undefined {
+    if (places === 'left' || known.some(({ sequence }) => sequence > received + 1)) {
+      return beginAgain(known, received).map((target) => this.missing(target, target.sequence));
+    }
+    if (places === undefined) return undefined;
+    // What was recorded here, and not told yet, is told behind the rows: what is gone among them has to be told gone.
+    return known.map((target) => {
+      const next = { ...target, snapshot: true };
+      return places === 'lost' ? this.missing(next, received) : this.unlessUnwanted(next);
+    });
+  }
+
+  /** What happened in front of a place is not told to a target, or only as far as rows are there: not in silence. */
+  private missing(stored: StoredTarget, sequence: number): StoredTarget {
+    const next = this.unlessUnwanted(stored);
+    const isKnown = this.targets.some(({ settings }) => settings.name === stored.target);
+    if (!stored.snapshot || !isKnown) return next;
+    const what = next.snapshot
+      ? `it gets all rows that are there now, but what was deleted before sequence ${sequence} and not told yet is never told to it. Compare its copy with the tables, or empty it before the rows come`
+      : `what happened before sequence ${sequence} is not told to it, for it has snapshot: 'never'. Compare its copy with the tables, or give it snapshot: 'initial' and another name`;
     const error = new HAError(
       'HA_CDC_DELIVERY',
-      `This database was taken from a snapshot, or follows a new stream: what happened before sequence ${stored.sequence} is not told to the CDC target '${stored.target}', which has snapshot: 'never'. Compare its copy with the tables, or give it snapshot: 'initial' and another name.`,
-      { details: { target: stored.target, sequence: stored.sequence } },
+      `This database was taken from a snapshot, or follows a new stream. The CDC target '${stored.target}' cannot be told all of it: ${what}.`,
+      { details: { target: stored.target, sequence } },
     );
     this.emit({ type: 'error', error });
-    return { ...stored, snapshot: false };
+    return next;
+  }
+
+  private unlessUnwanted(stored: StoredTarget): StoredTarget {
+    const registration = this.targets.find(({ settings }) => settings.name === stored.target);
+    return registration?.settings.snapshot === 'never' ? { ...stored, snapshot: false } : stored;
   }
 
   private async openTargets(
@@ -944,11 +1001,12 @@ export class HARuntime implements DatabaseLifecycle {
       log: (line: string) => this.extras.logger.log(line),
     };
     if (carried.length > 0) {
-      const targets = carried.map((target) => this.unlessUnwanted(target));
       await control.run((db) => {
         createCdcTables(db);
-        db.exec('DELETE FROM main.ha_cdc_log');
-        for (const target of targets) writeTarget(db, target);
+        for (const target of carried) writeTarget(db, target);
+        // Of another stream, or of another file.
+        const first = Math.min(...carried.map(({ sequence }) => sequence));
+        db.prepare('DELETE FROM main.ha_cdc_log WHERE sequence < ? OR sequence > ?').run(first, position.received);
       });
     }
     if (this.targets.length === 0) {
@@ -1024,26 +1082,40 @@ export class HARuntime implements DatabaseLifecycle {
     const { subject } = this;
     const { applier, path } = connections;
     const start = launch.startPoint ?? this.options.deliverPolicy;
+    if (launch.halted !== undefined) {
+      const cursor = cursorWithoutStream(applier, path, subject, start);
+      if (cursor === undefined) throw launch.halted;
+      return { stream: this.lateStream(), cursor };
+    }
     try {
       const stream = await this.source.open(subject);
       stream.onStatus = (status) => this.followStatus(status);
       this.lagMeter.connection(true);
       if (this.local === undefined) await this.joinCluster(stream, subject);
       else alignHistory(applier, subject, this.local);
-      return { stream, cursor: await this.snapshotting.findStart(connections, stream, start, launch) };
+      return {
+        stream,
+        cursor: await this.snapshotting.findStart(connections, stream, start, launch, this.aborting.signal),
+      };
     } catch (error) {
-      if (!this.publishesLater || !(error instanceof HAError && error.retryable)) throw error;
+      // Whoever asked for other rows must not be told that they are there.
+      const isDemanded = launch.snapshots !== undefined && launch.staged === undefined;
+      if (!this.publishesLater || isDemanded || !isUnreachable(error)) throw error;
       const cursor = cursorWithoutStream(applier, path, subject, start);
       if (cursor === undefined) throw error;
       await this.leaveCluster();
       await this.source.close();
       this.emit({ type: 'error', error });
-      const payload = knownPayload(applier) ?? ASSUMED_PAYLOAD;
-      const stream = new LateStream(() => this.source.open(subject), payload, `the stream of '${subject}'`);
-      stream.onStatus = (status) => this.followStatus(status);
-      this.lagMeter.connection(false);
-      return { stream, cursor };
+      return { stream: this.lateStream(knownPayload(applier)), cursor };
     }
+  }
+
+  private lateStream(payload = ASSUMED_PAYLOAD): LateStream {
+    const { subject } = this;
+    const stream = new LateStream(() => this.source.open(subject), payload, `the stream of '${subject}'`);
+    stream.onStatus = (status) => this.followStatus(status);
+    this.lagMeter.connection(false);
+    return stream;
   }
 
   private followStatus(status: StreamStatus): void {
@@ -1104,8 +1176,11 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   private async tearDown(): Promise<void> {
-    const { replication, files, membership } = this;
+    const { replication, files } = this;
     this.opened = undefined;
+    // What it has begun would join the cluster behind the end.
+    if (replication?.stream instanceof LateStream) await replication.stream.settle();
+    const { membership } = this;
     this.membership = undefined;
     this.replication = undefined;
     this.files = undefined;
@@ -1154,6 +1229,11 @@ export class HARuntime implements DatabaseLifecycle {
     if (event.type === 'connected') this.replication?.async?.kick();
     this.events.next(event);
   }
+}
+
+/** Nothing is wrong but that NATS is away. */
+function isUnreachable(error: unknown): error is HAError {
+  return error instanceof HAError && error.code === 'HA_STREAM_CONNECT';
 }
 
 /** When this process began, nanoseconds since 1970. */

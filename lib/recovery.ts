@@ -12,11 +12,13 @@ interface RecoveryPorts {
 
 /**
  * A node that has halted because the stream lacks what it needs, or because it was told to take over another state, comes
- * back by itself from a snapshot. Until there is one it stays as it is, and can be read.
+ * back by itself from a snapshot. Until there is one it stays as it is, and can be read; also where an attempt fails.
  */
 export class Recovery {
   private timer: NodeJS.Timeout | undefined;
   private cause: HAError | undefined;
+  /** Attempts since the last one that got through. */
+  private attempts = 0;
 
   constructor(private readonly ports: RecoveryPorts) {}
 
@@ -24,7 +26,7 @@ export class Recovery {
   begin(cause: HAError): void {
     if (cause.code !== 'HA_STREAM_GAP' && cause.code !== 'HA_BASE_CHANGED') return;
     this.cause = cause;
-    this.schedule(0);
+    this.schedule(this.attempts === 0 ? 0 : this.ports.pauseMs);
   }
 
   /** Call where the database is stopped, or started anew. */
@@ -43,7 +45,10 @@ export class Recovery {
     if (cause === undefined) return;
     try {
       if (await ports.isWorthwhile(cause)) {
-        if (this.cause === cause) await ports.restart(cause);
+        if (this.cause !== cause) return;
+        this.attempts++;
+        await ports.restart(cause);
+        this.attempts = 0;
         return;
       }
     } catch (error) {

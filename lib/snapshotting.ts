@@ -2,14 +2,17 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
 import { AsyncPublishing, refusePending } from './async-publishing.js';
+import { createCdcTables, writeTarget } from './cdc/effect-log.js';
+import type { StoredTarget } from './cdc/effect-log.js';
 import type { MessageOrigin } from './changeset/codec.js';
 import type { EventSink } from './common/events.js';
 import { HAError } from './common/ha-error.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { CopiedOverlay } from './snapshot/copied-overlay.js';
-import { copyAll, removeDatabase, removeLarge } from './snapshot/database-copy.js';
+import { copyAll, partOf, refuseFolder, removeDatabase, removeLarge } from './snapshot/database-copy.js';
 import type { CopySource, OverlaySource } from './snapshot/database-copy.js';
 import { covering, findStart } from './snapshot/find-start.js';
 import type { StartPorts } from './snapshot/find-start.js';
@@ -19,7 +22,7 @@ import { SnapshotStore } from './snapshot/snapshot-store.js';
 import type { SnapshotterPorts } from './snapshot/snapshotter.js';
 import type { StagedSnapshot } from './snapshot/staged-snapshot.js';
 import type { Connections } from './sqlite/connections.js';
-import { createControlTables, readCarried, readCursor, readSeen } from './sqlite/control-tables.js';
+import { createControlTables, readCarried, readCursor, readSeen, writeCarried } from './sqlite/control-tables.js';
 import type { CarriedRows, StreamCursor } from './sqlite/control-tables.js';
 import type { OutboxFile } from './sqlite/outbox-file.js';
 import { replaceDatabase } from './sqlite/set-aside.js';
@@ -36,12 +39,21 @@ export interface SnapshotStart {
   readonly change?: BaseChange | undefined;
 }
 
+/** What a node takes with it into the file of a snapshot. */
+export interface OwnRows {
+  readonly carried?: CarriedRows | undefined;
+  /** Where targets of change data capture go on. */
+  readonly targets?: readonly StoredTarget[] | undefined;
+}
+
 interface DatabaseFacts {
   readonly options: ResolvedHAOptions;
   readonly subject: string;
   readonly publishesLater: boolean;
   readonly origin: () => MessageOrigin;
   readonly emit: EventSink;
+  /** How long to wait for other programs that write to the file, ms. */
+  readonly busyTimeout: number;
   /** Whether another node of the database has a position in the stream. */
   readonly othersHavePosition: () => Promise<boolean>;
   /** Whether another node of the database has applied something. */
@@ -52,6 +64,11 @@ interface DatabaseFacts {
 export class Snapshotting {
   /** An outbox file that is of no use behind the restore that is under way. */
   private obsolete: string | undefined;
+  /** Starts that made the rows of this node those of the cluster: where the file stood before, and what waited there. */
+  private readonly founded = new WeakMap<
+    SnapshotStart,
+    { readonly left: StreamCursor | undefined; readonly waiting: number }
+  >();
 
   constructor(private readonly facts: DatabaseFacts) {}
 
@@ -64,15 +81,19 @@ export class Snapshotting {
     connections: Connections,
     stream: ReplicationStream,
     start: StartPoint,
-    { snapshots, change }: SnapshotStart,
+    how: SnapshotStart,
+    signal: AbortSignal,
   ): Promise<StreamCursor> {
+    const { change } = how;
+    // It has come so far in an earlier attempt of this start.
+    const snapshots = this.founded.has(how) ? 'never' : how.snapshots;
     const { options, subject, emit, othersHavePosition, othersHaveApplied } = this.facts;
     const { applier: db, path } = connections;
     const auto = options.bootstrap === 'auto' && stream.objects !== undefined && !options.disableSubscriber;
     return findStart({
       db,
       path,
-      staging: options.memory ? join(tmpdir(), `nestjs-ha-${randomUUID()}.db`) : `${path}-ha-restore`,
+      staging: this.staging(path),
       subject,
       stream,
       streamName: options.replicationStream,
@@ -81,11 +102,30 @@ export class Snapshotting {
       snapshots: snapshots ?? (auto ? 'auto' : 'never'),
       change,
       emit,
+      signal,
       publishPending: () => this.publishPending(connections, stream),
       isUnwritten: async () => !(await othersHaveApplied()),
       mayFound: async (isNew) => !options.disablePublisher && (isNew || !(await othersHavePosition())),
-      found: (store, isEmpty) => this.found(connections, stream, store, isEmpty),
+      found: async (store, isEmpty) => {
+        const left = readCursor(db, subject);
+        const waiting = await this.found(connections, stream, store, isEmpty, signal);
+        if (waiting !== undefined) this.founded.set(how, { left, waiting });
+        return waiting !== undefined;
+      },
     });
+  }
+
+  /**
+   * What became of the places in the stream that targets of change data capture have in this file, where a start made its rows
+   * those of the cluster; undefined where it did not. `lost`: what waited in the outbox was never recorded.
+   */
+  placesBehind(how: SnapshotStart, now: StreamCursor): 'left' | 'lost' | 'kept' | undefined {
+    const founded = this.founded.get(how);
+    if (founded === undefined) return undefined;
+    const { left, waiting } = founded;
+    const hasLeft = left !== undefined && (left.streamCreated !== now.streamCreated || left.received >= now.received);
+    if (hasLeft) return 'left';
+    return waiting > 0 ? 'lost' : 'kept';
   }
 
   /** What the file that is replaced leaves to the new one: how its own transactions ended can still be asked for. */
@@ -100,8 +140,10 @@ export class Snapshotting {
     { path: staged }: StagedSnapshot,
     path: string,
     how: { isAside: boolean; keep: boolean },
+    own: OwnRows,
   ): string | undefined {
     if (!existsSync(staged)) return undefined;
+    writeOwnRows(staged, own);
     const old = put(staged, path, how.isAside);
     if (this.obsolete !== undefined) removeDatabase(this.obsolete);
     this.obsolete = undefined;
@@ -149,7 +191,8 @@ export class Snapshotting {
     subject: string | undefined,
   ): Promise<HABackup> {
     if (resolve(target) === resolve(connections.path)) throw ownFile(target);
-    const part = `${target}-part`;
+    refuseFolder(target);
+    const part = partOf(target);
     const { size, sequence } = await copyAll({ ...this.source(connections, outbox), subject }, part);
     try {
       // What an older backup of that name has beside it would be taken for a part of this one.
@@ -193,36 +236,60 @@ export class Snapshotting {
     stream: ReplicationStream,
     store: SnapshotStore,
     isEmpty: boolean,
-  ): Promise<StagedSnapshot | undefined> {
+    signal: AbortSignal,
+  ): Promise<number | undefined> {
     const { options, publishesLater, subject, origin, emit } = this.facts;
     const { applier: db, path } = connections;
     if (options.disablePublisher) throw readOnly();
     const outbox = publishesLater && !isEmpty ? this.openOutbox(connections) : undefined;
+    let waiting: number | undefined;
     try {
       const overlay = outbox && this.overlay(connections, outbox.file);
-      const staging = options.memory ? join(tmpdir(), `nestjs-ha-${randomUUID()}.db`) : `${path}-ha-restore`;
-      const staged = await found(
+      waiting = await found(
         {
           db,
           source: { path, subject, overlay },
-          staging,
+          staging: this.staging(path),
           stream,
           store,
           message: (base) => new MessageEncoder(base, origin()).custom(baseCommand(base)),
           timeoutMs: options.publisherTimeout,
+          busyTimeout: this.facts.busyTimeout,
           emit,
+          signal,
         },
         isEmpty,
       );
-      this.obsolete = outbox?.file?.path;
-      return staged;
+      return waiting;
     } finally {
       outbox?.close();
+      if (waiting !== undefined && outbox?.file !== undefined) removeDatabase(outbox.file.path);
     }
+  }
+
+  /** Where a copy is made, or downloaded to. */
+  private staging(path: string): string {
+    return this.facts.options.memory ? join(tmpdir(), `nestjs-ha-${randomUUID()}.db`) : `${path}-ha-restore`;
   }
 
   private openOutbox(connections: Connections): ReturnType<typeof AsyncPublishing.openStore> {
     return AsyncPublishing.openStore(connections, this.facts.options, readSeen(connections.applier));
+  }
+}
+
+/** In front of the swap: a process that dies behind it has them in the file. */
+function writeOwnRows(path: string, { carried, targets = [] }: OwnRows): void {
+  if (carried === undefined && targets.length === 0) return;
+  const db = new BetterSqlite3(path);
+  try {
+    db.exec('BEGIN IMMEDIATE');
+    createControlTables(db);
+    if (carried !== undefined) writeCarried(db, carried);
+    if (targets.length > 0) createCdcTables(db);
+    for (const target of targets) writeTarget(db, target);
+    db.exec('COMMIT');
+  } finally {
+    db.close();
   }
 }
 

@@ -7,7 +7,7 @@ import { HAError } from '../common/ha-error.js';
 import { subjectOf } from '../config/normalize.js';
 import { resolveOptions } from '../config/resolve.js';
 import type { ResolvedHAOptions } from '../config/resolved.js';
-import { OWN_TABLES, copyAll, removeDatabase } from '../snapshot/database-copy.js';
+import { OWN_TABLES, copyAll, partOf, refuseFolder, removeDatabase } from '../snapshot/database-copy.js';
 import { download } from '../snapshot/download.js';
 import type { DownloadedSnapshot } from '../snapshot/download.js';
 import { Progress } from '../snapshot/progress.js';
@@ -33,7 +33,7 @@ export async function snapshotCommand(args: string[]): Promise<number> {
   // Also where the file does not exist: it must not be made.
   refuseForeign(options, path);
   return withStore(options, async (store, stream) => {
-    const target = `${path}-ha-snapshot-cli`;
+    const target = partOf(`${path}-ha-snapshot`);
     try {
       await copyAll({ path, subject }, target);
       const cursor = refuseForeign(options, target);
@@ -64,6 +64,7 @@ export async function restoreCommand(args: string[]): Promise<number> {
   });
   const options = optionsOf(positionals);
   const target = values.to ?? options.filename;
+  refuseFolder(target);
   if (existsSync(target) && values.force !== true) {
     throw new HAError(
       'HA_SNAPSHOT_FAILED',
@@ -71,7 +72,7 @@ export async function restoreCommand(args: string[]): Promise<number> {
     );
   }
   return withStore(options, async (store) => {
-    const part = `${target}-part`;
+    const part = partOf(target);
     const { snapshot } = await fetchSnapshot(store, options, part);
     try {
       putInPlace(part, target);

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { rmSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { HAError } from '../common/ha-error.js';
@@ -80,6 +81,17 @@ async function copy(
   } finally {
     release?.();
   }
+}
+
+/** A name beside a file that nobody else uses, for what is to take its place. */
+export function partOf(path: string): string {
+  return `${path}-part-${randomBytes(6).toString('hex')}`;
+}
+
+/** @throws HAError `HA_SNAPSHOT_FAILED` where a file is to be written to a folder. */
+export function refuseFolder(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return;
+  throw new HAError('HA_SNAPSHOT_FAILED', `'${path}' is a folder. Name a file in it.`, { details: { path } });
 }
 
 const SUFFIXES = ['', '-wal', '-shm', '-journal'] as const;

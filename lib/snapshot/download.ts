@@ -40,17 +40,26 @@ export async function download(
   path: string,
   subject: string,
   emit: EventSink,
+  signal?: AbortSignal,
 ): Promise<DownloadedSnapshot | undefined> {
-  for (let attempt = 1; ; attempt++) {
+  let gone: ObjectGone | undefined;
+  for (let attempt = 1, last = -1; ; attempt++) {
     const snapshot = await choose();
     if (snapshot === undefined) return undefined;
+    // It was not replaced: its pieces are missing.
+    if (gone !== undefined && snapshot.object.revision === last)
+      throw downloadFailed(new ObjectDamaged('pieces of it are missing', { cause: gone }), snapshot, path);
+    last = snapshot.object.revision;
     try {
       const progress = new Progress('restore', snapshot.size, emit);
-      await write(store, snapshot, path, progress);
+      await write(store.read(snapshot), path, progress, signal);
       return { path, snapshot, ...(await verify(path, snapshot, subject)), ms: progress.ms };
     } catch (error) {
       removeDatabase(path);
-      if (error instanceof ObjectGone && attempt < ATTEMPTS) continue;
+      if (error instanceof ObjectGone && attempt < ATTEMPTS) {
+        gone = error;
+        continue;
+      }
       throw downloadFailed(error, snapshot, path);
     }
   }
@@ -77,17 +86,46 @@ export async function verify(
   }
 }
 
-async function write(store: SnapshotStore, snapshot: StoredSnapshot, path: string, progress: Progress): Promise<void> {
+async function write(
+  pieces: AsyncIterable<Buffer>,
+  path: string,
+  progress: Progress,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   removeDatabase(path);
   const file = await open(path, 'wx');
   try {
-    for await (const piece of store.read(snapshot)) {
+    for await (const piece of unlessAborted(pieces, signal)) {
       await file.writeFile(piece);
       progress.count(piece.length);
     }
     await file.sync();
   } finally {
     await file.close();
+  }
+}
+
+/** Ends at once where it is aborted, also while a piece is waited for. */
+async function* unlessAborted(pieces: AsyncIterable<Buffer>, signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
+  if (signal === undefined) return yield* pieces;
+  const iterator = pieces[Symbol.asyncIterator]();
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<undefined>((resolve) => {
+    abort = () => resolve(undefined);
+    signal.addEventListener('abort', abort);
+  });
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const next = await Promise.race([iterator.next(), aborted]);
+      if (next === undefined) continue;
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener('abort', abort);
+    // It may be waiting for a piece itself.
+    void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }
 }
 

@@ -33,6 +33,8 @@ export interface StartPorts {
   /** What the stream told this node to take over. */
   readonly change: BaseChange | undefined;
   readonly emit: EventSink;
+  /** Ends the download of a snapshot. */
+  readonly signal: AbortSignal;
   /** Publishes what waits in the outbox: the snapshot does not have it. */
   readonly publishPending: () => Promise<void>;
   /** Whether no other node knows of anything that was written to the database; see {@link establishCursor}. */
@@ -40,7 +42,7 @@ export interface StartPorts {
   /** True where this node may found a cluster: it publishes, and nobody knows of a history. `isNew`: there cannot be one. */
   readonly mayFound: (isNew: boolean) => Promise<boolean>;
   /** Makes the rows of this node those of the cluster; see {@link found}. */
-  readonly found: (store: SnapshotStore, isEmpty: boolean) => Promise<StagedSnapshot | undefined>;
+  readonly found: (store: SnapshotStore, isEmpty: boolean) => Promise<boolean>;
 }
 
 /**
@@ -57,7 +59,7 @@ export async function findStart(ports: StartPorts): Promise<StreamCursor> {
   const stored = readCursor(db, subject);
   if (change !== undefined) throw await stageBase(ports, change, stored);
   if (snapshots === 'never') return establishCursor(db, path, subject, stream, start, ports.isUnwritten);
-  if (snapshots === 'found') throw await foundAnew(ports);
+  if (snapshots === 'found') await foundAnew(ports);
   if (snapshots === 'must') throw await stageAny(ports);
   if (stored === undefined && start.kind === 'all') await (hasUserTables(db) ? foundFirst(ports) : startNew(ports));
   try {
@@ -88,23 +90,31 @@ async function startNew(ports: StartPorts): Promise<void> {
 
 /** A file with rows, but no position: it may found the cluster, where there is none. Returns where there is one. */
 async function foundFirst(ports: StartPorts): Promise<void> {
-  const { db, stream } = ports;
-  const earlier = await foundedAt(db, stream);
-  if (earlier !== undefined) throw await stageBase(ports, { sequence: earlier, base: readBase(db) }, undefined);
+  const { stream } = ports;
+  await resumeFounding(ports);
   if ((await stream.lastSubjectSequence()) > 0) return;
   // Where the stream still has its first message, nothing of this database has gone. Else only other nodes can tell.
   if (!(await ports.mayFound((await stream.state()).firstSequence <= 1))) return;
   const store = await openStore(ports);
   if (store === undefined || (await store.latest()) !== undefined) return;
-  const staged = await ports.found(store, true);
-  if (staged !== undefined) throw staged;
+  // What stands there may be the message of an earlier attempt whose answer was lost.
+  if (!(await ports.found(store, true))) await resumeFounding(ports);
 }
 
-async function foundAnew(ports: StartPorts): Promise<StagedSnapshot> {
+/** Others follow the rows as they were then. Who wrote to the file since finds that in the old one. */
+async function resumeFounding(ports: StartPorts): Promise<void> {
+  const { db, path, subject, stream } = ports;
+  const earlier = await foundedAt(db, { path, subject }, stream);
+  if (earlier === undefined) return;
+  const { path: staged, facts } = await stageBase(ports, earlier, undefined);
+  throw new StagedSnapshot(staged, facts, true);
+}
+
+async function foundAnew(ports: StartPorts): Promise<void> {
   const store = await openStore(ports);
-  const staged = store && (await ports.found(store, false));
-  if (staged === undefined) throw new HAError('HA_SNAPSHOT_FAILED', 'The stream of this database has no snapshots.');
-  return staged;
+  if (store === undefined || !(await ports.found(store, false))) {
+    throw new HAError('HA_SNAPSHOT_FAILED', 'The stream of this database has no snapshots.');
+  }
 }
 
 function openStore({ stream, streamName, replicationID }: StartPorts): Promise<SnapshotStore | undefined> {
@@ -132,9 +142,13 @@ async function stageBase(
   const staged = await stage(
     ports,
     async (store) => {
+      // One that lies behind the message may come out of another history: the rows themselves are better, while they are there.
+      const { firstSequence } = await ports.stream.state();
+      const base = firstSequence <= change.sequence ? await store.base(change.base) : undefined;
+      isBase = base !== undefined;
+      if (isBase) return base;
       const latest = await store.latest();
-      isBase = latest === undefined || latest.sequence < change.sequence;
-      return isBase ? store.base(change.base) : latest;
+      return latest !== undefined && latest.sequence >= change.sequence ? latest : undefined;
     },
     async (downloaded) => {
       if (!isBase) return downloaded;
@@ -162,20 +176,28 @@ async function stage(
   choose: (store: SnapshotStore) => Promise<StoredSnapshot | undefined>,
   adapt: (downloaded: DownloadedSnapshot) => Promise<DownloadedSnapshot> = (downloaded) => Promise.resolve(downloaded),
 ): Promise<DownloadedSnapshot | undefined> {
-  const { stream, staging, subject, emit } = ports;
+  const { stream, staging, subject, emit, signal } = ports;
   const store = await openStore(ports);
   if (store === undefined) return undefined;
-  const downloaded = await download(store, () => choose(store), staging, subject, emit);
-  if (downloaded === undefined) return undefined;
-  try {
-    const adapted = await adapt(downloaded);
-    await verifyCursor(adapted.cursor, stream, subject);
-    return adapted;
-  } catch (error) {
-    removeDatabase(staging);
-    throw error;
+  for (let attempt = 1; ; attempt++) {
+    const downloaded = await download(store, () => choose(store), staging, subject, emit, signal);
+    if (downloaded === undefined) return undefined;
+    try {
+      const adapted = await adapt(downloaded);
+      await verifyCursor(adapted.cursor, stream, subject);
+      return adapted;
+    } catch (error) {
+      removeDatabase(staging);
+      // The stream has forgotten more while it came: there may be a newer one by now.
+      const isLate = error instanceof HAError && error.code === 'HA_STREAM_GAP' && attempt < MOST_DOWNLOADS;
+      const next = isLate ? await choose(store) : undefined;
+      if (next === undefined || next.object.revision === downloaded.snapshot.object.revision) throw error;
+    }
   }
 }
+
+/** So many times a snapshot may be outdated when it is here. */
+const MOST_DOWNLOADS = 5;
 
 /** A snapshot from which the stream can be followed without a gap, as far as that can be told before it is downloaded. */
 export async function covering(

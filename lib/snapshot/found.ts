@@ -1,10 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import BetterSqlite3 from 'better-sqlite3';
 import { parseMessageId } from '../changeset/message-id.js';
 import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
+import { retry } from '../common/timing.js';
 import type { Connection } from '../sqlite/connection.js';
+import { isBusy } from '../sqlite/connections.js';
 import {
   CursorWriter,
   NODE_CDC_TABLES,
@@ -13,16 +14,19 @@ import {
   createControlTables,
   readSeen,
 } from '../sqlite/control-tables.js';
+import type { StreamCursor } from '../sqlite/control-tables.js';
 import { NODE_OUTBOX_TABLES } from '../sqlite/outbox-tables.js';
+import type { SeenIds } from '../sqlite/seen-ids.js';
 import { StreamRefusal } from '../stream/replication-stream.js';
 import type { IncomingMessage, OutgoingMessage, ReplicationStream } from '../stream/replication-stream.js';
-import { readBase, writeBase } from '../subscribe/base.js';
+import { writeBase } from '../subscribe/base.js';
 import { copyAll, removeDatabase } from './database-copy.js';
 import type { CopySource } from './database-copy.js';
-import { moveToBase } from './move-to-base.js';
+import { beginFounding, endFounding, newBase, pendingFoundings } from './founding.js';
+import type { FoundingPlace } from './founding.js';
+import { cursorAt } from './move-to-base.js';
 import { Progress } from './progress.js';
-import { StagedSnapshot } from './staged-snapshot.js';
-import type { SnapshotStore } from './snapshot-store.js';
+import type { SnapshotFacts, SnapshotStore } from './snapshot-store.js';
 
 export interface FoundPorts {
   readonly db: Connection;
@@ -35,57 +39,141 @@ export interface FoundPorts {
   readonly message: (base: string) => OutgoingMessage;
   /** How long to wait for the stream, ms. */
   readonly timeoutMs: number;
+  /** How long to wait for other programs that write to the file, ms. */
+  readonly busyTimeout: number;
   readonly emit: EventSink;
+  /** Ends the work. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How often somebody may write in between before this is given up. */
 const ATTEMPTS = 20;
 const FIRST_MESSAGE_MS = 2_000;
+const BUSY_PAUSE_MS = 20;
 
 /**
  * Makes the rows of this node those of the cluster: stores a copy under an id of its own, and then publishes the message
  * that brings it. That message is the one step that counts: before it nobody sees anything, behind it everybody follows.
- * At last this node goes on from its own copy as all others do.
+ *
+ * The file stays where it is, and is locked for writing from before the copy until its position is behind the message: what
+ * another program writes is in the copy, or is refused by SQLite as busy.
  *
  * @param isEmpty The subject has to be empty: the rows found the cluster.
- * @returns The copy, which has to take the place of the file; undefined where the subject turned out not to be empty.
+ * @returns How many messages waited in the outbox, which are in the rows now; undefined where the subject turned out not to
+ * be empty.
  */
-export async function found(ports: FoundPorts, isEmpty: boolean): Promise<StagedSnapshot | undefined> {
-  const { db, store, stream, staging, source } = ports;
-  const started = performance.now();
-  const base = isEmpty ? pendingBase(db) : newBase();
-  await copyAll(source, staging);
+export async function found(ports: FoundPorts, isEmpty: boolean): Promise<number | undefined> {
+  const { db, stream, store, source } = ports;
+  const place = { path: source.path, subject: source.subject, created: (await stream.state()).created };
+  const earlier = isEmpty ? pendingFoundings(db, place) : [];
+  const base = await lock(ports, isEmpty ? place : undefined);
+  let waiting = 0;
   try {
-    const state = await stream.state();
-    prepare(staging, source.subject, state.lastSequence, state.created, base);
-    const { size } = statSync(staging);
-    await store.deleteBase(base);
-    const { count } = new Progress('store', size, ports.emit);
-    await store.putBase(staging, { sequence: state.lastSequence, created: state.created, base }, count);
+    const { ids, size, facts } = await copyFor(ports, base);
+    await store.putBase(ports.staging, facts, new Progress('store', size, ports.emit).count);
+    ports.signal?.throwIfAborted();
     const sequence = await publish(ports, base, isEmpty);
-    if (sequence === undefined) {
-      await store.deleteBase(base);
-      removeDatabase(staging);
-      return undefined;
-    }
-    await moveToBase(staging, { sequence, base }, { stream, subject: source.subject });
-    return new StagedSnapshot(staging, { sequence, size, ms: performance.now() - started });
-  } catch (error) {
-    removeDatabase(staging);
-    throw error;
+    if (sequence === undefined) await store.deleteBase(base);
+    else moveOn(db, source.subject, base, ids, await cursorAt(stream, sequence));
+    if (sequence === undefined) return undefined;
+    waiting = ids.length;
+  } finally {
+    if (db.inTransaction) db.exec('ROLLBACK');
+    removeDatabase(ports.staging);
   }
+  // Their messages can come no more: the subject is not empty.
+  for (const old of earlier) await store.deleteBase(old).catch(() => undefined);
+  return waiting;
 }
 
 /** Where the founding message of an earlier start stands that did not come to its end; undefined where there is none. */
-export async function foundedAt(db: Connection, stream: ReplicationStream): Promise<number | undefined> {
-  const base = readBase(db);
-  if (base === '') return undefined;
+export async function foundedAt(
+  db: Connection,
+  place: Omit<FoundingPlace, 'created'>,
+  stream: ReplicationStream,
+): Promise<{ readonly sequence: number; readonly base: string } | undefined> {
+  const pending = pendingFoundings(db, { ...place, created: (await stream.state()).created });
+  if (pending.length === 0) return undefined;
   const first = await firstMessage(stream);
-  return first?.id === messageIdOf(base) ? first.sequence : undefined;
+  const base = pending.find((id) => first?.id === messageIdOf(id));
+  return first === undefined || base === undefined ? undefined : { sequence: first.sequence, base };
 }
 
 export function messageIdOf(base: string): string {
   return `${base}.1`;
+}
+
+/** Nobody else writes to the file from here on. Returns the id of the base. */
+async function lock({ db, source, busyTimeout }: FoundPorts, place: FoundingPlace | undefined): Promise<string> {
+  const deadline = performance.now() + busyTimeout;
+  const begin = (): Promise<void> =>
+    retry(
+      async () => void db.exec('BEGIN IMMEDIATE'),
+      (error) => isBusy(error) && performance.now() < deadline,
+      BUSY_PAUSE_MS,
+    );
+  try {
+    await begin();
+    if (place === undefined) return newBase();
+    const base = beginFounding(db, place);
+    db.exec('COMMIT');
+    await begin();
+    return base;
+  } catch (error) {
+    if (db.inTransaction) db.exec('ROLLBACK');
+    if (!isBusy(error)) throw error;
+    throw new HAError(
+      'HA_DATABASE_LOCKED',
+      `Another program is writing to '${source.path}' all the time, so its rows cannot be made those of the cluster. End that program, or its transaction, and start again.`,
+      { cause: error, retryable: true, details: { path: source.path } },
+    );
+  }
+}
+
+interface BaseCopy {
+  readonly facts: SnapshotFacts;
+  /** Bytes. */
+  readonly size: number;
+  /** What waits in the outbox: it is in the copy. */
+  readonly ids: readonly string[];
+}
+
+/** Makes the copy that the others start from. */
+async function copyFor({ staging, source, stream, signal }: FoundPorts, base: string): Promise<BaseCopy> {
+  await copyAll(source, staging, signal);
+  const { lastSequence: sequence, created } = await stream.state();
+  const ids = prepare(staging, source.subject, sequence, created, base);
+  return { facts: { sequence, created, base }, ids, size: statSync(staging).size };
+}
+
+/** The file itself is the base from here on, as the others have it; what it knows of itself stays. */
+function moveOn(db: Connection, subject: string, base: string, waiting: readonly string[], cursor: StreamCursor): void {
+  createControlTables(db);
+  const tables = tablesOf(db);
+  const seen = readSeen(db);
+  count(seen, base, waiting);
+  // Targets of change data capture go on: what they were not told yet lies in front of the message.
+  for (const table of ['ha_foreign_writes', 'ha_chunks', ...NODE_OUTBOX_TABLES, 'ha_stats', 'ha_cursor']) {
+    if (tables.has(table)) db.exec(`DELETE FROM main.${table}`);
+  }
+  db.prepare('DELETE FROM main.ha_skipped WHERE change = ?').run(BigInt(WHOLE_MESSAGE));
+  new CursorWriter(db, subject).write(cursor, seen);
+  writeBase(db, base);
+  endFounding(db);
+  db.exec('COMMIT');
+}
+
+function tablesOf(db: Connection): Set<unknown> {
+  return new Set(db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).pluck().all());
+}
+
+/** Their rows are in the base: where they are in the stream too, they must not count once more. */
+function count(seen: SeenIds, base: string, waiting: readonly string[]): void {
+  seen.add(base, 1);
+  for (const id of waiting) {
+    const parsed = parseMessageId(id);
+    if (parsed !== undefined) seen.add(parsed.origin, parsed.n);
+  }
 }
 
 /** Publishes the message. Undefined where it may only be the first, and is not. */
@@ -127,38 +215,16 @@ async function firstMessage(stream: ReplicationStream): Promise<IncomingMessage 
   }
 }
 
-/** Noted in the file before anything is published: a start that comes behind a crash recognises its message by it. */
-function pendingBase(db: Connection): string {
-  const known = readBase(db);
-  if (known !== '') return known;
-  const base = newBase();
-  db.exec('BEGIN IMMEDIATE');
-  createControlTables(db);
-  writeBase(db, base);
-  db.exec('COMMIT');
-  return base;
-}
-
-function newBase(): string {
-  return randomBytes(12).toString('hex');
-}
-
 /** Makes the copy what all others are to start from: nothing of this node, and nothing that is still under way. */
-function prepare(path: string, subject: string, received: number, created: string, base: string): void {
+function prepare(path: string, subject: string, received: number, created: string, base: string): readonly string[] {
   const db = new BetterSqlite3(path);
   try {
     db.exec('BEGIN IMMEDIATE');
     createControlTables(db);
-    const tables = new Set(db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).pluck().all());
+    const tables = tablesOf(db);
+    const waiting = tables.has('ha_outbox') ? db.prepare('SELECT id FROM main.ha_outbox').pluck().all() : [];
     const seen = readSeen(db);
-    seen.add(base, 1);
-    if (tables.has('ha_outbox')) {
-      // Their rows are in the copy: where they are in the stream too, they must not count once more.
-      for (const id of db.prepare('SELECT id FROM main.ha_outbox').pluck().all() as string[]) {
-        const parsed = parseMessageId(id);
-        if (parsed !== undefined) seen.add(parsed.origin, parsed.n);
-      }
-    }
+    count(seen, base, waiting as string[]);
     for (const table of [...NODE_TABLES, ...NODE_OUTBOX_TABLES, ...NODE_CDC_TABLES, 'ha_stats', 'ha_cursor']) {
       if (tables.has(table)) db.exec(`DELETE FROM main.${table}`);
     }
@@ -166,7 +232,9 @@ function prepare(path: string, subject: string, received: number, created: strin
     const cursor = { received, subjectSequence: 0, messageTime: '', messageId: null, streamCreated: created };
     new CursorWriter(db, subject).write(cursor, seen);
     writeBase(db, base);
+    endFounding(db);
     db.exec('COMMIT');
+    return waiting as string[];
   } finally {
     db.close();
   }

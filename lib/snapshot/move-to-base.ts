@@ -27,7 +27,8 @@ export async function moveToBase(
   }
 }
 
-async function cursorAt(stream: ReplicationStream, sequence: number): Promise<StreamCursor> {
+/** The position right behind a message that brought a base. */
+export async function cursorAt(stream: ReplicationStream, sequence: number): Promise<StreamCursor> {
   const { created } = await stream.state();
   const message = await stream.messageAt(sequence);
   if (message === undefined) {

@@ -62,8 +62,19 @@ export class SnapshotStore {
     return objects && new SnapshotStore(objects, stream, replicationID === '' ? streamName : replicationID);
   }
 
-  /** The snapshot of this database, undefined where there is none. */
+  /**
+   * The snapshot of this database, undefined where there is none.
+   *
+   * @throws HAError `HA_SNAPSHOT_INVALID` where the store holds something else under its name.
+   */
   async latest(): Promise<StoredSnapshot | undefined> {
+    const info = await this.objects.info(this.name);
+    if (info?.damage !== undefined) throw notReadable(info.name, info.damage);
+    return snapshotOf(info);
+  }
+
+  /** The same; what cannot be read is none. */
+  async known(): Promise<StoredSnapshot | undefined> {
     return snapshotOf(await this.objects.info(this.name));
   }
 
@@ -80,7 +91,7 @@ export class SnapshotStore {
   /**
    * Stores a file as the snapshot, unless the one that is there is as new.
    *
-   * @param replace Replaces one that is as new, too.
+   * @param replace Replaces whatever is there.
    * @returns What is stored now, and whether it is this file.
    */
   async put(
@@ -92,8 +103,7 @@ export class SnapshotStore {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const info = await this.objects.info(this.name);
       const there = snapshotOf(info);
-      const isEqual = there?.sequence === facts.sequence && replace;
-      if (there !== undefined && !isEqual && !(await this.isOlder(there, facts)))
+      if (there !== undefined && !replace && !(await this.isOlder(there, facts)))
         return { snapshot: there, isNew: false };
       const stored = snapshotOf(await this.upload(this.name, path, facts, info?.revision ?? 0, count));
       if (stored !== undefined) return { snapshot: stored, isNew: true };
@@ -121,10 +131,12 @@ export class SnapshotStore {
 
   /** True where a snapshot may be replaced. Sequences of two streams cannot be compared: there the stream of now counts. */
   private async isOlder(there: StoredSnapshot, { sequence, created, base }: SnapshotFacts): Promise<boolean> {
-    if (there.created !== undefined && there.created !== created)
-      return (await this.stream.state()).created === created;
+    const now = await this.stream.state();
+    if (there.created !== undefined && there.created !== created) return now.created === created;
+    // The stream was restored from an older copy: nobody can go on from there.
+    if (now.created === created && there.sequence > now.lastSequence) return true;
     if (there.created === undefined && there.base === '' && base !== '') return true;
-    return there.sequence < sequence;
+    return there.sequence < sequence || (there.sequence === sequence && there.base !== base && base !== '');
   }
 
   private upload(
@@ -158,8 +170,18 @@ async function* counted(path: string, count: ByteCounter): AsyncGenerator<Buffer
 
 /** Undefined also for an object that does not say what it is: go-ha loses the header where a snapshot of its fails. */
 function snapshotOf(info: ObjectInfo | undefined): StoredSnapshot | undefined {
-  const sequence = Number(info?.headers[SEQUENCE] ?? Number.NaN);
-  if (info === undefined || !Number.isSafeInteger(sequence) || sequence < 0) return undefined;
+  const text = info?.headers[SEQUENCE] ?? '';
+  const sequence = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (info === undefined || info.damage !== undefined || !Number.isSafeInteger(sequence) || sequence < 0)
+    return undefined;
   const { size, digest, stored, headers } = info;
   return { sequence, size, digest, stored, created: headers[CREATED], base: headers[BASE] ?? '', object: info };
+}
+
+function notReadable(name: string, damage: string): HAError {
+  return new HAError(
+    'HA_SNAPSHOT_INVALID',
+    `What the store holds as the snapshot '${name}' cannot be read: ${damage}. Call db.snapshot({ replace: true }) on a node that runs.`,
+    { details: { name } },
+  );
 }

@@ -14,7 +14,7 @@ import type { StoredSnapshot } from './snapshot-store.js';
 
 /** How {@link HASnapshotter.take} goes about it. */
 export interface SnapshotOptions {
-  /** Stores it also where the store has one that is as new: that one is damaged. Default false. */
+  /** Stores it whatever the store has: that one is damaged, or comes out of another history. Default false. */
   readonly replace?: boolean;
 }
 
@@ -128,14 +128,14 @@ export class HASnapshotter {
     const { ports, lease } = this;
     if (ports === undefined || lease === undefined || !ports.stream.isConnected) return;
     try {
-      this.note(await (await this.opened()).latest());
+      this.note(await (await this.opened()).known());
       if (!(await this.isDue(ports))) return;
       const doubt = ports.doubt();
       if (doubt !== undefined) throw doubtful(doubt);
       if (!(await lease.take())) return;
       try {
         // Whoever had the lease until now may have stored it.
-        this.note(await (await this.opened()).latest());
+        this.note(await (await this.opened()).known());
         if (await this.isDue(ports)) await this.run(false);
         this.failed = '';
       } finally {

@@ -15,6 +15,8 @@ export class StagedSnapshot extends Error {
     /** Where it is. */
     readonly path: string,
     readonly facts: RestoredFacts,
+    /** The file that it takes the place of is kept: it may hold rows that are nowhere else. */
+    readonly keeps = false,
   ) {
     super('A snapshot is ready to take the place of the database.');
   }

@@ -18,6 +18,7 @@ import { StatementCache } from './statement-cache.js';
  * | `ha_chunks` | parts of large transactions whose last part has not come yet |
  * | `ha_renames` | tables and columns that the stream renamed, for transactions that were written with the old names |
  * | `ha_base` | the state that the cluster was founded with, or had to take over last |
+ * | `ha_founding` | attempts to found a cluster that have not come to their end; made and dropped by snapshot/founding.ts |
  * | `ha_skipped` | changes that could not be applied for a reason that every node shares; with `change` -1 messages that an operator had this node leave out |
  * | `ha_outbox` | with `asyncPublisher`: messages of transactions that were committed here and not yet met in the stream |
  * | `ha_undo` | with `asyncPublisher`: how to take such a transaction back, where that is not the plain inverse of its messages |

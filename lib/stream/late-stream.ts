@@ -1,5 +1,5 @@
 import { HAError } from '../common/ha-error.js';
-import { sleep } from '../common/timing.js';
+import { within } from '../common/timing.js';
 import { StreamUnavailable } from './replication-stream.js';
 import type {
   IncomingMessage,
@@ -22,6 +22,8 @@ interface Waiting {
 
 const FIRST_PAUSE_MS = 250;
 const MAX_PAUSE_MS = 5_000;
+/** How long an end waits for a server that does not answer. */
+const SETTLE_MS = 5_000;
 
 /**
  * A stream that could not be reached when the database was started, and is opened when it can. Until then it is like one
@@ -37,6 +39,10 @@ export class LateStream implements ReplicationStream {
   private readonly waiting: Waiting[] = [];
   private closed = false;
   private connecting: Promise<void> | undefined;
+  private wake: () => void = () => undefined;
+  private readonly ended = new Promise<void>((resolve) => {
+    this.wake = resolve;
+  });
 
   constructor(
     /** Opens the stream; fails with a retryable HAError while it cannot be reached. */
@@ -52,6 +58,11 @@ export class LateStream implements ReplicationStream {
 
   get isConnected(): boolean {
     return this.isVerified && this.real?.isConnected === true;
+  }
+
+  /** True also while it is not known yet whether it is the stream that was followed. */
+  get isReachable(): boolean {
+    return this.real?.isConnected === true;
   }
 
   get ordering(): ReplicationStream['ordering'] {
@@ -127,8 +138,15 @@ export class LateStream implements ReplicationStream {
     };
   }
 
-  async close(): Promise<void> {
+  /** Begins nothing any more, and waits for what it has begun; what it reached by then can be used until {@link close}. */
+  async settle(): Promise<void> {
     this.closed = true;
+    this.wake();
+    if (this.connecting !== undefined) await within(SETTLE_MS, this.connecting);
+  }
+
+  async close(): Promise<void> {
+    await this.settle();
     await this.real?.close();
   }
 
@@ -150,13 +168,14 @@ export class LateStream implements ReplicationStream {
         // Another stream than the one that was followed, say: the owner was told by its own verification.
         if (!isRetryable(error)) return;
       }
-      await sleep(Math.min(FIRST_PAUSE_MS * 2 ** failures, MAX_PAUSE_MS));
+      await within(Math.min(FIRST_PAUSE_MS * 2 ** failures, MAX_PAUSE_MS), this.ended);
     }
   }
 
   private async connectOnce(): Promise<void> {
     const stream = await this.openStream();
     try {
+      if (this.closed) throw closed();
       this.real = stream;
       stream.passed = () => this.passed();
       await this.verify();
@@ -171,14 +190,15 @@ export class LateStream implements ReplicationStream {
     }
     this.waiting.length = 0;
     this.isVerified = true;
-    if (this.closed) {
-      await stream.close();
-      return;
-    }
+    if (this.closed) return;
     stream.onStatus = (status) => this.onStatus(status);
     stream.verify = () => this.verify();
     this.onStatus({ type: 'connected' });
   }
+}
+
+function closed(): StreamUnavailable {
+  return new StreamUnavailable('closed');
 }
 
 function isRetryable(error: unknown): boolean {

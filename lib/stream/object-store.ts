@@ -47,6 +47,8 @@ export interface ObjectInfo {
   readonly id: string;
   /** Number of the pieces that it is stored in. */
   readonly chunks: number;
+  /** What is wrong with what the store says of it: it cannot be read, but replaced. */
+  readonly damage?: string | undefined;
 }
 
 export interface ObjectUpload {

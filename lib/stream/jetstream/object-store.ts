@@ -39,6 +39,8 @@ interface ObjectMeta {
   readonly options?: { readonly max_chunk_size?: number; readonly link?: unknown };
   /** What is ours in it: go-ha and other clients pass over it. */
   readonly metadata?: { readonly previous?: string };
+  /** What is wrong with it; never stored. */
+  readonly damage?: string;
 }
 
 interface StoredMeta {
@@ -112,7 +114,9 @@ export class JetStreamObjectStore implements ObjectStore {
         mtime: new Date().toISOString(),
         headers: Object.fromEntries(Object.entries(upload.headers).map(([key, value]) => [key, [value]])),
         options: { max_chunk_size: this.chunkSize },
-        ...(before === undefined || before.meta.deleted === true ? {} : { metadata: { previous: before.meta.nuid } }),
+        ...(before === undefined || before.meta.deleted === true || before.meta.nuid === ''
+          ? {}
+          : { metadata: { previous: before.meta.nuid } }),
       };
       const revision = await this.store(meta, before?.revision ?? 0);
       if (revision === undefined) {
@@ -188,7 +192,7 @@ export class JetStreamObjectStore implements ObjectStore {
   private async metaOf({ jsm }: ObjectClient, name: string): Promise<StoredMeta | undefined> {
     try {
       const message = await jsm.streams.getMessage(this.stream, { last_by_subj: this.metaSubject(name) });
-      return { meta: message.json<ObjectMeta>(), revision: message.seq, stored: message.time.getTime() };
+      return { meta: readMeta(message.string(), name), revision: message.seq, stored: message.time.getTime() };
     } catch (error) {
       const code = apiCode(error);
       if (code === NO_MESSAGE_FOUND || code === STREAM_NOT_FOUND) return undefined;
@@ -303,16 +307,43 @@ function prefixOf(name: string): string {
   return createHash('sha256').update(name).digest('hex').slice(0, 16);
 }
 
+/** Anybody may have written it: what cannot be right is told as such, so that it can be replaced. */
+function readMeta(text: string, name: string): ObjectMeta {
+  const damaged = (damage: string): ObjectMeta => ({ name, bucket: '', nuid: '', size: 0, chunks: 0, damage });
+  let meta: Partial<ObjectMeta> | null;
+  try {
+    meta = JSON.parse(text) as Partial<ObjectMeta> | null;
+  } catch {
+    return damaged('it is no JSON');
+  }
+  if (typeof meta !== 'object' || meta === null) return damaged('it is no JSON object');
+  if (meta.options?.link !== undefined) return damaged('it is a link to another object');
+  // Of a deleted one nothing else is read.
+  if (typeof meta.nuid !== 'string' || !/^[-\w]+$/.test(meta.nuid)) return damaged('its pieces have no valid name');
+  const { deleted, size, chunks } = meta;
+  if (deleted !== true && !(isCount(size) && isCount(chunks))) return damaged('its size is missing or wrong');
+  const previous = meta.metadata?.previous;
+  const isKnown = typeof previous === 'string' && /^[-\w]+$/.test(previous);
+  return { ...(meta as ObjectMeta), name, metadata: isKnown ? { previous } : {} };
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
 function infoOf({ meta, revision, stored }: StoredMeta): ObjectInfo {
-  const entries = Object.entries(meta.headers ?? {}).map(([key, [value = '']]) => [key, value] as const);
+  const entries = Object.entries(meta.headers ?? {}).flatMap(([key, list]) =>
+    Array.isArray(list) && typeof list[0] === 'string' ? [[key, list[0]] as const] : [],
+  );
   return {
     name: meta.name,
     size: meta.size,
-    digest: meta.digest ?? '',
+    digest: typeof meta.digest === 'string' ? meta.digest : '',
     headers: Object.fromEntries(entries),
     revision,
     stored,
     id: meta.nuid,
     chunks: meta.chunks,
+    ...(meta.damage === undefined ? {} : { damage: meta.damage }),
   };
 }

@@ -1,6 +1,7 @@
 import { HAError } from '../../common/ha-error.js';
 import { KeyValueDenied } from '../key-value.js';
 import type { KeyValueBucket } from '../key-value.js';
+import { LateStream } from '../late-stream.js';
 import type { ReplicationStream } from '../replication-stream.js';
 import type { IdSlotLease } from './id-slots.js';
 import { keyToken, memberOf, ownMember, readRecord } from './member.js';
@@ -185,7 +186,8 @@ export class Membership {
 
   private async giveBack(): Promise<void> {
     await Promise.all(this.running.values());
-    if (!this.settings.stream.isConnected) return;
+    const { stream } = this.settings;
+    if (!(stream instanceof LateStream ? stream.isReachable : stream.isConnected)) return;
     await Promise.allSettled([this.name?.release(), this.settings.idSlots.release()]);
   }
 }

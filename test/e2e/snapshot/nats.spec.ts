@@ -80,6 +80,40 @@ describe('snapshots and go-ha', () => {
     expect(dumpFile(path)).toEqual(cluster.dump(0));
   });
 
+  it('something that is none is told, keeps no node away, and is replaced', async () => {
+    const cluster = await startCluster({ nodes: 1, options: quiet });
+    await cluster.a.exec('CREATE TABLE t(v)');
+    await cluster.a.snapshot();
+    const nc = await client(cluster);
+    const name = `$O.${cluster.stream}_SNAPSHOTS.M.${Buffer.from('db').toString('base64')}`;
+    const manager = await nc.jetstreamManager();
+    const good = (await manager.streams.getMessage(`OBJ_${cluster.stream}_SNAPSHOTS`, { last_by_subj: name })).json();
+    const hostile = [
+      '{{{',
+      'null',
+      '[]',
+      '{}',
+      JSON.stringify({ ...(good as object), nuid: '>' }),
+      JSON.stringify({ ...(good as object), size: -5 }),
+      JSON.stringify({ ...(good as object), chunks: 7 }),
+      JSON.stringify({ ...(good as object), options: { link: { bucket: 'b', name: 'n' } } }),
+      JSON.stringify({ ...(good as object), headers: { seq: ['999999'] } }),
+    ];
+    for (const text of hostile) {
+      const rollup = headers();
+      rollup.set('Nats-Rollup', 'sub');
+      await nc.jetstream().publish(name, text, { headers: rollup });
+      const node = await cluster.add({ options: quiet });
+      const told = node.events.flatMap((event) => (event.type === 'error' ? [event.error] : []));
+      expect({ text, told }).toMatchObject({ text, told: [{ code: 'HA_SNAPSHOT_INVALID' }] });
+    }
+    await cluster.a.run('INSERT INTO t VALUES(1)');
+    await cluster.a.snapshot();
+    const last = await cluster.add({ options: quiet });
+    expect(wasRestored(last)).toBe(true);
+    await cluster.expectEqual();
+  });
+
   it('one without its header, as go-ha leaves it where it fails, is not used, and is replaced', async () => {
     const cluster = await startCluster({ nodes: 1, options: quiet });
     await cluster.a.exec('CREATE TABLE t(v)');

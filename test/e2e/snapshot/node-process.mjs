@@ -1,9 +1,10 @@
 // A node in a process of its own, that can be killed anywhere: also in front of a call that moves its files (`killAt`),
-// or find the disk full there (`fullAt`).
+// or of some SQL (`killSql`, so many times it was run before), or find the disk full there (`fullAt`).
 import fs from 'node:fs';
+import BetterSqlite3 from 'better-sqlite3';
 import { syncBuiltinESMExports } from 'node:module';
 const [lib, options] = process.argv.slice(2);
-const { path, killAt, fullAt, snapshots, ...others } = JSON.parse(options);
+const { path, killAt, killSql, fullAt, snapshots, ...others } = JSON.parse(options);
 
 let moves = 0;
 for (const name of ['renameSync', 'rmSync', 'fsyncSync']) {
@@ -18,6 +19,13 @@ for (const name of ['renameSync', 'rmSync', 'fsyncSync']) {
   };
 }
 syncBuiltinESMExports();
+
+const exec = BetterSqlite3.prototype.exec;
+let left = killSql?.[1];
+BetterSqlite3.prototype.exec = function (sql) {
+  if (sql === killSql?.[0] && left-- === 0) process.kill(process.pid, 'SIGKILL');
+  return exec.call(this, sql);
+};
 
 const { HARuntime } = await import(`${lib}/ha-runtime.js`);
 const { HADatabase } = await import(`${lib}/write/ha-database.js`);

@@ -491,4 +491,20 @@ describe('db.backup', () => {
     expect(await failureOf(a.db.backup(a.path))).toMatchObject({ code: 'HA_SNAPSHOT_FAILED' });
     expect(await failureOf(a.db.backup(join(dir, 'none', 'x')))).toMatchObject({ code: 'HA_SNAPSHOT_FAILED' });
   });
+
+  it('of two at once to one file both are whole, and a folder is refused', async () => {
+    const { dir, make } = nodes();
+    const a = make('a');
+    await a.db.exec(SCHEMA);
+    await fill(a, 1, 5);
+    const target = join(dir, 'copy.bak');
+    await Promise.all([a.db.backup(target), a.db.backup(target), a.db.backup(target)]);
+    expect(dumpFile(target)).toEqual(dumpFile(a.path));
+    expect(leftovers(a)).toEqual([]);
+    const error = await failureOf(a.db.backup(dir));
+    expect(error).toMatchObject({
+      code: 'HA_SNAPSHOT_FAILED',
+      message: expect.stringMatching(/is a folder/) as unknown,
+    });
+  });
 });
