@@ -42,6 +42,8 @@ export class Interception {
   private readonly earlier = new Map<string, EarlierChange>();
   /** Made by interceptors for tables that may come into being in the same transaction. */
   private readonly unchecked = new Map<unknown, NamedInterceptor>();
+  /** What the writer did, by table, as far as somebody asked. */
+  private readonly writtenTo = new Map<string, readonly RowChange[]>();
   private view: HAChangeSet;
   /** What {@link view} holds. */
   private reach: Reach = { tables: new Set(), hasStatements: false };
@@ -226,23 +228,28 @@ export class Interception {
     const made = asRowChange(change);
     if (isInternalTable(made.table)) throw invalid(`'${made.table}' belongs to replication`);
     const planned = this.ports.planned(made);
-    const written = this.changesOf(made.table);
     if (planned === undefined) {
+      const written = this.changesOf(made.table);
       if (written.length > 0 && !written.some((change) => this.ports.planned(change))) return { change: made, planned };
       throw unplaceable(made);
     }
     const names = new Set(planned.plan.table.columns.map(({ name }) => name));
     const unknown = made.columns.find(
-      (column) => !names.has(column) && !written.some(({ columns }) => columns.includes(column)),
+      (column) => !names.has(column) && !this.changesOf(made.table).some(({ columns }) => columns.includes(column)),
     );
     if (unknown !== undefined) throw invalid(`the table '${made.table}' has no column '${unknown}'`);
     return { change: planned.change, planned };
   }
 
-  /** What the writer did to rows of a table. */
-  private changesOf(table: string): RowChange[] {
+  /** What the writer did to rows of a table; looked for once, for an interceptor may replace every change. */
+  private changesOf(table: string): readonly RowChange[] {
     const name = table.toLowerCase();
-    return this.shown.changes.filter(isRowChange).filter((change) => change.table.toLowerCase() === name);
+    let changes = this.writtenTo.get(name);
+    if (changes === undefined) {
+      changes = this.shown.changes.filter(isRowChange).filter((change) => change.table.toLowerCase() === name);
+      this.writtenTo.set(name, changes);
+    }
+    return changes;
   }
 
   /** The row of an image: by what finds it, and where only its values do, by the rowid that it had at its writer. */

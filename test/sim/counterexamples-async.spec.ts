@@ -1,4 +1,4 @@
-import { BAG, expectRows, rows, scenario } from './scenario.js';
+import { BAG, expectRows, meet, rows, scenario } from './scenario.js';
 import type { World } from './world.js';
 
 const ASYNC = { asyncNodes: [true, false], generatedIds: 'overwrite', recursiveTriggers: false } as const;
@@ -10,16 +10,6 @@ async function hold(world: World, ...transactions: string[]): Promise<void> {
   await world.calm();
   for (const { state, error } of world.writes)
     expect({ state, error }).toEqual({ state: 'resolved', error: undefined });
-}
-
-/** Node 1 writes, and node 0 gets what is in the stream; node 0 publishes nothing. */
-async function meet(world: World, ...transactions: string[]): Promise<void> {
-  for (const sql of transactions) {
-    world.exec(1, sql);
-    await world.finish(1);
-  }
-  await world.receive(0);
-  world.check(0);
 }
 
 /** Node 0 dies, and comes again; what it sends reaches nobody. */

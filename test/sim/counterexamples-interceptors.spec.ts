@@ -4,7 +4,7 @@ import { FirstWriteWins } from '../../lib/interceptors/first-write-wins.js';
 import { IgnoreTables } from '../../lib/interceptors/ignore-tables.js';
 import { LastWriteWinsByColumn } from '../../lib/interceptors/last-write-wins-by-column.js';
 import { MergeCounter } from '../../lib/interceptors/merge-counter.js';
-import { expectRows, marked, rows, scenario, states } from './scenario.js';
+import { expectRows, marked, meet, rows, scenario, states } from './scenario.js';
 import type { World } from './world.js';
 
 const COUNTER = ['CREATE TABLE c(id INTEGER PRIMARY KEY, n, other)', `INSERT INTO c VALUES(1, 0, 'start')`];
@@ -27,16 +27,6 @@ async function hold(world: World, ...transactions: string[]): Promise<void> {
   world.node(0).stream.disconnect();
   for (const sql of transactions) world.exec(0, sql);
   await world.calm();
-}
-
-/** Node 1 writes, and node 0 gets what is in the stream; node 0 publishes nothing. */
-async function meet(world: World, ...transactions: string[]): Promise<void> {
-  for (const sql of transactions) {
-    world.exec(1, sql);
-    await world.finish(1);
-  }
-  await world.receive(0);
-  world.check(0);
 }
 
 /** Which transactions were shown, by node: how many changes each had. */

@@ -32,6 +32,16 @@ export async function expectRows(world: World, sql: string, expected: readonly s
   for (const node of world.nodes) expect(rows(world, node.index, sql)).toEqual(expected);
 }
 
+/** Node 1 writes, and node 0 gets what is in the stream; node 0 publishes nothing. */
+export async function meet(world: World, ...transactions: string[]): Promise<void> {
+  for (const sql of transactions) {
+    world.exec(1, sql);
+    await world.finish(1);
+  }
+  await world.receive(0);
+  world.check(0);
+}
+
 /** What became of writes: a state, or the code of the error. */
 export function states(writes: readonly Write[]): string[] {
   return writes.map(({ state, error }) => error?.code ?? state);
