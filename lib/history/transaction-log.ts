@@ -51,7 +51,7 @@ export class TransactionLog {
 
   /** The range behind a sequence that was told before; there may be nothing in it yet. */
   async rangeAfter(after: unknown): Promise<Range> {
-    if (typeof after !== 'bigint' || after < 0n)
+    if (typeof after !== 'bigint' || after < 0n || after >= BigInt(Number.MAX_SAFE_INTEGER))
       throw invalidHistory(`${String(after)} is no sequence to go on behind.`);
     const first = Number(after) + 1;
     const [{ firstSequence: retained }, last] = await Promise.all([
