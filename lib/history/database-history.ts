@@ -102,7 +102,8 @@ export class DatabaseHistory implements HistoryPort {
     const range = after === undefined ? await this.log.rangeFrom(from) : await this.log.rangeAfter(after);
     if (typeof from === 'bigint') await this.refuseForeign(range.first, range.retained);
     let left = limit;
-    for await (const transaction of this.log.read(range)) {
+    const refusesGaps = from !== undefined || after !== undefined;
+    for await (const transaction of this.log.read({ ...range, refusesGaps })) {
       if (transaction.base !== undefined || transaction.sequence < range.first) continue;
       if (!all && transaction.outcome !== 'committed') continue;
       if (node !== undefined && transaction.changeSet.node !== node) continue;
