@@ -73,7 +73,7 @@ export class RowPlaces {
   }
 
   atKey(table: TableInfo, key: readonly SqlValue[]): RowPlace {
-    const text = `${table.name}\0k${keyText(key, this.keysOf(table).collations)}`;
+    const text = `${table.name}\0k${keyText(key.map(distinct), this.keysOf(table).collations)}`;
     return { table, by: 'key', rowid: undefined, key, text };
   }
 
@@ -127,17 +127,34 @@ export function exactRow(
   args: readonly unknown[],
 ): SqlValue[] | undefined {
   const values = statements.exact(sql).get(...args) as SqlValue[] | undefined;
-  if (values?.some((value) => typeof value === 'string' && value.includes('\uFFFD')) !== true) return values;
-  // What is not UTF-8 has become this character; so has, of course, the character itself.
+  if (values === undefined || !mayHideBytes(values)) return values;
   const names = table.columns.map(({ name }) => q(name));
   const rest = sql.slice(`SELECT ${names.join(', ')}`.length);
-  const bytes = statements
-    .exact(`SELECT ${names.map((name) => `CAST(${name} AS BLOB)`).join(', ')}${rest}`)
-    .get(...args);
-  return values.map((value, index) => {
-    const raw = (bytes as (Buffer | null)[])[index];
-    return typeof value === 'string' && raw && !isUtf8(raw) ? new InvalidText(raw) : value;
-  });
+  return exactRows(statements, names, rest, args)[0];
+}
+
+/** The rows of `SELECT names` and the rest of a statement; text that is not UTF-8 with its bytes. */
+export function exactRows(
+  statements: StatementCache,
+  names: readonly string[],
+  rest: string,
+  args: readonly unknown[],
+): SqlValue[][] {
+  const rows = statements.exact(`SELECT ${names.join(', ')}${rest}`).all(...args) as SqlValue[][];
+  if (!rows.some(mayHideBytes)) return rows;
+  // Values and bytes of one row have to come together, for the order of rows may be anything.
+  const casts = names.map((name) => `CAST(${name} AS BLOB)`);
+  const both = statements.exact(`SELECT ${[...names, ...casts].join(', ')}${rest}`).all(...args) as SqlValue[][];
+  return both.map((row) => names.map((_name, index) => exactValue(row[index] ?? null, row[names.length + index])));
+}
+
+/** What is not UTF-8 has become this character; so has, of course, the character itself. */
+function mayHideBytes(values: readonly SqlValue[]): boolean {
+  return values.some((value) => typeof value === 'string' && value.includes('\uFFFD'));
+}
+
+function exactValue(value: SqlValue, bytes: SqlValue | undefined): SqlValue {
+  return typeof value === 'string' && Buffer.isBuffer(bytes) && !isUtf8(bytes) ? new InvalidText(bytes) : value;
 }
 
 /** True where two images are the same row in every value, by storage class and bytes, and at the same rowid. */
@@ -150,6 +167,11 @@ function isSameValue(a: SqlValue, b: SqlValue | undefined): boolean {
   if (typeof a !== 'object' || a === null || typeof b !== 'object' || b === null) return Object.is(a, b);
   if (a instanceof InvalidText) return b instanceof InvalidText && a.bytes.equals(b.bytes);
   return Buffer.isBuffer(b) && a.equals(b);
+}
+
+/** Text that is not UTF-8 by its bytes, so that it is equal to no other: behind a half character, which no text begins with. */
+function distinct(value: SqlValue): SqlValue {
+  return value instanceof InvalidText ? `\uDC00${value.bytes.toString('latin1')}` : value;
 }
 
 /** The key of a row; undefined where its table has none, or NULL is in it. */

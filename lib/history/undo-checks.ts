@@ -1,10 +1,10 @@
 import { StoredRows } from '../apply/stored-rows.js';
-import { bound } from '../apply/row-plan.js';
+import { bound, mark } from '../apply/row-plan.js';
 import type { SqlValue } from '../changeset/changeset.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
 import type { TableInfo } from '../sqlite/schema.js';
-import { exactRow, exactText, isSameImage } from './row-places.js';
+import { exactRow, exactRows, exactText, isSameImage } from './row-places.js';
 import type { RowImage, RowPlace, RowPlaces } from './row-places.js';
 import type { RowStep, UndoPlan } from './undo-plan.js';
 
@@ -146,15 +146,15 @@ export class UndoChecks {
     values: readonly SqlValue[],
     limit: string,
   ): RowImage[] {
-    const where = columns.map((column) => `${q(table.columns[column]?.name ?? '')} = ?`).join(' AND ');
-    const names = table.columns.map(({ name }) => q(name)).join(', ');
+    const where = columns
+      .map((column, index) => `${q(table.columns[column]?.name ?? '')} = ${mark(values[index])}`)
+      .join(' AND ');
     const from = `FROM main.${q(table.name)} WHERE ${where}`;
     const { statements } = this.places;
     if (table.rowid === undefined) {
-      return (statements.exact(`SELECT ${names} ${from}${limit}`).all(...bound(values)) as SqlValue[][]).map((row) => ({
-        values: row,
-        rowid: undefined,
-      }));
+      const names = table.columns.map(({ name }) => q(name));
+      const rows = exactRows(statements, names, ` ${from}${limit}`, bound(values));
+      return rows.map((row) => ({ values: row, rowid: undefined }));
     }
     const rowids = statements.exact(`SELECT ${q(table.rowid)} ${from}${limit}`).all(...bound(values)) as [bigint][];
     const plan = this.places.planOf(table);
