@@ -5,8 +5,8 @@ import { letterOf, valueLiteral } from '../changeset/values.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import { keyText } from '../apply/row-identity.js';
 import { bound, doubled, RowPlan } from '../apply/row-plan.js';
-import { readTableKeys } from '../apply/unique-index.js';
-import type { TableKeys } from '../apply/unique-index.js';
+import { readGeneratedIndexes, readTableKeys } from '../apply/unique-index.js';
+import type { TableKeys, UniqueIndex } from '../apply/unique-index.js';
 import type { Connection } from '../sqlite/connection.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
@@ -33,6 +33,7 @@ export class RowPlaces {
   readonly statements: StatementCache;
   private readonly tables = new Map<string, TableInfo>();
   private readonly keys = new Map<TableInfo, TableKeys>();
+  private readonly generated = new Map<TableInfo, readonly UniqueIndex[]>();
   private readonly plans = new Map<TableInfo, RowPlan>();
 
   constructor(
@@ -51,6 +52,13 @@ export class RowPlaces {
     let keys = this.keys.get(table);
     if (keys === undefined) this.keys.set(table, (keys = readTableKeys(this.db, table)));
     return keys;
+  }
+
+  /** Unique indexes on generated columns. */
+  generatedOf(table: TableInfo): readonly UniqueIndex[] {
+    let indexes = this.generated.get(table);
+    if (indexes === undefined) this.generated.set(table, (indexes = readGeneratedIndexes(this.db, table)));
+    return indexes;
   }
 
   planOf(table: TableInfo): RowPlan {

@@ -97,7 +97,8 @@ export function refuseUncertain(selection: UndoSelection, places: RowPlaces): vo
     if (blame === undefined) continue;
     const isKeyed = table.rowidAlias !== undefined || (table.withoutRowid && keyIn(table, image.values) !== undefined);
     const { others } = places.keysOf(table);
-    if (isKeyed && others.length === 0 && !isLater) continue;
+    const hasUnique = others.length > 0 || places.generatedOf(table).length > 0;
+    if (isKeyed && !hasUnique && !isLater) continue;
     throw refusedUndo(
       `What the rows of '${table.name}' were cannot be told for some of them alone: in the transaction at sequence ${blame.sequence}, of ${blame.changeSet.node}, writers met, or REPLACE took rows away. Undo everything from there on (scope 'all'), or look at a copy of the time before: db.restoreTo().`,
       { table: table.name, sequence: blame.sequence },

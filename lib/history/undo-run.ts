@@ -10,6 +10,7 @@ import type { HistoryPorts } from './database-history.js';
 import { gone, invalidHistory, refusedUndo } from './history-errors.js';
 import { describeChange } from './history-transaction.js';
 import type { Rebuild } from './rebuild.js';
+import { GeneratedUniques } from './generated-uniques.js';
 import { RowPlaces } from './row-places.js';
 import { withTemporaryFolder } from './temporary-folder.js';
 import type { Range, TransactionLog } from './transaction-log.js';
@@ -172,8 +173,13 @@ export class UndoRun {
       for (const table of selection.tainted.keys()) if (rebuilt !== undefined) yield* rebuilt.wholeTable(table, plan);
       return;
     }
-    const checks = new UndoChecks(places.db, places, plan);
-    yield* checks.unique(({ text }) => selection.rows.get(text)?.isLater === true);
+    const generated = new GeneratedUniques(places, ports.rebuild.configure);
+    const checks = new UndoChecks(places.db, places, plan, generated);
+    try {
+      yield* checks.unique(({ text }) => selection.rows.get(text)?.isLater === true);
+    } finally {
+      generated.close();
+    }
     if (ports.connections.writer.pragma('foreign_keys', { simple: true }) === 1) yield* checks.foreignKeys();
   }
 

@@ -122,3 +122,38 @@ it('text that is not UTF-8 comes back where the rows of before are rebuilt', asy
   await b.undo({ from });
   expect(await settled(pair)).toEqual(before);
 });
+
+it.each([
+  ['virtual', 'CREATE TABLE t(id INTEGER PRIMARY KEY, u, g AS (lower(u)) UNIQUE)'],
+  ['stored', 'CREATE TABLE t(id INTEGER PRIMARY KEY, u, g AS (lower(u)) STORED); CREATE UNIQUE INDEX i ON t(g)'],
+  [
+    'in an expression',
+    'CREATE TABLE t(id INTEGER PRIMARY KEY, u, G AS (lower(u))); CREATE UNIQUE INDEX i ON t(g || 1)',
+  ],
+  [
+    'in a condition',
+    'CREATE TABLE t(id INTEGER PRIMARY KEY, u COLLATE NOCASE, g AS (1)); CREATE UNIQUE INDEX i ON t(u) WHERE g',
+  ],
+  ['WITHOUT ROWID', 'CREATE TABLE t(id INTEGER PRIMARY KEY, u, g AS (lower(u)) UNIQUE) WITHOUT ROWID'],
+])(
+  'a row that would meet another one in a unique index on a generated column is a conflict: %s',
+  async (_name, sql) => {
+    const pair = await pairOn('memory');
+    const { a, b } = pair;
+    await a.exec(sql);
+    await a.exec(`INSERT INTO t(id, u) VALUES(1, 'a'), (2, 'b')`);
+    const from = a.position().received + 1n;
+    await a.exec(`UPDATE t SET u = 'x' WHERE id = 1`);
+    await a.exec(`INSERT INTO t(id, u) VALUES(5, 'A')`);
+    const wrong = await settled(pair);
+    await expect(b.undo({ from, scope: 'entities' })).rejects.toMatchObject({
+      code: 'HA_UNDO_CONFLICT',
+      details: { count: 1, conflicts: [{ reason: 'unique', current: { id: 5, u: 'A' } }] },
+    });
+    expect(await settled(pair)).toEqual(wrong);
+    await a.exec('DELETE FROM t WHERE id = 5');
+    expect(await b.undo({ from, scope: 'entities' })).toMatchObject({ updated: 1, conflicts: [] });
+    await settled(pair);
+    expect(await a.all('SELECT u FROM t')).toEqual([{ u: 'a' }, { u: 'b' }]);
+  },
+);
