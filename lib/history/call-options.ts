@@ -13,20 +13,19 @@ export function checkHistoryOptions(given: HAHistoryOptions): void {
     throw invalidHistory(`limit is ${limit}, but has to be a whole number above 0.`, { limit });
   }
   for (const [name, value] of Object.entries({ table, node }) as [string, unknown][]) {
-    if (value !== undefined && typeof value !== 'string')
-      throw invalidHistory(`${name} is ${String(value)}, but has to be a text.`);
+    if (value !== undefined && typeof value !== 'string') throw invalidHistory(`${name} has to be a text.`);
   }
 }
 
 /** The same for `db.undo()`. @throws HAError `HA_HISTORY_INVALID`, `HA_UNDO_INVALID` for its rows. */
 export function checkUndoOptions(given: HAUndoOptions): void {
   refuseNoObject('undo', given);
-  const { from, scope, rows, timeout } = given as Partial<HAUndoOptions>;
+  const { from, scope, rows, timeout } = given as { readonly [name in keyof HAUndoOptions]: unknown };
   if (!SCOPES.includes(scope))
     throw invalidHistory(`There is no scope '${String(scope)}'. Use all, entities or transactions.`);
   if (from === undefined) throw invalidHistory('undo needs from: a sequence or a duration.');
-  if (timeout !== undefined && !(Number(timeout) === timeout && timeout > 0 && timeout <= LONGEST_TIMER))
-    throw invalidHistory(`timeout is ${String(timeout)}, but has to be milliseconds, from 1 to ${LONGEST_TIMER}.`);
+  if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 1 && timeout <= LONGEST_TIMER))
+    throw invalidHistory(`timeout has to be a number of milliseconds, from 1 to ${LONGEST_TIMER}.`);
   if (rows === undefined) return;
   if (typeof rows !== 'object' || rows === null || !isPlain(rows))
     throw invalidUndo('rows has to be an object, with an array of rowids or keys for each table: { orders: [4, 5] }.');

@@ -13,7 +13,7 @@ const LONG =
 async function codeOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => 'it went well',
-    (error: { code?: string }) => error.code ?? String(error),
+    (error: Error & { code?: string }) => error.code ?? error.message,
   );
 }
 
