@@ -5,12 +5,12 @@ const LONGEST = ['test/sim/sim.spec.ts', 'test/e2e/snapshot/kill.spec.ts', 'test
 
 /** In a fresh clone nothing tells how long a suite takes, and Jest begins with the largest file. */
 export default class LongestFirst extends Sequencer {
-  sort(tests) {
+  async sort(tests) {
     const rank = ({ path }) => {
       const found = LONGEST.findIndex((name) => path.endsWith(name));
       return found === -1 ? LONGEST.length : found;
     };
     // Sorting is stable: the others stay as Jest has them.
-    return [...super.sort(tests)].sort((left, right) => rank(left) - rank(right));
+    return [...(await super.sort(tests))].sort((left, right) => rank(left) - rank(right));
   }
 }

@@ -77,13 +77,14 @@ export class OpenStreams {
   /** Answers requests one after another, until the caller sends no more. */
   private async pump(call: QueryCall, session: QuerySession, ended: AbortSignal): Promise<void> {
     const state = this.calls.get(call);
+    if (state === undefined) return;
     const send = (answer: Buffer): Promise<void> | undefined => {
       ended.throwIfAborted();
       return call.write(answer) ? undefined : drained(call, ended);
     };
     const requests = new Requests(call);
     try {
-      while (state !== undefined && this.calls.has(call) && !ended.aborted && this.ending === undefined) {
+      while (this.calls.has(call) && !ended.aborted && this.ending === undefined) {
         const received = requests.take() ?? (await requests.arrival());
         if (received === undefined || !this.calls.has(call) || ended.aborted) break;
         state.isAnswering = true;
