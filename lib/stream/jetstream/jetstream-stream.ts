@@ -269,7 +269,12 @@ export class JetStreamStream implements ReplicationStream {
       const { nc, js, jsm } = session;
       return { js, jsm, maxPayload: this.maxPayload, version: nc.info?.version };
     };
-    const made = new JetStreamObjectStore(client, { bucket, replicas: this.replicas, servers });
+    const made = new JetStreamObjectStore(client, {
+      bucket,
+      replicas: this.replicas,
+      servers,
+      access: this.settings.access,
+    });
     await made.open();
     return made;
   }
