@@ -146,7 +146,7 @@ export class StoredRows {
   }
 
   /** Values of a row in an index; undefined where NULL among them, or the condition, keeps it out of conflicts. */
-  private valuesIn(table: TableInfo, index: UniqueIndex, row: readonly SqlValue[]): readonly SqlValue[] | undefined {
+  valuesIn(table: TableInfo, index: UniqueIndex, row: readonly SqlValue[]): readonly SqlValue[] | undefined {
     const { parts, where } = index;
     const plain = where === undefined && parts.every((part) => part.column !== undefined);
     const values = plain ? parts.map(({ column }) => row[column ?? 0] ?? null) : this.computed(table, index, row);
@@ -175,7 +175,7 @@ function whereIs({ table }: RowPlan, { values, rowid }: StoredRow): { readonly w
 }
 
 /** What a user wrote into an index may speak of generated columns, or refuse values: then it tells nothing here. */
-function tolerant(read: () => unknown): unknown {
+export function tolerant(read: () => unknown): unknown {
   try {
     return read();
   } catch (error) {

@@ -9,6 +9,7 @@ import { writeNewFile } from './new-file.js';
 import { withoutReplication } from './rebuild.js';
 import type { RebuildSettings } from './rebuild.js';
 import { RowPlaces } from './row-places.js';
+import { RowsInTheWay } from './rows-in-the-way.js';
 import type { TransactionLog } from './transaction-log.js';
 import { UndoPlan } from './undo-plan.js';
 import { UndoSelection } from './undo-selection.js';
@@ -61,7 +62,7 @@ export class ReversedCopy {
   private async reverse(db: Connection, sequence: number, retained: number): Promise<boolean> {
     // What waits for its place lies over the rows, and is in no history yet.
     if (hasRows(db, 'ha_outbox') || this.skips.size > 0) return false;
-    const { rowIdentify } = this.settings;
+    const { rowIdentify, configure } = this.settings;
     const last = db.prepare('SELECT max(received_seq) FROM main.ha_stats').pluck().get() as number;
     const places = new RowPlaces(db, readSchema(db, rowIdentify));
     const selection = new UndoSelection(places, 'all', undefined, new Set(), this.intercepts);
@@ -77,6 +78,12 @@ export class ReversedCopy {
     const plan = new UndoPlan(places);
     for (const row of selection.rows.values()) plan.add(row, row.before);
     if (plan.conflicts.length > 0) return false;
+    const inTheWay = new RowsInTheWay(places, configure);
+    try {
+      for (const _step of plan.settle(inTheWay)) await immediate();
+    } finally {
+      inTheWay.close();
+    }
     await this.apply(db, plan, last);
     return true;
   }

@@ -171,7 +171,8 @@ export function isSameImage(a: RowImage | undefined, b: RowImage | undefined): b
   return a.rowid === b.rowid && a.values.every((value, index) => isSameValue(value, b.values[index]));
 }
 
-function isSameValue(a: SqlValue, b: SqlValue | undefined): boolean {
+/** True where two values are the same by storage class and bytes. */
+export function isSameValue(a: SqlValue | undefined, b: SqlValue | undefined): boolean {
   if (typeof a !== 'object' || a === null || typeof b !== 'object' || b === null) return Object.is(a, b);
   if (a instanceof InvalidText) return b instanceof InvalidText && a.bytes.equals(b.bytes);
   return Buffer.isBuffer(b) && a.equals(b);

@@ -1,12 +1,11 @@
-import { StoredRows } from '../apply/stored-rows.js';
 import { bound, mark } from '../apply/row-plan.js';
 import type { SqlValue } from '../changeset/changeset.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
 import type { TableInfo } from '../sqlite/schema.js';
-import type { GeneratedUniques } from './generated-uniques.js';
 import { exactRow, exactRows, exactText, isSameImage } from './row-places.js';
 import type { RowImage, RowPlace, RowPlaces } from './row-places.js';
+import type { RowsInTheWay } from './rows-in-the-way.js';
 import type { RowStep, UndoPlan } from './undo-plan.js';
 
 interface ForeignKey {
@@ -22,7 +21,6 @@ interface ForeignKey {
  * keys may be left without the row that they refer to. Everything is looked up in front, and nothing written.
  */
 export class UndoChecks {
-  private readonly stored: StoredRows;
   /** Rows that the plan changes, as they will be. */
   private readonly future = new Map<string, RowStep>();
   /** Keys that rows of the plan will have, by foreign key. */
@@ -32,9 +30,8 @@ export class UndoChecks {
     private readonly db: Connection,
     private readonly places: RowPlaces,
     private readonly plan: UndoPlan,
-    private readonly generated: GeneratedUniques,
+    private readonly inTheWay: RowsInTheWay,
   ) {
-    this.stored = new StoredRows(db);
     for (const step of plan.steps) this.future.set(step.place.text, step);
   }
 
@@ -45,17 +42,13 @@ export class UndoChecks {
       if (index % 64 === 63) yield;
       const { place, target } = step;
       if (target === undefined || place.by === 'values') continue;
-      for (const other of this.inTheWayOf(place, target)) {
-        const known = this.future.get(other.text);
-        if (known === undefined && other.text !== place.text) this.plan.conflict(place, 'unique', other.image, target);
+      for (const { text, image } of this.inTheWay.of(place, target)) {
+        if (!this.future.has(text)) this.plan.conflict(place, 'unique', image, target);
       }
       for (const other of later) {
         if (other === step || other.place.table !== place.table || other.target === undefined) continue;
-        const plan = this.places.planOf(place.table);
-        const exclude =
-          this.stored.exclude(plan, target.values, other.target.values) ||
-          this.generated.exclude(place.table, target, other.target);
-        if (exclude) this.plan.conflict(place, 'unique', other.target, target);
+        if (this.inTheWay.exclude(place.table, target, other.target))
+          this.plan.conflict(place, 'unique', other.target, target);
       }
     }
   }
@@ -72,29 +65,6 @@ export class UndoChecks {
         if (key.parent === step.place.table) this.checkParent(key, step);
       }
     }
-  }
-
-  private inTheWayOf(place: RowPlace, target: RowImage): { readonly text: string; readonly image: RowImage }[] {
-    const { values } = target;
-    const plan = this.places.planOf(place.table);
-    const rows = this.stored.inTheWayOf(plan, values);
-    const sameKey = place.by === 'rowid' && plan.hasKey(values) ? this.stored.byKey(plan, values) : undefined;
-    const images: RowImage[] = [...rows, ...(sameKey === undefined ? [] : [sameKey])].map((row) => ({
-      values: row.values,
-      rowid: row.rowid ?? this.rowidOf(place.table, row.values),
-    }));
-    images.push(...this.generated.inTheWayOf(place.table, target));
-    return images.map((image) => ({ text: this.places.place(place.table, image).text, image }));
-  }
-
-  /** What is found by its key has no rowid there. */
-  private rowidOf(table: TableInfo, values: readonly SqlValue[]): bigint | undefined {
-    if (table.rowid === undefined) return undefined;
-    const plan = this.places.planOf(table);
-    const key = plan.keyOf(values);
-    const [rowid] =
-      (this.places.statements.exact(plan.rowidByKey(key)).get(...bound(key)) as [bigint] | undefined) ?? [];
-    return rowid;
   }
 
   /** A row that comes back has to find its parent. */

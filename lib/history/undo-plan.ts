@@ -5,6 +5,7 @@ import type { TableInfo } from '../sqlite/schema.js';
 import type { HAUndoConflict } from '../write/history-port.js';
 import { isSameImage } from './row-places.js';
 import type { RowImage, RowPlace, RowPlaces } from './row-places.js';
+import type { RowsInTheWay } from './rows-in-the-way.js';
 import type { Outsider, SelectedRow } from './undo-selection.js';
 
 /** A row that an undo changes. */
@@ -20,6 +21,8 @@ export interface RowStep {
 export class UndoPlan {
   readonly steps: RowStep[] = [];
   readonly conflicts: HAUndoConflict[] = [];
+  /** Places of rows that go and come back in place of changing. */
+  private readonly apart = new Set<string>();
 
   constructor(private readonly places: RowPlaces) {}
 
@@ -61,12 +64,33 @@ export class UndoPlan {
     });
   }
 
+  /**
+   * Finds the rows that cannot become what they were where they are, for another one is to become, in a unique index, what they
+   * still are: it would remove them, and where they are found by their key, or by all their values, be taken for them. They go
+   * first and come back last. Call when the plan is whole; yields now and then.
+   */
+  *settle(inTheWay: RowsInTheWay): Generator<void, void> {
+    const updates = new Map<string, RowStep>();
+    for (const step of this.steps) if (kindOf(step) === 'UPDATE') updates.set(step.place.text, step);
+    let count = 0;
+    for (const { place, now, target } of updates.values()) {
+      if (++count % 64 === 0) yield;
+      if (now === undefined || target === undefined || this.apart.has(place.text)) continue;
+      if (!inTheWay.mayMeet(place, now, target)) continue;
+      for (const { text } of inTheWay.of(place, target)) if (updates.has(text)) this.apart.add(text);
+    }
+  }
+
   /** The changes in an order in which none stands in the way of another: what goes, what changes, what comes. */
   changes(): RowChange[] {
-    const rank = ({ now, target }: RowStep): number => (target === undefined ? 0 : now === undefined ? 2 : 1);
-    const ranked: RowStep[][] = [[], [], []];
-    for (const step of this.steps) ranked[rank(step)]?.push(step);
-    return ranked.flat().map(changeOf);
+    const ranked: Record<RowChange['operation'], RowStep[]> = { DELETE: [], UPDATE: [], INSERT: [] };
+    for (const step of this.steps) {
+      if (this.apart.has(step.place.text)) {
+        ranked.DELETE.push({ ...step, target: undefined });
+        ranked.INSERT.push({ ...step, now: undefined });
+      } else ranked[kindOf(step)].push(step);
+    }
+    return [...ranked.DELETE, ...ranked.UPDATE, ...ranked.INSERT].map(changeOf);
   }
 
   /** Equal rows cannot be told apart: as many come back, or go, as the selection took or brought. */
@@ -116,12 +140,17 @@ function columnsOf(table: TableInfo): readonly string[] {
   return names;
 }
 
-function changeOf({ place, now, target }: RowStep): RowChange {
+function kindOf({ now, target }: RowStep): RowChange['operation'] {
+  return now === undefined ? 'INSERT' : target === undefined ? 'DELETE' : 'UPDATE';
+}
+
+function changeOf(step: RowStep): RowChange {
+  const { place, now, target } = step;
   const { table } = place;
   const oldRowid = now?.rowid ?? target?.rowid;
   const newRowid = target?.rowid ?? now?.rowid;
   return {
-    operation: now === undefined ? 'INSERT' : target === undefined ? 'DELETE' : 'UPDATE',
+    operation: kindOf(step),
     database: 'main',
     table: table.name,
     columns: columnsOf(table),

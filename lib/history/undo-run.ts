@@ -10,8 +10,8 @@ import type { HistoryPorts } from './database-history.js';
 import { gone, invalidHistory, refusedUndo } from './history-errors.js';
 import { describeChange } from './history-transaction.js';
 import type { Rebuild } from './rebuild.js';
-import { GeneratedUniques } from './generated-uniques.js';
 import { RowPlaces } from './row-places.js';
+import { RowsInTheWay } from './rows-in-the-way.js';
 import { withTemporaryFolder } from './temporary-folder.js';
 import type { Range, TransactionLog } from './transaction-log.js';
 import { UndoChecks } from './undo-checks.js';
@@ -169,17 +169,22 @@ export class UndoRun {
       if (isTainted && selection.isWhole) continue;
       plan.add(row, isTainted ? rebuilt?.read(row.place) : row.before);
     }
-    if (selection.isWhole) {
-      for (const table of selection.tainted.keys()) if (rebuilt !== undefined) yield* rebuilt.wholeTable(table, plan);
-      return;
+    if (selection.isWhole && rebuilt !== undefined) {
+      for (const table of selection.tainted.keys()) yield* rebuilt.wholeTable(table, plan);
     }
-    const generated = new GeneratedUniques(places, ports.rebuild.configure);
-    const checks = new UndoChecks(places.db, places, plan, generated);
+    const inTheWay = new RowsInTheWay(places, ports.rebuild.configure);
     try {
-      yield* checks.unique(({ text }) => selection.rows.get(text)?.isLater === true);
+      if (!selection.isWhole) yield* this.check(plan, inTheWay);
+      yield* plan.settle(inTheWay);
     } finally {
-      generated.close();
+      inTheWay.close();
     }
+  }
+
+  private *check(plan: UndoPlan, inTheWay: RowsInTheWay): Generator<void, void> {
+    const { selection, places, ports } = this;
+    const checks = new UndoChecks(places.db, places, plan, inTheWay);
+    yield* checks.unique(({ text }) => selection.rows.get(text)?.isLater === true);
     if (ports.connections.writer.pragma('foreign_keys', { simple: true }) === 1) yield* checks.foreignKeys();
   }
 

@@ -107,7 +107,7 @@ export interface HAUndoResult {
   readonly sequence: bigint | undefined;
   /** How many transactions it took something of back. */
   readonly transactions: number;
-  /** Rows that came back, changed back, and went. */
+  /** Rows that came back, changed back, and went. One whose key or unique value another one gets back may do both: go, and come. */
   readonly inserted: number;
   readonly updated: number;
   readonly deleted: number;
