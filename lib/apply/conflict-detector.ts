@@ -46,8 +46,10 @@ export interface ConflictPorts {
  * The old image tells what the writer saw, so a row that was changed and changed back is no conflict. Who changed the row
  * last is looked up in the messages that came last ({@link RecentMessages}): if it is the origin of the message itself, or
  * none of the others behind the epoch, there is no conflict. A transaction in a group has the same epoch as those in front of
- * it, but its old images are what they wrote. If one in front is lost, an old image may never have been stored: a row that is
- * missing then counts as a conflict only if a message says that it wrote the row, or that it took it away.
+ * it, but its old images are what they wrote. If one in front is lost, an old image may never have been stored, and so may one
+ * that a foreign key action changed once more. So a row that is missing is what the message made of it that wrote it last, and
+ * was taken by the first one behind that which excludes it. Where no message is known to have written it, the old image counts;
+ * behind one that is lost only a message that says that it took the row away.
  *
  * Rows without a key (a table without one, or NULL in it) are found by their exact values, and with `rowIdentify=full` all are.
  * An UPDATE that does not find its row writes a new one beside it, so where somebody else updated it, both are kept and nothing

@@ -3,7 +3,7 @@ import type { HAConflict, HARow } from '../common/events.js';
 import type { WatchedMessage } from './conflict-detector.js';
 import type { RecentMessage, RecentMessages } from './recent-messages.js';
 import { wholeRow } from './recent-rows.js';
-import type { MissingRow, RecentRows } from './recent-rows.js';
+import type { RecentRows } from './recent-rows.js';
 import type { LaterChanges, RowWitness } from './applier.js';
 import type { RemovedRows } from './removed-rows.js';
 import type { PlannedChange } from './row-applier.js';
@@ -110,12 +110,9 @@ export class ConflictWatch implements RowWitness {
     if (plan.hasKey(oldValues) && this.stored.byKey(plan, oldValues) !== undefined) return [];
     const { later } = this;
     const isMadeBehind = (): boolean => later !== undefined && this.rows.isMadeBehind({ plan, change }, later);
-    const missing = (): MissingRow | undefined => {
-      const row = wholeRow(plan, oldValues);
-      const isProven = this.rows.wasLeftLike(identity, row);
-      return isProven || (this.followsItsOwn() && !isMadeBehind()) ? { row, isProven } : undefined;
-    };
-    const culprit = this.rows.whoRemoved(plan, identity, missing, this.epoch);
+    const wasSeen = (): boolean => this.followsItsOwn() && !isMadeBehind();
+    const image = wholeRow(plan, oldValues);
+    const culprit = this.rows.whoRemoved({ plan, identity, image, epoch: this.epoch, wasSeen });
     if (culprit?.message.origin === this.message.origin) return [];
     const isItsOwn = (): boolean => isMadeBehind() || this.rows.isMadeBy(this.message, identity, plan);
     if (culprit === undefined && (this.isCovered || isItsOwn())) return [];

@@ -14,7 +14,7 @@ interface Touch {
   readonly at: number;
   readonly operation: RowOperation;
   /** The row that it left there; undefined where it took the row away. */
-  readonly wrote: readonly SqlValue[] | undefined;
+  readonly wrote: Written | undefined;
 }
 
 /** A row that a message wrote. */
@@ -26,12 +26,30 @@ interface Written {
   readonly before: readonly SqlValue[] | undefined;
 }
 
-/** A row that is missing, as it may have been. */
+/** A row that is missing. */
 export interface MissingRow {
+  readonly plan: RowPlan;
+  readonly identity: string;
+  /** As the old image of a change has it, which is not always what was stored. */
+  readonly image: readonly SqlValue[];
+  /** What the writer of that change had applied. */
+  readonly epoch: number;
+  /** Whether the writer certainly found it like this in the stream, and not by changes of its own. */
+  readonly wasSeen: () => boolean;
+}
+
+/** A row that was stored, and since when. */
+interface Held {
   readonly row: readonly SqlValue[];
   /** A message says that it was like this. */
   readonly isProven: boolean;
+  readonly sequence: number;
+  /** Place among the changes of the message at that sequence. */
+  readonly at: number;
 }
+
+/** Behind all changes of a message. */
+const END = Number.POSITIVE_INFINITY;
 
 interface Rows {
   /** The schema for which they were read. */
@@ -79,33 +97,22 @@ export class RecentRows {
   }
 
   /**
-   * Who took a row away, behind a sequence. If no change names it, it may have given way to another row by a unique index;
-   * `missing` is asked then how it was. Where interceptors decide on the table, that was written down.
+   * Who took a row away, behind the epoch. If no change names it, it may have given way to another row by a unique index: to
+   * the first one that excludes what was stored. Where interceptors decide on the table, that was written down.
    */
-  whoRemoved(
-    plan: RowPlan,
-    identity: string,
-    missing: () => MissingRow | undefined,
-    after: number,
-  ): Culprit | undefined {
-    const last = this.lastToTouch([identity], after);
+  whoRemoved(missing: MissingRow): Culprit | undefined {
+    const { plan, identity, epoch } = missing;
+    const last = this.lastToTouch([identity], epoch);
     if (last !== undefined && last.touch.wrote === undefined) return last;
     if (!this.stored.hasUnique(plan) || this.isDecided(plan.table.name)) return undefined;
-    const wrote = last?.touch.wrote;
-    const row = wrote === undefined ? missing() : { row: wrote, isProven: true };
-    if (row === undefined) return undefined;
-    const from = last === undefined ? undefined : { sequence: last.message.sequence, at: last.touch.at };
-    return this.firstInTheWayOf(plan, row, after, from);
+    const held = this.held(missing);
+    const first = held && this.firstInTheWayOf(plan, held);
+    // Where it was gone by the epoch, only changes of the writer that are lost can have made it again.
+    return first === undefined || first.message.sequence <= epoch ? undefined : first;
   }
 
   /** True where interceptors decide on the rows of a table. */
   readonly isDecided = (table: string): boolean => this.planner.intercepts([table.toLowerCase()]);
-
-  /** True where the last message that is known to have changed a row left it like this. */
-  wasLeftLike(identity: string, row: readonly SqlValue[]): boolean {
-    const wrote = this.lastToTouch([identity], -1)?.touch.wrote;
-    return wrote !== undefined && imageText(wrote) === imageText(row);
-  }
 
   /**
    * True where a later change of the same message makes the row that a change of it speaks of, as that left it. What a foreign
@@ -148,15 +155,31 @@ export class RecentRows {
     ];
   }
 
-  private firstInTheWayOf(
-    plan: RowPlan,
-    { row, isProven }: MissingRow,
-    after: number,
-    from: { readonly sequence: number; readonly at: number } | undefined,
-  ): Culprit | undefined {
-    const messages = [...this.recent.newestFirst(from === undefined ? after : from.sequence - 1)].toReversed();
+  /**
+   * What was stored of a missing row. The message that wrote it last says more than an old image: that may tell what a change
+   * made which is lost, or one that is logged behind it. Columns that the message did not know are taken from the image.
+   */
+  private held({ identity, image, epoch, wasSeen }: MissingRow): Held | undefined {
+    const last = this.lastToTouch([identity], -1);
+    const wrote = last?.touch.wrote;
+    if (last === undefined || wrote === undefined) {
+      return wasSeen() ? { row: image, isProven: false, sequence: epoch, at: END } : undefined;
+    }
+    const { row, plan } = wrote;
+    const { sequence } = last.message;
+    const whole = plan.partial
+      ? row.map((value, at) => (plan.targets.includes(at) ? value : (image[at] ?? null)))
+      : row;
+    const known = { row: whole, isProven: true };
+    return sequence <= epoch && wasSeen()
+      ? { ...known, sequence: epoch, at: END }
+      : { ...known, sequence, at: last.touch.at };
+  }
+
+  private firstInTheWayOf(plan: RowPlan, { row, isProven, sequence, at }: Held): Culprit | undefined {
+    const messages = [...this.recent.newestFirst(sequence - 1)].toReversed();
     for (const message of messages) {
-      const behind = message.sequence === from?.sequence ? from.at : -1;
+      const behind = message.sequence === sequence ? at : -1;
       const found = this.rowsOf(message).written.find((other) => {
         if (other.at <= behind || other.plan.table !== plan.table) return false;
         if (!this.stored.exclude(plan, row, other.row)) return false;
@@ -194,13 +217,13 @@ export class RecentRows {
       if (planned === undefined) return;
       const { plan } = planned;
       const { operation, oldValues, newValues, oldRowid, newRowid = oldRowid } = planned.change;
-      const wrote = newValues === undefined ? undefined : wholeRow(plan, newValues);
       if (oldValues !== undefined && missed?.has(at) !== true) {
         touches.set(this.stored.identity(plan, oldValues, oldRowid), { at, operation, wrote: undefined });
       }
-      if (newValues === undefined || wrote === undefined) return;
+      if (newValues === undefined) return;
+      const wrote = { at, plan, row: wholeRow(plan, newValues), before: oldValues && wholeRow(plan, oldValues) };
       touches.set(this.stored.identity(plan, newValues, newRowid), { at, operation, wrote });
-      written.push({ at, plan, row: wrote, before: oldValues && wholeRow(plan, oldValues) });
+      written.push(wrote);
     });
     return { schema: this.planner.schemaAsKnown, touches, written };
   }
