@@ -19,6 +19,11 @@ import { HASharedModule } from './ha-shared.module.js';
 import { HA_WIRING } from './ha-wiring.js';
 import type { HAWiring } from './ha-wiring.js';
 import { HALifecycle } from './ha.lifecycle.js';
+import { ConsistentReadInterceptor } from './leader/consistent-read.interceptor.js';
+import { HALeader } from './leader/leader.js';
+import { Leaderless } from './leader/leaderless.js';
+import { LeaderGuard } from './leader/leader-guard.js';
+import { leaderProviders } from './leader-providers.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { checkAsyncOptions, resolveModuleOptions } from './resolve-module-options.js';
@@ -93,6 +98,8 @@ function build(
     part('subscriber', connection, (runtime) => runtime.subscriber),
     part('snapshotter', connection, (runtime) => runtime.snapshotter),
     part('database', connection, (runtime) => new HADatabase(runtime)),
+    part('leader', connection, () => new Leaderless()),
+    ...leaderProviders(connection),
     ...(connection === DEFAULT_CONNECTION ? aliases() : []),
   ];
   const hidden = new Set([
@@ -116,11 +123,14 @@ function aliases(): Provider[] {
     { provide: ReplicationPublisher, useExisting: partToken('publisher') },
     { provide: ReplicationSubscriber, useExisting: partToken('subscriber') },
     { provide: HASnapshotter, useExisting: partToken('snapshotter') },
+    { provide: HALeader, useExisting: partToken('leader') },
+    { provide: LeaderGuard, useExisting: partToken('leaderGuard') },
+    { provide: ConsistentReadInterceptor, useExisting: partToken('consistentReadInterceptor') },
   ];
 }
 
 function part(
-  name: 'publisher' | 'subscriber' | 'snapshotter' | 'database',
+  name: 'publisher' | 'subscriber' | 'snapshotter' | 'database' | 'leader',
   connection: string,
   make: (runtime: HARuntime) => unknown,
 ): Provider {

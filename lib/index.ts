@@ -87,3 +87,9 @@ export type {
   SqlValue as HASqlValue,
 } from './changeset/changeset.js';
 export type { HAInterceptorProvider } from './interceptor-providers.js';
+export { HALeader } from './leader/leader.js';
+export type { LeaderState, LeaderTarget } from './leader/leader.js';
+export { LeaderGuard } from './leader/leader-guard.js';
+export { ConsistentReadInterceptor } from './leader/consistent-read.interceptor.js';
+export { ReadOnly, WriteMethods } from './leader/write-methods.js';
+export { HALeaderException } from './leader/forward/leader-exception.js';

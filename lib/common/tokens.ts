@@ -10,6 +10,11 @@ export type HAPart =
   | 'subscriber'
   | 'snapshotter'
   | 'lifecycle'
+  | 'leader'
+  | 'forwarding'
+  | 'consistentReads'
+  | 'leaderGuard'
+  | 'consistentReadInterceptor'
   | 'interceptors'
   | 'assembly';
 

@@ -2,6 +2,7 @@ import type { Observable } from 'rxjs';
 import type { HAChange } from '../changeset/row-changes.js';
 import type { HAEvent } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
+import { currentWitness } from '../common/write-witness.js';
 import type { Connection } from '../sqlite/connection.js';
 import type { Connections } from '../sqlite/connections.js';
 import type { Position } from '../sqlite/position.js';
@@ -43,6 +44,7 @@ import type { HABackup, HALag, HAPosition, HASnapshot, HAStatus } from './status
 import { refuseNested, runInContext } from './transaction-context.js';
 import type { TransactionRunner } from './transaction-runner.js';
 import { refuseVacuum } from './vacuum.js';
+import { witnessed } from './witnessed.js';
 
 /** A database that is open: what the calls of {@link HADatabase} work with. */
 export interface OpenDatabase {
@@ -191,7 +193,7 @@ export class HADatabase implements HAExecutor {
     if (options.serializable === true && open.publishesOnly) refuseUnfollowed('A serializable transaction');
     return new Promise<R>((resolve, reject) => {
       let tx: OpenTransaction | undefined;
-      open.committer.enqueue({
+      this.enqueue(open, {
         key: fn.toString(),
         serializable: options.serializable ?? false,
         isCallback: true,
@@ -286,7 +288,9 @@ export class HADatabase implements HAExecutor {
     refuseNested(this);
     const open = await this.opened();
     this.refuseReadOnly(open);
-    return this.pastOf(open).undo(options);
+    const result = await this.pastOf(open).undo(options);
+    if (result.sequence !== undefined) currentWitness()?.note(this, Number(result.sequence));
+    return result;
   }
 
   /**
@@ -460,7 +464,7 @@ export class HADatabase implements HAExecutor {
   ): Promise<unknown> {
     this.refuseReadOnly(open);
     return new Promise((resolve, reject) => {
-      open.committer.enqueue({
+      this.enqueue(open, {
         ...this.statementMember(sql, reject),
         run: () => open.runner.call(method, sql, params, shape),
         resolve: (value, sequence) => resolve(method === 'run' ? withSequence(value, sequence) : value),
@@ -475,7 +479,7 @@ export class HADatabase implements HAExecutor {
   ): Promise<HAResult> {
     this.refuseReadOnly(open);
     return new Promise((resolve, reject) => {
-      open.committer.enqueue({
+      this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
         run: () => statements.map((sql) => open.runner.call('result', sql, params, EXACT_SHAPE)).at(-1),
         resolve: (value, sequence) => resolve(resultAt(value as HAResult, sequence)),
@@ -486,7 +490,7 @@ export class HADatabase implements HAExecutor {
   private enqueueScript(open: OpenDatabase, statements: readonly string[]): Promise<void> {
     this.refuseReadOnly(open);
     return new Promise((resolve, reject) => {
-      open.committer.enqueue({
+      this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
         run: () => {
           for (const sql of statements) open.runner.call('exec', sql);
@@ -494,6 +498,10 @@ export class HADatabase implements HAExecutor {
         resolve: () => resolve(),
       });
     });
+  }
+
+  private enqueue(open: OpenDatabase, member: Member): void {
+    open.committer.enqueue(witnessed(this, member, () => open.position?.received));
   }
 
   private statementMember(key: string, reject: (error: unknown) => void): Omit<Member, 'run' | 'resolve'> {

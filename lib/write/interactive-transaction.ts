@@ -3,9 +3,11 @@ import { foldCase } from '../sql/identifiers.js';
 import { EXACT_SHAPE } from './executor.js';
 import type { HAParameters } from './executor.js';
 import type { OpenDatabase } from './ha-database.js';
+import type { Member } from './member.js';
 import { OpenTransaction } from './open-transaction.js';
 import { conflict } from './publish-errors.js';
 import type { HAResult, RowCursor } from './result.js';
+import { witnessed } from './witnessed.js';
 
 /** Limits of a transaction that somebody else steers. */
 export interface InteractiveLimits {
@@ -70,7 +72,7 @@ export class InteractiveTransaction {
   ): Promise<InteractiveTransaction> {
     return new Promise((resolve, reject) => {
       const transaction = new InteractiveTransaction(open, limits);
-      open.committer.enqueue({
+      const member: Member = {
         key: '',
         serializable: limits.serializable,
         isCallback: true,
@@ -90,7 +92,8 @@ export class InteractiveTransaction {
           transaction.fail(error);
           reject(error);
         },
-      });
+      };
+      open.committer.enqueue(witnessed(owner, member, () => open.position?.received));
     });
   }
 
