@@ -1,3 +1,4 @@
+import { HAError } from '../common/ha-error.js';
 import type { HALeader, LeaderTarget } from './leader.js';
 
 /** What a caller gets whose call belonged to the leader. */
@@ -15,7 +16,6 @@ const FAILED_PRECONDITION = 9;
 /** The part of Metadata of @grpc/grpc-js that is used here. */
 interface GrpcMetadata {
   readonly internalRepr: object;
-  clone(): GrpcMetadata;
   set(name: string, value: string): void;
 }
 
@@ -32,6 +32,12 @@ export function notLeader(leader: HALeader, advice: string): NotLeader {
   };
 }
 
+/** What a follower throws where there is no transport that would tell the caller. */
+export function refusal(leader: HALeader): HAError {
+  const { code, message, target } = notLeader(leader, 'Send the request there.');
+  return new HAError(code, message, { retryable: true, details: { target } });
+}
+
 /**
  * The exception for a message of a microservice: a `RpcException`, whose error the transport carries to the caller. gRPC gets a
  * status code and metadata `ha-leader`.
@@ -40,22 +46,16 @@ export function notLeader(leader: HALeader, advice: string): NotLeader {
  */
 export async function rpcException(leader: HALeader, transport: unknown): Promise<Error> {
   const error = notLeader(leader, 'Send the message there.');
+  // Only an application that has microservices gets here, and so has the package.
   const { RpcException } = await load<{ RpcException: new (error: object) => Error }>('@nestjs/microservices');
   if (!isGrpcMetadata(transport)) return new RpcException(error);
-  const metadata = transport.clone();
-  for (const name of Object.keys(metadata.internalRepr)) {
-    (metadata as unknown as { remove(name: string): void }).remove(name);
-  }
-  if (error.target !== undefined) metadata.set('ha-leader', error.target.text);
-  return new RpcException({
-    ...error,
-    code: FAILED_PRECONDITION,
-    details: `${error.code}: ${error.message}`,
-    metadata,
-  });
+  const answer = new (transport.constructor as new () => GrpcMetadata)();
+  if (error.target !== undefined) answer.set('ha-leader', error.target.text);
+  const { code, message } = error;
+  return new RpcException({ code: FAILED_PRECONDITION, details: `${code}: ${message}`, metadata: answer });
 }
 
-/** The exception for a message of a web socket. */
+/** The exception for a message of a web socket, which goes to the client as event `exception`. */
 export async function wsException(leader: HALeader): Promise<Error> {
   const error = notLeader(leader, 'Connect there.');
   const { WsException } = await load<{ WsException: new (error: object) => Error }>('@nestjs/websockets');
@@ -63,10 +63,9 @@ export async function wsException(leader: HALeader): Promise<Error> {
 }
 
 function isGrpcMetadata(value: unknown): value is GrpcMetadata {
-  return typeof value === 'object' && value !== null && 'internalRepr' in value && 'clone' in value;
+  return typeof value === 'object' && value !== null && 'internalRepr' in value && 'set' in value;
 }
 
-/** Only where the application uses such a package itself, and so has it. */
 async function load<T>(name: string): Promise<T> {
   return (await import(name)) as T;
 }

@@ -1,8 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { CanActivate, ExecutionContext, Type } from '@nestjs/common';
-import { HAError } from '../common/ha-error.js';
 import { DEFAULT_CONNECTION, partToken } from '../common/tokens.js';
-import { notLeader, rpcException, wsException } from './call-errors.js';
+import { refusal, rpcException, wsException } from './call-errors.js';
 import { exchangeOf } from './exchange.js';
 import { LeaderForwarding } from './leader-forwarding.js';
 import { never, withRetryAfter } from './outside-nest.js';
@@ -57,7 +56,7 @@ export class LeaderGuard implements CanActivate {
       case 'graphql':
         return this.operation(context);
       default:
-        throw this.refusal();
+        throw refusal(this.forwarding.leader);
     }
   }
 
@@ -71,12 +70,7 @@ export class LeaderGuard implements CanActivate {
   /** Resolvers answer from the arguments root, args, context and info. */
   private operation(context: ExecutionContext): boolean {
     const info = context.getArgByIndex<{ operation?: { operation?: string } } | undefined>(3);
-    if (info?.operation?.operation === 'mutation') throw this.refusal();
+    if (info?.operation?.operation === 'mutation') throw refusal(this.forwarding.leader);
     return true;
-  }
-
-  private refusal(): HAError {
-    const { code, message, target } = notLeader(this.forwarding.leader, 'Send the request there.');
-    return new HAError(code, message, { retryable: true, details: { target } });
   }
 }

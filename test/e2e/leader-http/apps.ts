@@ -39,7 +39,7 @@ export async function startApp(
     ...metadata,
     imports: [HATestingModule.forRoot(database), ...(metadata.imports ?? [])],
   });
-  if (leader !== undefined) builder.overrideProvider(partToken('leader')).useValue(leader);
+  if (leader !== undefined) builder.overrideProvider(partToken('leader', database.connection)).useValue(leader);
   const module = await builder.compile();
   const all = { logger: false as const, forceCloseConnections: true, ...options };
   const app =
