@@ -81,7 +81,7 @@ function ofFastify(request: FastifyRequest, reply: FastifyReply): Exchange {
     body: request.body,
     rawBody: request.rawBody,
     headersSoFar: () => ({ ...reply.raw.getHeaders(), ...reply.getHeaders() }),
-    setHeader: (name, value) => void reply.header(name, value),
+    setHeader: (name, value) => reply.header(name, value),
     takeOver: () => reply.hijack(),
   };
 }

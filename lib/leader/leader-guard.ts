@@ -3,7 +3,7 @@ import type { CanActivate, ExecutionContext, Type } from '@nestjs/common';
 import { DEFAULT_CONNECTION, partToken } from '../common/tokens.js';
 import { refusal, rpcException, wsException } from './call-errors.js';
 import { exchangeOf } from './exchange.js';
-import { LeaderForwarding } from './leader-forwarding.js';
+import type { LeaderForwarding } from './leader-forwarding.js';
 import { never, withRetryAfter } from './outside-nest.js';
 import { isWriteCall, isWriteRequest } from './write-methods.js';
 

@@ -11,14 +11,14 @@ export type AddedFields = ReadonlyMap<string, string>;
  */
 export function onHead(response: ServerResponse, fields: (status: number) => AddedFields): void {
   const writeHead = response.writeHead.bind(response) as WriteHead;
-  response.writeHead = ((status: number, ...rest: unknown[]) => {
-    response.writeHead = writeHead as ServerResponse['writeHead'];
+  response.writeHead = (status: number, ...rest: unknown[]) => {
+    response.writeHead = writeHead;
     // Names are compared without case: a head that is written in one go goes before what was set one by one.
     const given = rest.find((value) => typeof value === 'object' && value !== null);
     for (const [name, value] of fields(status))
       add(response, given as OutgoingHttpHeaders | string[] | undefined, name, value);
     return writeHead(status, ...rest);
-  }) as ServerResponse['writeHead'];
+  };
 }
 
 function add(

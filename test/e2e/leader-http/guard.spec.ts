@@ -382,6 +382,7 @@ describe.each(ADAPTERS)('%s', (adapter) => {
     class Everything extends BaseExceptionFilter implements ExceptionFilter {
       override catch(error: unknown, host: ArgumentsHost): void {
         seen.push(error instanceof HALeaderException ? error.code : String(error));
+        // oxlint-disable-next-line promise/valid-params, promise/no-promise-in-callback -- it is no promise
         super.catch(error, host);
       }
     }
