@@ -1,8 +1,10 @@
 import type { Provider } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import { getHAToken, partToken } from './common/tokens.js';
 import type { HARuntime } from './ha-runtime.js';
 import { ConsistentReads } from './leader/consistent/consistent-reads.js';
 import { ConsistentReadInterceptor } from './leader/consistent-read.interceptor.js';
+import { IdleConnections } from './leader/idle-connections.js';
 import type { HALeader } from './leader/leader.js';
 import { LeaderForwarding } from './leader/leader-forwarding.js';
 import { LeaderGuard } from './leader/leader-guard.js';
@@ -22,6 +24,11 @@ export function leaderProviders(connection: string): Extract<Provider, { useFact
       inject: [partToken('runtime', connection), getHAToken(connection), partToken('forwarding', connection)],
       useFactory: ({ options }: HARuntime, database: HADatabase, forwarding: LeaderForwarding) =>
         new ConsistentReads(connection, database, forwarding, options.consistentReadTimeout),
+    },
+    {
+      provide: partToken('idleConnections', connection),
+      inject: [partToken('leader', connection), { token: HttpAdapterHost, optional: true }],
+      useFactory: (leader: HALeader, host?: HttpAdapterHost) => new IdleConnections(leader, host),
     },
     {
       provide: partToken('leaderGuard', connection),

@@ -13,6 +13,7 @@ export type HAPart =
   | 'leader'
   | 'forwarding'
   | 'consistentReads'
+  | 'idleConnections'
   | 'leaderGuard'
   | 'consistentReadInterceptor'
   | 'interceptors'

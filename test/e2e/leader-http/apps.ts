@@ -45,7 +45,10 @@ export async function startApp(
   const app =
     adapter === 'express'
       ? module.createNestApplication(all)
-      : module.createNestApplication(new FastifyAdapter({ forceCloseConnections: true }), all);
+      : module.createNestApplication(
+          new FastifyAdapter({ forceCloseConnections: options.forceCloseConnections ?? true }),
+          all,
+        );
   if (!isShared) onCleanup(() => app.close());
   await prepare?.(app);
   await app.listen(0, '127.0.0.1');
