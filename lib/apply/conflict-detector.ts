@@ -109,6 +109,7 @@ export class ConflictDetector {
   /** What has to see the changes of a message; undefined where nobody wrote at the same time. */
   open(message: WatchedMessage): ConflictWatch | undefined {
     const { recent, rows, stored, ports } = this;
+    if (message.led === true) return undefined;
     if (!message.foreign && !recent.hasOthers(message.origin, message.epoch)) return undefined;
     return new ConflictWatch(message, recent, rows, stored, ports.wasApplied);
   }

@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { CallHandler, ExecutionContext, NestInterceptor, Type } from '@nestjs/common';
 import { NEVER } from 'rxjs';
 import type { Observable } from 'rxjs';
-import { witnessing } from '../common/write-witness.js';
+import { inSession } from '../write/session-context.js';
 import { DEFAULT_CONNECTION, partToken } from '../common/tokens.js';
 import { askedSequence, cookieText } from './consistent/cookie.js';
 import { onHead } from './consistent/on-head.js';
@@ -64,10 +64,12 @@ export class ConsistentReadInterceptor implements NestInterceptor {
       const outcome = await withRetryAfter(exchange, () => reads.reach(asked, exchange, isForwardable));
       if (outcome === 'answered') return NEVER;
     }
-    return witnessing((witness) => {
+    return inSession((session) => {
+      // Reads with `consistency: 'session'` see what the client wrote too.
+      session.see(reads.database, reads.seen(asked));
       onHead(exchange.response, (status) => {
         const mayHaveWritten = isWrite && status < FIRST_FAILURE;
-        return this.fields(reads.sequenceToTell(witness.sequenceOf(reads.database), mayHaveWritten, asked));
+        return this.fields(reads.sequenceToTell(session.written(reads.database), mayHaveWritten, asked));
       });
       return next.handle();
     });

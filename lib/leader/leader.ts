@@ -1,19 +1,22 @@
 import type { Observable } from 'rxjs';
 
-/** Where the others reach the leader. */
+/** Where the leader can be reached. */
 export interface LeaderTarget {
-  /** As stored at the key `redirect`. */
+  /** As stored at the key `redirect`: all of its addresses, separated by commas. */
   readonly text: string;
-  /** `host:port` of its gRPC server. */
+  /** `host:port` of its gRPC server; undefined where it names none. */
   readonly grpc?: string;
-  /** `http://host:port` or `https://…`, maybe with a path. */
+  /** `http(s)://…` of its HTTP server; undefined where it names none. */
   readonly http?: string;
 }
 
-/** What is known about the leader at one moment. */
+/** Who leads, as far as this node knows. */
 export interface LeaderState {
+  /** Whether this node leads, and may write. */
   readonly isLeader: boolean;
+  /** The leader's addresses; undefined where no leader is known. */
   readonly target?: LeaderTarget;
+  /** The leader's name; undefined where it is not known, as that of a node of go-ha. */
   readonly node?: string;
 }
 

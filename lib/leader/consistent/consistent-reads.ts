@@ -48,7 +48,12 @@ export class ConsistentReads {
     const reached = own ?? (isWrite ? Math.max(received, Number(this.database.position().published)) : 0);
     if (reached === 0) return undefined;
     // It must not forget what it wrote before; but what nobody wrote is not handed on.
-    return asked !== undefined && asked <= received ? Math.max(reached, asked) : reached;
+    return Math.max(reached, this.seen(asked));
+  }
+
+  /** What the client brought, as far as it is here. */
+  seen(asked: number | undefined): number {
+    return asked !== undefined && asked <= this.received ? asked : 0;
   }
 
   private get received(): number {
