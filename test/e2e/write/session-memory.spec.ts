@@ -1,8 +1,9 @@
+import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
 
 it('what requests write at the same time is noted for each of them alone', async () => {
-  const { db } = memoryNode('n', ':memory:', new MemoryStream(MEMORY_STREAM));
+  const { db } = memoryNode('n', ':memory:', new MemoryStream({ broker: new MemoryBroker(), ...MEMORY_STREAM }));
   await db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
   const request = (id: number) =>
     db.withSession(async () => {
@@ -14,7 +15,7 @@ it('what requests write at the same time is noted for each of them alone', async
 });
 
 it('a session inside another one tells it what it wrote, and has seen what that has', async () => {
-  const { db } = memoryNode('n', ':memory:', new MemoryStream(MEMORY_STREAM));
+  const { db } = memoryNode('n', ':memory:', new MemoryStream({ broker: new MemoryBroker(), ...MEMORY_STREAM }));
   await db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
   await db.withSession(async () => {
     const { txseq: first = 0n } = await db.run('INSERT INTO t VALUES(1, 1)');
@@ -27,7 +28,7 @@ it('a session inside another one tells it what it wrote, and has seen what that 
 });
 
 it('a session’s COMMIT is noted, and a write that changes nothing where the database stands', async () => {
-  const { db } = memoryNode('n', ':memory:', new MemoryStream(MEMORY_STREAM));
+  const { db } = memoryNode('n', ':memory:', new MemoryStream({ broker: new MemoryBroker(), ...MEMORY_STREAM }));
   await db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
   await db.withSession(async () => {
     const session = db.connect();
