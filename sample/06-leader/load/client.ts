@@ -30,6 +30,8 @@ const ITEMS = ['apple', 'bread', 'cheese'];
 /** The answers of a cluster that is changing its leader. */
 const COME_AGAIN: ReadonlySet<number> = new Set([502, 503, 504, 508]);
 const PAUSE_MS = 200;
+/** Between two orders of a client. */
+const THINK_MS = 20;
 const GIVE_UP_MS = 60_000;
 
 /** Sends orders to any node, the next one where one does not answer, and looks each up at any node. */
@@ -51,6 +53,7 @@ export class Client {
     const sequence = placed.sequence ?? '0';
     if (BigInt(sequence) > this.tally.sequence) this.tally.sequence = BigInt(sequence);
     await this.untilAnswered('GET', `/orders/${id}`, { 'x-ha-txseq': sequence });
+    await sleep(THINK_MS);
   }
 
   /** Answers nothing where the cluster refused for good, or did not come back: that is noted as wrong. */

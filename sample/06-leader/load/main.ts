@@ -4,11 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, emptyTally } from './client.js';
+import type { Tally } from './client.js';
 import { freePort, Node } from './node.js';
 import { Replica } from './replica.js';
 
 const CLIENTS = 8;
-const ORDERS = Number(process.argv[2] ?? 1_000);
+/** Orders in front of each trouble, and behind the last. */
+const ORDERS = Number(process.argv[2] ?? 300);
 
 const folder = await mkdtemp(join(tmpdir(), 'nestjs-ha-orders-'));
 const nodes: Node[] = [];
@@ -32,21 +34,26 @@ async function run(): Promise<boolean> {
   replica = await Replica.start(folder, natsPort);
   for (const name of ['node1', 'node2', 'node3']) nodes.push(await nodeOf(name, natsPort));
   await Promise.all(nodes.map((node) => node.start()));
-  console.log(`${(await leader()).name} leads. ${CLIENTS} clients place ${ORDERS} orders, each at any node.`);
+  console.log(`${(await leader()).name} leads. ${CLIENTS} clients place orders, each at any node.`);
   const tally = emptyTally();
-  let begun = 0;
+  let isOver = false;
   const client = async (): Promise<void> => {
     const self = new Client(nodes, tally);
-    while (begun++ < ORDERS) await self.order();
+    while (!isOver) await self.order();
   };
   const clients = Promise.all(Array.from({ length: CLIENTS }, client));
-  await trouble('SIGKILL', () => tally.placed.size >= ORDERS / 3);
-  await trouble('SIGTERM', () => tally.placed.size >= (2 * ORDERS) / 3);
+  for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+    await placed(tally, ORDERS);
+    await trouble(signal);
+  }
+  await placed(tally, ORDERS);
+  isOver = true;
   await clients;
   const { orders, sold } = await replica.sales(tally.sequence);
   const lost = [...tally.placed.keys()].filter((id) => !orders.has(id));
   const ordered = [...orders.values()].reduce((sum, quantity) => sum + quantity, 0);
-  const isRight = lost.length === 0 && sold === ordered && tally.wrong.length === 0 && orders.size === ORDERS;
+  const isRight =
+    lost.length === 0 && sold === ordered && tally.wrong.length === 0 && orders.size === tally.placed.size;
   const again = [...tally.again].map(([what, count]) => `${what} × ${count}`).join(', ');
   for (const line of tally.wrong) console.log(line);
   console.log(
@@ -71,9 +78,14 @@ async function nodeOf(name: string, natsPort: number): Promise<Node> {
   return new Node(name, port, `${file}?name=${name}&replicationID=orders&replicationURL=${nats}&${cluster}`, fail);
 }
 
-/** Ends the leader when it is time, says how long the others took, and starts it again. */
-async function trouble(signal: 'SIGKILL' | 'SIGTERM', isTime: () => boolean): Promise<void> {
-  while (!isTime()) await sleep(20);
+/** Waits until clients have placed so many more. */
+async function placed(tally: Tally, more: number): Promise<void> {
+  const end = tally.placed.size + more;
+  while (tally.placed.size < end) await sleep(20);
+}
+
+/** Ends the leader, says how long the others took, and starts it again. */
+async function trouble(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
   const old = await leader();
   const begun = performance.now();
   const stopped = old.stop(signal);
