@@ -143,6 +143,14 @@ function tlsOf(options: ResolvedHAOptions): { ca?: string; cert?: string; key?: 
   return { cert, ...(ca === undefined ? {} : { ca }), ...(key === undefined ? {} : { key }) };
 }
 
+/** What an operator should know who elects a node that nobody can write through; undefined where that is well. */
+export function unservedWarning({ leaderProvider, grpcPort }: ResolvedHAOptions): string | undefined {
+  if (leaderProvider?.kind !== 'dynamic' || grpcPort !== undefined) return undefined;
+  const address = leaderProvider.targets.find((target) => !isHttp(target));
+  if (address === undefined) return undefined;
+  return `Other nodes will send their writes to ${address} over gRPC when this one leads, but it has no grpcPort: set it, unless the application serves gRPC itself (HAGrpcModule).`;
+}
+
 function isHttp(address: string): boolean {
   return /^https?:/i.test(address);
 }

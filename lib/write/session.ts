@@ -188,11 +188,7 @@ export class HASession {
     }
   }
 
-  private control(
-    open: OpenDatabase,
-    control: ControlStatement,
-    ticket: WriteTicket | undefined,
-  ): Promise<HAResult> {
+  private control(open: OpenDatabase, control: ControlStatement, ticket: WriteTicket | undefined): Promise<HAResult> {
     switch (control.kind) {
       case 'begin':
         return this.begin(open, false, control.serializable, ticket);
@@ -218,8 +214,7 @@ export class HASession {
     const { signal } = this.closing;
     const { idleTimeout = this.limits.idleTimeout, timeout = this.limits.timeout } = ticket ?? {};
     const limits = { idleTimeout, timeout, serializable };
-    const here = (): Promise<SessionTransaction> =>
-      InteractiveTransaction.begin(this.host.owner, open, limits, signal);
+    const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(this.host.owner, open, limits, signal);
     if (this.host.isForwarded) open.router?.refuseUnlessLeader();
     const transaction =
       open.router === undefined || this.host.isForwarded

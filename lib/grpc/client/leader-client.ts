@@ -106,7 +106,11 @@ export class LeaderCall implements RemoteWriter {
 
   async exec(statements: readonly string[]): Promise<void> {
     const request = { type: QueryType.EXEC_UPDATE, sql: statements.join(';\n'), params: [] };
-    await this.write<void>(request, () => undefined, () => undefined);
+    await this.write<void>(
+      request,
+      () => undefined,
+      () => undefined,
+    );
   }
 
   async begin(limits: RemoteLimits): Promise<ForwardedTransaction> {
@@ -189,8 +193,7 @@ export class LeaderCall implements RemoteWriter {
     try {
       answers = await this.ask(session, { ...request, transactionId: id });
     } catch (error) {
-      // A script that failed may have left a transaction open.
-      session.cancel();
+      if (isUnanswered(error)) session.cancel();
       return lost(await this.settled(id, error, notLeader), id);
     } finally {
       pool.release(session);
@@ -230,7 +233,10 @@ export class LeaderCall implements RemoteWriter {
       throw isMoved(known) ? moved(error) : known;
     }
     const patience = Math.max(this.left, SETTLE_MS);
-    const outcome = await within(patience, this.ports.outcome(id).catch(() => undefined));
+    const outcome = await within(
+      patience,
+      this.ports.outcome(id).catch(() => undefined),
+    );
     if (outcome?.state === 'not_committed') throw moved(error);
     if (outcome?.state !== 'committed') throw unknown(id, error);
     const sequence = outcome.sequence ?? 0n;
@@ -321,7 +327,7 @@ function isUnwritten(error: unknown): boolean {
 
 /** What the leader answered, as it is meant here: where its database is being stopped, another one will lead. */
 function translated(error: unknown): unknown {
-  const isStopping = error instanceof HAError && error.code === 'HA_UNAVAILABLE' && error.retryable;
+  const isStopping = error instanceof HAError && /^HA_(UNAVAILABLE|DATABASE_CLOSED)$/.test(error.code);
   return isStopping ? notLeader(error) : error;
 }
 

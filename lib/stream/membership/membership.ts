@@ -92,9 +92,7 @@ export class Membership {
     return entries.flatMap(({ value, revision }) => {
       const record = readRecord(value);
       const mayLead = record?.role === 'leader' || record?.role === 'follower';
-      return record === undefined || !mayLead || record.session === own
-        ? []
-        : [{ session: record.session, revision }];
+      return record === undefined || !mayLead || record.session === own ? [] : [{ session: record.session, revision }];
     });
   }
 
