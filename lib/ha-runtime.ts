@@ -743,6 +743,7 @@ export class HARuntime implements DatabaseLifecycle {
     if (replication === undefined || !leader.isConfigured) return undefined;
     const { stream, position } = replication;
     return new Leading(leader, options, {
+      telemetry: this.telemetry,
       stream,
       position,
       publisher,

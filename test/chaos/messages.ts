@@ -52,7 +52,13 @@ export interface NodeState {
 export type Report =
   | { readonly type: 'ready' }
   | { readonly type: 'done'; readonly id: number; readonly changes?: number; readonly sequence?: number }
-  | { readonly type: 'refused'; readonly id: number; readonly code: string; readonly message: string; readonly retryable: boolean }
+  | {
+      readonly type: 'refused';
+      readonly id: number;
+      readonly code: string;
+      readonly message: string;
+      readonly retryable: boolean;
+    }
   | { readonly type: 'state'; readonly id: number; readonly state: NodeState }
   | { readonly type: 'halted'; readonly message: string }
   | { readonly type: 'failed'; readonly code: string; readonly message: string };
