@@ -24,7 +24,7 @@ import type { MessageOrigin } from './changeset/codec.js';
 import type { HAInterceptor } from './changeset/interceptor.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
-import { Leading, makeLeadership } from './leading.js';
+import { Leading, makeLeadership, unservedWarning } from './leading.js';
 import type { Leadership } from './leader/leadership.js';
 import type { LeaderTimings } from './leader/timings.js';
 import { Recovery } from './recovery.js';
@@ -242,6 +242,8 @@ export class HARuntime implements DatabaseLifecycle {
       now: extras.leaderClock,
       failed: (error) => this.leaderFailed(error),
     });
+    const unserved = unservedWarning(options);
+    if (unserved !== undefined) extras.logger.warn(unserved);
     this.leader.changes.subscribe(({ isLeader, node, target }) => this.tellLeader(isLeader, node, target?.text));
     checkRegistrations(this.targets, !options.disableSubscriber && !this.isStandalone);
     this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
@@ -741,6 +743,7 @@ export class HARuntime implements DatabaseLifecycle {
     if (replication === undefined || !leader.isConfigured) return undefined;
     const { stream, position } = replication;
     return new Leading(leader, options, {
+      telemetry: this.telemetry,
       stream,
       position,
       publisher,

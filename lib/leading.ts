@@ -2,6 +2,7 @@ import { decodeChangeSet } from './changeset/codec.js';
 import type { WriteAnswer } from './changeset/changeset.js';
 import { parseMessageId } from './changeset/message-id.js';
 import { HAError } from './common/ha-error.js';
+import type { Telemetry } from './common/telemetry.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import type { LeaderReach } from './grpc/client/leader-reach.js';
 import type { ForwardingPorts } from './grpc/client/leader-client.js';
@@ -35,6 +36,7 @@ export interface LeadingPorts {
   readonly outcomes: OutcomeFinder | undefined;
   /** Notes a write of this process. */
   readonly written: (sequence: number) => void;
+  readonly telemetry: Telemetry;
 }
 
 export function makeLeadership({ options, heartbeatMs, timings, now, failed }: LeadingSettings): Leadership {
@@ -90,6 +92,7 @@ export class Leading {
     const target = this.leadership.target();
     if (target?.grpc === undefined) throw noGrpc(target?.text ?? '');
     const deadline = performance.now() + this.options.grpcTimeout;
+    this.ports.telemetry.sink?.forwarded(1);
     return (await (this.reach ??= this.load())).call(target.grpc, deadline);
   }
 
@@ -141,6 +144,14 @@ function tlsOf(options: ResolvedHAOptions): { ca?: string; cert?: string; key?: 
   const { grpcInsecure, grpcTlsCa: ca, grpcTlsCert: cert, grpcTlsKey: key } = options;
   if (grpcInsecure || cert === undefined) return undefined;
   return { cert, ...(ca === undefined ? {} : { ca }), ...(key === undefined ? {} : { key }) };
+}
+
+/** What an operator should know who elects a node that nobody can write through; undefined where that is well. */
+export function unservedWarning({ leaderProvider, grpcPort }: ResolvedHAOptions): string | undefined {
+  if (leaderProvider?.kind !== 'dynamic' || grpcPort !== undefined) return undefined;
+  const address = leaderProvider.targets.find((target) => !isHttp(target));
+  if (address === undefined) return undefined;
+  return `Other nodes will send their writes to ${address} over gRPC when this one leads, but it has no grpcPort: set it, unless the application serves gRPC itself (HAGrpcModule).`;
 }
 
 function isHttp(address: string): boolean {

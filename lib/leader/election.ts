@@ -111,10 +111,11 @@ export class Election {
     return this.lease?.term;
   }
 
-  /** Undefined where the key is empty, or holds what this node stored and gave up. */
+  /** Undefined where the key is empty, or holds what this node stored, and it does not lead yet, or any more. */
   get known(): KnownLeader | undefined {
-    if (this.lease !== undefined) return { value: this.ports.target, node: this.ports.node };
-    return this.sight?.value === '' ? undefined : this.sight;
+    const { lease, sight, ports } = this;
+    if (lease !== undefined) return lease.serving ? { value: ports.target, node: ports.node } : undefined;
+    return sight === undefined || sight.value === '' || sight.value === ports.target ? undefined : sight;
   }
 
   async start(): Promise<void> {
@@ -258,7 +259,11 @@ export class Election {
       entry === undefined
         ? await bucket.create(REDIRECT_KEY, target)
         : await bucket.update(REDIRECT_KEY, target, entry.revision);
-    if (term === undefined || this.stopping) return this.look();
+    if (term === undefined) return this.look();
+    if (this.stopping) {
+      await bucket.delete(REDIRECT_KEY, term);
+      return;
+    }
     const lease: Lease = { term, revision: term, until: sentAt + timings.lease, serving: false };
     this.lease = lease;
     this.renewed(lease, term, sentAt);

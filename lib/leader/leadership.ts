@@ -99,7 +99,8 @@ export class Leadership extends HALeader implements WriteFence {
     const { provider } = this.settings;
     if (provider === undefined) return { isLeader: true };
     const fixed = provider.kind === 'static' ? provider.targets.join(',') : undefined;
-    const known = this.finder?.known ?? (fixed === undefined ? undefined : { value: fixed, node: undefined });
+    const fallback = fixed === undefined ? undefined : { value: fixed, node: undefined };
+    const known = this.finder === undefined ? fallback : this.finder.known;
     return {
       isLeader: this.isLeader(),
       ...(known === undefined ? {} : { target: targetOf(known.value) }),

@@ -32,8 +32,10 @@ export class StaticLeader {
     return 0;
   }
 
-  get known(): { readonly value: string; readonly node: string | undefined } {
-    return { value: this.ports.target, node: undefined };
+  /** Undefined where it is this node, and does not lead yet. */
+  get known(): { readonly value: string; readonly node: string | undefined } | undefined {
+    const { isNamed, target } = this.ports;
+    return isNamed && !this.isLeading ? undefined : { value: target, node: undefined };
   }
 
   async start(): Promise<void> {

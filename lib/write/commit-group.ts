@@ -11,6 +11,7 @@ import type { OutgoingMessage } from '../stream/replication-stream.js';
 import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
 import type { QueuedMember } from './member.js';
+import type { Counts } from './result.js';
 import { rolledBack } from './open-transaction.js';
 import { publishFailed, publishUnknown, unapplied } from './publish-errors.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
@@ -505,7 +506,7 @@ function isOpenEnded(result: MemberResult): boolean {
 
 /** What its caller may have to be told by somebody else. */
 function answerOf(value: unknown): WriteAnswer | undefined {
-  const { changes, lastInsertRowid } = (value ?? {}) as Partial<WriteAnswer>;
+  const { changes, lastInsertRowid } = (value ?? {}) as Partial<Counts>;
   if (typeof changes !== 'number' || lastInsertRowid === undefined) return undefined;
   return { changes, lastInsertRowid: BigInt(lastInsertRowid) };
 }

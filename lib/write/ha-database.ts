@@ -231,7 +231,8 @@ export class HADatabase implements HAExecutor {
     const open = await this.opened();
     this.refuseReadOnly(open);
     if (options.serializable === true && open.publishesOnly) refuseUnfollowed('A serializable transaction');
-    if (open.router === undefined) return this.transactHere(open, fn, options);
+    const key = fn.toString();
+    if (open.router === undefined) return this.transactHere(open, fn, key, options);
     let hasRun = false;
     const once = (tx: HATransaction): R | Promise<R> => {
       hasRun = true;
@@ -240,7 +241,7 @@ export class HADatabase implements HAExecutor {
     const timeout = options.timeout ?? this.lifecycle.transactionTimeout;
     const limits = { idleTimeout: timeout, timeout, serializable: options.serializable ?? false };
     return open.router.route({
-      here: () => this.transactHere(open, once, options),
+      here: () => this.transactHere(open, once, key, options),
       there: (leader) => leader.transaction(this, once, options, limits),
       isRepeatable: () => !hasRun,
     });
@@ -249,12 +250,13 @@ export class HADatabase implements HAExecutor {
   private transactHere<R>(
     open: OpenDatabase,
     fn: (tx: HATransaction) => R | Promise<R>,
+    key: string,
     options: HATransactionOptions,
   ): Promise<R> {
     return new Promise<R>((resolve, reject) => {
       let tx: OpenTransaction | undefined;
       this.enqueue(open, {
-        key: fn.toString(),
+        key,
         serializable: options.serializable ?? false,
         isCallback: true,
         retry: options.retry ?? true,

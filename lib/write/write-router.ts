@@ -90,7 +90,7 @@ export class WriteRouter {
     const { leader, timeout } = this;
     const deadline = performance.now() + timeout;
     for (;;) {
-      const { isLeader } = await leader.known(Math.max(1, deadline - performance.now()));
+      const isLeader = leader.isLeader() || (await leader.known(Math.max(1, deadline - performance.now()))).isLeader;
       try {
         return isLeader ? await way.here() : await way.there(await leader.writer());
       } catch (error) {

@@ -137,7 +137,9 @@ export class LeaderCluster {
     await until(() => {
       const { leader } = this;
       if (leader === undefined) return false;
-      return this.nodes.every((node) => !node.stream.isConnected || node.leader.target()?.text === leader.leader.target()?.text);
+      return this.nodes.every(
+        (node) => !node.stream.isConnected || node.leader.target()?.text === leader.leader.target()?.text,
+      );
     });
     return this.leader as LeaderNode;
   }

@@ -46,7 +46,7 @@ export class ForwardedTransaction implements SessionTransaction {
   async read(sql: string, params: HAParameters | undefined): Promise<RowCursor> {
     const { columns, rows } = await this.execute(sql, params);
     const left = rows[Symbol.iterator]();
-    return { columns, next: () => left.next().value as readonly unknown[] | undefined, close: () => undefined };
+    return { columns, next: () => left.next().value, close: () => undefined };
   }
 
   async savepoint(name: string): Promise<void> {

@@ -193,8 +193,7 @@ export class LeaderCall implements RemoteWriter {
     try {
       answers = await this.ask(session, { ...request, transactionId: id });
     } catch (error) {
-      // A script that failed may have left a transaction open.
-      session.cancel();
+      if (isUnanswered(error)) session.cancel();
       return lost(await this.settled(id, error, notLeader), id);
     } finally {
       pool.release(session);
@@ -328,7 +327,7 @@ function isUnwritten(error: unknown): boolean {
 
 /** What the leader answered, as it is meant here: where its database is being stopped, another one will lead. */
 function translated(error: unknown): unknown {
-  const isStopping = error instanceof HAError && error.code === 'HA_UNAVAILABLE' && error.retryable;
+  const isStopping = error instanceof HAError && /^HA_(UNAVAILABLE|DATABASE_CLOSED)$/.test(error.code);
   return isStopping ? notLeader(error) : error;
 }
 

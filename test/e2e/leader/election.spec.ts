@@ -109,7 +109,7 @@ describe('The key of the leader', () => {
     const cluster = new LeaderCluster({
       streamOf: (_index, broker) => {
         const stream = new MemoryStream({ broker, stream: 's', subject: 's.db' });
-        return Object.assign(stream, { keyValue: undefined }) as unknown as MemoryStream;
+        return Object.assign(stream, { keyValue: undefined });
       },
     });
     const node = await cluster.make();

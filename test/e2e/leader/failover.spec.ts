@@ -212,7 +212,9 @@ describe('Where no leader is known', () => {
       retryable: true,
       message: expect.stringContaining('1 of 3 nodes'),
     });
-    expect(await failureOf(node.db.transaction((tx) => tx.run('SELECT 1')))).toMatchObject({ code: 'HA_LEADER_UNKNOWN' });
+    expect(await failureOf(node.db.transaction((tx) => tx.run('SELECT 1')))).toMatchObject({
+      code: 'HA_LEADER_UNKNOWN',
+    });
     expect(await failureOf(node.leader.known(50))).toMatchObject({ code: 'HA_LEADER_UNKNOWN', retryable: true });
     expect(node.db.status()).toMatchObject({ role: 'follower', leader: { isLeader: false, target: undefined } });
     expect(cluster.messages()).toEqual([]);

@@ -35,6 +35,7 @@ describe('A follower', () => {
 
   it('fails as the leader does', async () => {
     const { db } = cluster.follower;
+    const leader = await cluster.elected();
     await db.run("INSERT INTO t(v) VALUES('a')");
     const wrong: [string, unknown[]][] = [
       ["INSERT INTO t(v) VALUES('a')", []],
@@ -47,7 +48,7 @@ describe('A follower', () => {
     ];
     for (const [sql, params] of wrong) {
       const there = await failureOf(db.run(sql, params));
-      const here = await failureOf((cluster.leader?.db as typeof db).run(sql, params));
+      const here = await failureOf(leader.db.run(sql, params));
       expect({ sql, name: there.name, code: there.code, message: there.message }).toEqual({
         sql,
         name: here.name,
@@ -134,7 +135,9 @@ describe('A follower', () => {
         await dbs[i % 2]?.run('INSERT INTO t(v) VALUES(?)', [`v${i}`]);
       }),
     );
-    expect(cluster.follower.db.reader.prepare('SELECT count(*), count(DISTINCT v) FROM t').raw().get()).toEqual([300, 300]);
+    expect(cluster.follower.db.reader.prepare('SELECT count(*), count(DISTINCT v) FROM t').raw().get()).toEqual([
+      300, 300,
+    ]);
     await cluster.expectEqual();
     cluster.expectOneWriterAtATime();
   });

@@ -4,6 +4,7 @@ import { HALeader, InjectHALeader, getHALeaderToken } from '../../../lib/index.j
 import { HATestingBroker, HATestingModule } from '../../../lib/testing/ha-testing.module.js';
 import { failureOf, onCleanup } from '../../helper/cluster.js';
 import { HAModule } from '../../../lib/ha.module.js';
+import type { HAModuleOptions } from '../../../lib/ha-module-options.js';
 
 @Injectable()
 class Uses {
@@ -28,6 +29,7 @@ describe('HALeader', () => {
     onCleanup(() => app.close());
     const { leader, orders } = app.get(Uses);
     expect(app.get(getHALeaderToken())).toBe(leader);
+    expect(app.get(HALeader)).toBe(leader);
     const target = { text: '127.0.0.1:5001', grpc: '127.0.0.1:5001' };
     expect(await leader.known(10_000)).toMatchObject({ target, node: 'node' });
     expect(leader.isConfigured).toBe(true);
@@ -40,7 +42,7 @@ describe('HALeader', () => {
   });
 
   it('is refused without a stream, and together with what would lose writes', async () => {
-    const start = (options: Parameters<typeof HAModule.forRoot>[1]): Promise<Error & { code?: string }> => {
+    const start = (options: HAModuleOptions): Promise<Error & { code?: string }> => {
       @Module({ imports: [HAModule.forRoot(':memory:', { ...options, autoStart: false })] })
       class AppModule {}
       return failureOf(NestFactory.createApplicationContext(AppModule, { logger: false, abortOnError: false }));

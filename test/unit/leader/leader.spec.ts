@@ -58,7 +58,13 @@ describe('A quorum', () => {
   it('counts those that were seen to live, by the clock of this node', async () => {
     let now = 0;
     let others: MemberSighting[] = [{ session: 'left over', revision: 1 }];
-    const quorum = new Quorum(3, async () => others, 1_000, () => now, () => undefined);
+    const quorum = new Quorum(
+      3,
+      async () => others,
+      1_000,
+      () => now,
+      () => undefined,
+    );
     await quorum.start();
     quorum.stop();
     const look = async (): Promise<void> => {
@@ -84,7 +90,13 @@ describe('A quorum', () => {
   });
 
   it('of one needs nobody', async () => {
-    const quorum = new Quorum(1, () => Promise.reject(new Error('asked')), 1, () => 0, () => undefined);
+    const quorum = new Quorum(
+      1,
+      () => Promise.reject(new Error('asked')),
+      1,
+      () => 0,
+      () => undefined,
+    );
     await quorum.start();
     expect(quorum.isThere).toBe(true);
   });
