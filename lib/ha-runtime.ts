@@ -449,6 +449,16 @@ export class HARuntime implements DatabaseLifecycle {
     return this.snapshotting.backup(opened.connections, replication?.async, path, subject);
   }
 
+  /**
+   * Lets another node lead, where there is one: the application is about to end, and its requests, which go on for a while,
+   * write through that. Never fails.
+   */
+  async handOver(): Promise<void> {
+    if (!this.leader.isConfigured || this.leader.isStatic || !this.leader.isLeader()) return;
+    const others = await this.membership?.sightings().catch(() => []);
+    if (others !== undefined && others.length > 0) await this.leader.resign().catch(() => undefined);
+  }
+
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
@@ -519,8 +529,8 @@ export class HARuntime implements DatabaseLifecycle {
 
   private leaderFailed(error: unknown): void {
     // The connection tells by itself that it is lost, and what fails in an election is done again.
-    if (error instanceof HAError && error.retryable) this.extras.logger.debug?.(error.message);
-    else this.emit({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) });
+    if (error instanceof HAError && error.retryable) return;
+    this.emit({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) });
   }
 
   private facts(): MemberFacts {

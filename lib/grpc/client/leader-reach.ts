@@ -14,7 +14,7 @@ export interface LeaderReachSettings {
 }
 
 /** A silent line to the leader is found out in this time, ms, and as long again. */
-const KEEPALIVE_MS = 2_000;
+const KEEPALIVE_MS = 5_000;
 
 /** Connections to the leader: to one node at a time. */
 export class LeaderReach {
