@@ -44,8 +44,8 @@ it.each(ADAPTERS)(
     await inside;
     const closed = app.close();
     // What is idle when the server stops to listen, it closes by itself.
-  await until(() => !server.listening);
-  release();
+    await until(() => !server.listening);
+    release();
     const [answer] = (await once(outgoing, 'response')) as [IncomingMessage];
     expect(answer.statusCode).toBe(201);
     answer.resume();
