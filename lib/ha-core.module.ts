@@ -2,7 +2,7 @@ import { Logger, Module } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import type { DynamicModule, Provider } from '@nestjs/common';
 import { NestTargets } from './cdc/nest-targets.js';
-import { DEFAULT_CONNECTION, getHAToken, partToken } from './common/tokens.js';
+import { DEFAULT_CONNECTION, getHALeaderToken, getHAToken, partToken } from './common/tokens.js';
 import { HAError } from './common/ha-error.js';
 import type {
   HAFactoryOptions,
@@ -19,6 +19,10 @@ import { HASharedModule } from './ha-shared.module.js';
 import { HA_WIRING } from './ha-wiring.js';
 import type { HAWiring } from './ha-wiring.js';
 import { HALifecycle } from './ha.lifecycle.js';
+import { ConsistentReadInterceptor } from './leader/consistent-read.interceptor.js';
+import { HALeader } from './leader/leader.js';
+import { LeaderGuard } from './leader/leader-guard.js';
+import { leaderProviders } from './leader-providers.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import { checkAsyncOptions, resolveModuleOptions } from './resolve-module-options.js';
@@ -92,7 +96,9 @@ function build(
     part('publisher', connection, (runtime) => runtime.publisher),
     part('subscriber', connection, (runtime) => runtime.subscriber),
     part('snapshotter', connection, (runtime) => runtime.snapshotter),
+    part('leader', connection, (runtime) => runtime.leader),
     part('database', connection, (runtime) => new HADatabase(runtime)),
+    ...leaderProviders(connection),
     ...(connection === DEFAULT_CONNECTION ? aliases() : []),
   ];
   const hidden = new Set([
@@ -116,11 +122,14 @@ function aliases(): Provider[] {
     { provide: ReplicationPublisher, useExisting: partToken('publisher') },
     { provide: ReplicationSubscriber, useExisting: partToken('subscriber') },
     { provide: HASnapshotter, useExisting: partToken('snapshotter') },
+    { provide: HALeader, useExisting: getHALeaderToken() },
+    { provide: LeaderGuard, useExisting: partToken('leaderGuard') },
+    { provide: ConsistentReadInterceptor, useExisting: partToken('consistentReadInterceptor') },
   ];
 }
 
 function part(
-  name: 'publisher' | 'subscriber' | 'snapshotter' | 'database',
+  name: 'publisher' | 'subscriber' | 'snapshotter' | 'leader' | 'database',
   connection: string,
   make: (runtime: HARuntime) => unknown,
 ): Provider {

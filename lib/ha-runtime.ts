@@ -24,6 +24,9 @@ import type { MessageOrigin } from './changeset/codec.js';
 import type { HAInterceptor } from './changeset/interceptor.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
+import { Leading, makeLeadership, unservedWarning } from './leading.js';
+import type { Leadership } from './leader/leadership.js';
+import type { LeaderTimings } from './leader/timings.js';
 import { Recovery } from './recovery.js';
 import { HASnapshotter } from './snapshot/snapshotter.js';
 import { removeDatabase } from './snapshot/database-copy.js';
@@ -58,13 +61,14 @@ import { WriteTurn } from './sqlite/write-turn.js';
 import { IdSlotLease } from './stream/membership/id-slots.js';
 import { ownMember } from './stream/membership/member.js';
 import type { HAMember, HARole, MemberFacts, MemberRecord } from './stream/membership/member.js';
-import { Membership } from './stream/membership/membership.js';
+import { HEARTBEAT_MS, Membership } from './stream/membership/membership.js';
 import type { IncomingMessage, ReplicationStream, StartPoint, StreamStatus } from './stream/replication-stream.js';
 import type { LocalStream } from './stream/local/local-stream.js';
 import { LateStream } from './stream/late-stream.js';
 import { StreamSource } from './stream/stream-source.js';
 import {
   closedError,
+  leaderWithoutStream,
   notFollowing,
   outboxWaits,
   relaunchError,
@@ -88,7 +92,7 @@ import type { DatabaseLifecycle, OpenDatabase, ResyncOptions } from './write/ha-
 import { OutcomeFinder } from './write/outcome.js';
 import { Reads } from './write/reads.js';
 import { StatementInfos } from './write/statement-info.js';
-import type { HABackup, HALag, HASnapshot, HAStatus } from './write/status.js';
+import type { HABackup, HALag, HALeaderStatus, HASnapshot, HAStatus } from './write/status.js';
 import { TransactionRunner } from './write/transaction-runner.js';
 
 /** What the runtime needs besides the options. */
@@ -109,6 +113,10 @@ export interface RuntimeExtras {
   readonly cdc?: readonly Registration[] | undefined;
   /** Milliseconds between the heartbeats of a member, which tests shorten. */
   readonly heartbeatMs?: number | undefined;
+  /** How long an election takes, which tests change. */
+  readonly leaderTimings?: LeaderTimings | undefined;
+  /** Milliseconds of a monotonic clock, for elections. Default: the machine's. */
+  readonly leaderClock?: (() => number) | undefined;
 }
 
 interface Replication {
@@ -182,9 +190,15 @@ export class HARuntime implements DatabaseLifecycle {
   private readonly lagMeter = new LagMeter();
   private readonly changeFeed = new ChangeFeed();
   readonly changes = this.changeFeed.changes.asObservable();
+  /** Told of every write of this process that went to the leader. */
+  noteWritten: (sequence: number) => void = () => undefined;
   readonly publisher = new ReplicationPublisher();
   readonly subscriber = new ReplicationSubscriber();
   readonly snapshotter = new HASnapshotter();
+  /** Who leads the cluster. */
+  readonly leader: Leadership;
+  /** Writes of this start that go to the leader. */
+  private leading: Leading | undefined;
   private readonly snapshotting: Snapshotting;
   private readonly recovery: Recovery;
   /** Makes the values of `ha_id()`; kept when the database is stopped and started, so that they never repeat. */
@@ -221,6 +235,17 @@ export class HARuntime implements DatabaseLifecycle {
     private readonly extras: RuntimeExtras,
   ) {
     refuseUnsupported(options);
+    if (options.leaderProvider !== undefined && this.isStandalone) throw leaderWithoutStream();
+    this.leader = makeLeadership({
+      options,
+      heartbeatMs: extras.heartbeatMs ?? HEARTBEAT_MS,
+      timings: extras.leaderTimings,
+      now: extras.leaderClock,
+      failed: (error) => this.leaderFailed(error),
+    });
+    const unserved = unservedWarning(options);
+    if (unserved !== undefined) extras.logger.warn(unserved);
+    this.leader.changes.subscribe(({ isLeader, node, target }) => this.tellLeader(isLeader, node, target?.text));
     checkRegistrations(this.targets, !options.disableSubscriber && !this.isStandalone);
     this.ids = new IdGenerator(extras.idSlot ?? this.idSlots);
     this.idSlots.holder = this.ids;
@@ -263,6 +288,10 @@ export class HARuntime implements DatabaseLifecycle {
 
   get transactionTimeout(): number {
     return this.options.transactionTimeout;
+  }
+
+  get readTimeout(): number {
+    return this.options.grpcTimeout;
   }
 
   get open(): OpenDatabase | undefined {
@@ -421,10 +450,21 @@ export class HARuntime implements DatabaseLifecycle {
     return this.snapshotting.backup(opened.connections, replication?.async, path, subject);
   }
 
+  /**
+   * Lets another node lead, where there is one: the application is about to end, and its requests, which go on for a while,
+   * write through that. Never fails.
+   */
+  async handOver(): Promise<void> {
+    if (!this.leader.isConfigured || this.leader.isStatic || !this.leader.isLeader()) return;
+    const others = await this.membership?.sightings().catch(() => []);
+    if (others !== undefined && others.length > 0) await this.leader.resign().catch(() => undefined);
+  }
+
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
     await this.stop();
+    this.leader.complete();
     this.events.complete();
     this.changeFeed.changes.complete();
   }
@@ -450,6 +490,7 @@ export class HARuntime implements DatabaseLifecycle {
       foreignWrite,
       skipped: [...(replication?.skips ?? [])].map(BigInt),
       snapshot: this.snapshotter.status,
+      ...(this.leader.isConfigured ? { leader: this.leaderStatus } : {}),
       ...(replication?.async === undefined ? {} : { outbox: replication.async.status }),
       ...(replication?.cdc === undefined ? {} : { cdc: replication.cdc.status }),
     };
@@ -467,7 +508,30 @@ export class HARuntime implements DatabaseLifecycle {
     const { disablePublisher, disableSubscriber } = this.options;
     if (this.isStandalone) return 'standalone';
     if (disablePublisher) return 'replica';
-    return disableSubscriber ? 'publisher' : 'peer';
+    if (disableSubscriber) return 'publisher';
+    if (!this.leader.isConfigured) return 'peer';
+    return this.leader.isLeader() ? 'leader' : 'follower';
+  }
+
+  private get leaderStatus(): HALeaderStatus {
+    const { isLeader, node, target } = this.leader.state;
+    return { isLeader, node, target: target?.text, term: isLeader ? this.leader.term : undefined };
+  }
+
+  private tellLeader(isLeader: boolean, node: string | undefined, target: string | undefined): void {
+    if (!this.leader.isConfigured || (this.opened === undefined && target === undefined)) return;
+    const { logger } = this.extras;
+    if (isLeader) logger.log('This node leads the cluster.');
+    else logger.log(target === undefined ? 'No leader is known.' : `The leader is ${node ?? 'a node'} at ${target}.`);
+    this.events.next({ type: 'leader', isLeader, node, target });
+    // Others read the role in the record of this node.
+    this.membership?.beat();
+  }
+
+  private leaderFailed(error: unknown): void {
+    // The connection tells by itself that it is lost, and what fails in an election is done again.
+    if (error instanceof HAError && error.retryable) return;
+    this.emit({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) });
   }
 
   private facts(): MemberFacts {
@@ -642,7 +706,7 @@ export class HARuntime implements DatabaseLifecycle {
     const infos = new StatementInfos();
     const runner = new TransactionRunner(connections.writer, connections.reader, ports?.capture, infos, {
       orderGeneratedIds: options.generatedIds === 'ordered' && !options.disableSubscriber,
-      orderAll: options.concurrency === 'serializable',
+      orderAll: options.concurrency === 'serializable' || this.leader.isConfigured,
       replicateDDL: !options.disableDDLSync,
       followsStream: !options.disableSubscriber,
       onGeneratedId: ({ name }) => this.emit(generatedIdWarning(name)),
@@ -660,6 +724,9 @@ export class HARuntime implements DatabaseLifecycle {
     this.refuseExpelled();
     this.membership?.beat();
     launch.onReady?.();
+    const outcomes = this.outcomeFinder(committer);
+    const leading = this.openLeading(outcomes);
+    this.leading = leading;
     this.opened = {
       connections,
       committer,
@@ -667,7 +734,9 @@ export class HARuntime implements DatabaseLifecycle {
       reads: new Reads(connections),
       infos,
       position: ports?.position,
-      outcomes: this.outcomeFinder(committer),
+      router: leading?.router,
+      latest: ports === undefined ? undefined : () => this.publisher.lastSubjectSequence(),
+      outcomes,
       history: this.historyOf(connections, committer, runner),
       readOnly: options.disablePublisher && !this.isStandalone,
       publishesOnly: options.disableSubscriber && !this.isStandalone,
@@ -675,8 +744,37 @@ export class HARuntime implements DatabaseLifecycle {
     this.replication?.cdc?.start();
     if (launch.halted !== undefined) this.subscriber.halt(launch.halted);
     this.takeSnapshots(connections);
+    await this.followLeader();
     this.events.next({ type: 'started' });
     return this.opened;
+  }
+
+  private openLeading(outcomes: OutcomeFinder | undefined): Leading | undefined {
+    const { replication, leader, options, publisher } = this;
+    if (replication === undefined || !leader.isConfigured) return undefined;
+    const { stream, position } = replication;
+    return new Leading(leader, options, {
+      telemetry: this.telemetry,
+      stream,
+      position,
+      publisher,
+      outcomes,
+      written: (at) => this.noteWritten(at),
+    });
+  }
+
+  private async followLeader(): Promise<void> {
+    const { replication, membership, leader } = this;
+    if (replication === undefined || !leader.isConfigured) return;
+    await leader.attach({
+      stream: replication.stream,
+      position: replication.position,
+      publisher: this.publisher,
+      bucket: this.subject.replaceAll('.', '_'),
+      session: membership?.sessionId ?? replication.position.origin,
+      isFollowing: () => this.opened !== undefined && /^(running|retrying)$/.test(this.stateName()),
+      others: async () => (await membership?.sightings()) ?? [],
+    });
   }
 
   /** The process died while the file was built anew. */
@@ -767,7 +865,10 @@ export class HARuntime implements DatabaseLifecycle {
         skips,
         base: readBase(connections.applier),
         emit: (event) => this.emit(event),
-        observe: (node, commands) => hold.observe(node, commands),
+        observe: (node, commands) => {
+          hold.observe(node, commands);
+          this.leader.observe(commands);
+        },
         applied: (sequence, changeSet, skipped) => {
           this.telemetry.sink?.applied(Math.max(0, Date.now() - Number(changeSet.timestampNs / 1_000_000n)));
           this.changeFeed.applied(sequence, changeSet, skipped);
@@ -799,6 +900,7 @@ export class HARuntime implements DatabaseLifecycle {
       cursorWriter: new CursorWriter(connections.writer, subject),
       feed: options.disableSubscriber ? undefined : this.subscriber,
       hold,
+      fence: this.leader.isConfigured ? this.leader : undefined,
       outbox: async,
       record: cdc?.record,
       applied: (transaction) => {
@@ -1139,6 +1241,7 @@ export class HARuntime implements DatabaseLifecycle {
 
   private async stopOnce(): Promise<void> {
     await this.finishWrites(stoppedError());
+    await this.leader.detach();
     this.opened = undefined;
     await this.tearDown();
     await this.changeFeed.drained();
@@ -1178,6 +1281,9 @@ export class HARuntime implements DatabaseLifecycle {
 
   private async tearDown(): Promise<void> {
     const { replication, files } = this;
+    await this.leader.detach();
+    this.leading?.close();
+    this.leading = undefined;
     this.opened = undefined;
     // What it has begun would join the cluster behind the end.
     if (replication?.stream instanceof LateStream) await replication.stream.settle();

@@ -1,4 +1,9 @@
-import type { OnApplicationBootstrap, OnApplicationShutdown, OnModuleInit } from '@nestjs/common';
+import type {
+  BeforeApplicationShutdown,
+  OnApplicationBootstrap,
+  OnApplicationShutdown,
+  OnModuleInit,
+} from '@nestjs/common';
 import type { NestTargets } from './cdc/nest-targets.js';
 import type { HARuntime } from './ha-runtime.js';
 import { HADatabase } from './write/ha-database.js';
@@ -13,12 +18,15 @@ import { HADatabase } from './write/ha-database.js';
  * 4. compare the stored position with the stream; where it is new, or lacks what the stream no longer has: take a snapshot
  * 5. follow the stream, and wait until what it held is applied
  * 6. take writes
- * 7. once the whole application has started: serve the targets of change data capture
+ * 7. with a leaderProvider: look for the leader, and stand for election
+ * 8. once the whole application has started: serve the targets of change data capture
  *
- * Stop, in reverse, when HTTP servers have drained: finish the writes that wait, stop following, leave the cluster,
+ * Stop: let another node lead. In reverse, when HTTP servers have drained: finish the writes that wait, stop following, leave the cluster,
  * disconnect, stop the embedded server, close the file.
  */
-export class HALifecycle implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
+export class HALifecycle
+  implements OnModuleInit, OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown
+{
   constructor(
     private readonly runtime: HARuntime,
     /** What is injected as the database: a test may have put something else there, and then nothing is opened. */
@@ -34,6 +42,10 @@ export class HALifecycle implements OnModuleInit, OnApplicationBootstrap, OnAppl
 
   onApplicationBootstrap(): void {
     this.targets.start();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.runtime.handOver();
   }
 
   async onApplicationShutdown(): Promise<void> {

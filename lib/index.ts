@@ -9,8 +9,10 @@ export type {
 export { HADatabase } from './write/ha-database.js';
 export type { ResyncOptions as HAResyncOptions } from './write/ha-database.js';
 export type {
+  HAConsistency,
   HAExecutor,
   HAParameters,
+  HAReadOptions,
   HARunResult,
   HAStatement,
   HATransaction,
@@ -35,6 +37,7 @@ export type {
   HABackup,
   HACDCStatus,
   HALag,
+  HALeaderStatus,
   HAPosition,
   HASnapshot,
   HASnapshotStatus,
@@ -54,10 +57,12 @@ export type {
   HACDCSettings,
   HACDCTarget,
 } from './cdc/target.js';
-export { InjectHA } from './common/inject-ha.js';
+export { InjectHA, InjectHALeader } from './common/inject-ha.js';
+export { HALeader } from './leader/leader.js';
+export type { LeaderState as HALeaderState, LeaderTarget as HALeaderTarget } from './leader/leader.js';
 export { OnHAChange } from './common/on-change.js';
 export type { HAChange, HAChangeOperation, HAChangeRow, HAChangeValue } from './changeset/row-changes.js';
-export { getHAToken } from './common/tokens.js';
+export { getHALeaderToken, getHAToken } from './common/tokens.js';
 export { HAError } from './common/ha-error.js';
 export type { HAErrorCode } from './common/ha-error.js';
 export type { HAConflict, HAEvent, HARow, HAValue, HAWarningCode } from './common/events.js';
@@ -87,3 +92,7 @@ export type {
   SqlValue as HASqlValue,
 } from './changeset/changeset.js';
 export type { HAInterceptorProvider } from './interceptor-providers.js';
+export { LeaderGuard } from './leader/leader-guard.js';
+export { ConsistentReadInterceptor } from './leader/consistent-read.interceptor.js';
+export { ReadOnly, WriteMethods } from './leader/write-methods.js';
+export { HALeaderException } from './leader/forward/leader-exception.js';

@@ -56,3 +56,12 @@ export function outboxWaits(size: number): HAError {
     { retryable: true, details: { size } },
   );
 }
+
+/** Nobody would ever be elected. */
+export function leaderWithoutStream(): HAError {
+  return new HAError(
+    'HA_OPTIONS_INVALID',
+    'leaderProvider needs a stream: set replicationURL or embedded NATS (natsPort), or leave it out for a database of one node.',
+    { details: { problems: ['leaderProvider'] } },
+  );
+}

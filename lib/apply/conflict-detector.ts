@@ -115,6 +115,7 @@ export class ConflictDetector {
 
   /** True where somebody wrote at the same time: then the changes of a message have to be looked at. */
   meetsOthers(message: WatchedMessage): boolean {
+    if (message.led === true) return false;
     return message.foreign || this.recent.hasOthers(message.origin, message.epoch);
   }
 

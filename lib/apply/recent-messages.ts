@@ -20,6 +20,8 @@ export interface RecentMessage {
   readonly bytes: number;
   /** It is go-ha's. */
   readonly foreign: boolean;
+  /** It is of a leader: nobody wrote between what it saw and its place. */
+  readonly led?: boolean | undefined;
   /** Places of the changes that every node left out, if there are any. */
   readonly refused?: ReadonlySet<number> | undefined;
   /** Places of the changes that did not find the row without a key that they speak of. */

@@ -77,6 +77,16 @@ export interface ChangeSet {
   readonly behind?: number;
   /** It may have taken rows away that none of its changes tells of, as REPLACE does without recursive triggers. */
   readonly untold?: boolean;
+  /** It is of a leader, elected so often: nobody wrote between what it saw and its place in the stream. */
+  readonly term?: number;
+  /** What its writer was to be answered, where that is a node that may lose the answer. */
+  readonly answer?: WriteAnswer;
+}
+
+/** What a statement that writes is answered with. */
+export interface WriteAnswer {
+  readonly changes: number;
+  readonly lastInsertRowid: bigint;
 }
 
 /** True where a change is a change of a row. */

@@ -1,4 +1,4 @@
-import type { Change, ChangeSet, RowChange, RowOperation, SequenceChange } from './changeset.js';
+import type { Change, ChangeSet, RowChange, RowOperation, SequenceChange, WriteAnswer } from './changeset.js';
 import { parseExactJson } from './exact-json.js';
 import type { ExactJson, ExactObject } from './exact-json.js';
 import { decodeValues, encodeValues } from './values.js';
@@ -12,7 +12,7 @@ import type { SqlValue } from './changeset.js';
  *   declared exactly `BLOB` is base64 text.
  * - 1: adds `new_types` and `old_types` to a row change, `arg_types` to a statement, and `sequences` and `epoch` to the
  *   changeset, and to it, where they say something, `behind` and `untold`, by which history knows whether old values can
- *   be relied on. go-ha ignores members that it does not know.
+ *   be relied on; of leaders, `term` and `answer`. go-ha ignores members that it does not know.
  */
 export const WIRE_VERSION = '1';
 
@@ -29,18 +29,28 @@ export function messageHead(origin: MessageOrigin): string {
 }
 
 /** What a message tells of its transaction beside the changes. */
-export type MessageNotes = Pick<ChangeSet, 'behind' | 'untold'>;
+export type MessageNotes = Pick<ChangeSet, 'behind' | 'untold' | 'term' | 'answer'>;
 
 /** The text behind the last change. */
 export function messageTail(
   sequences: readonly SequenceChange[],
   epoch: bigint,
   timestampNs: bigint,
-  { behind = 0, untold = false }: MessageNotes = {},
+  { behind = 0, untold = false, term, answer }: MessageNotes = {},
 ): string {
   const counters = sequences.length > 0 ? `"sequences":[${sequences.map(sequenceJson).join(',')}],` : '';
-  const notes = `${behind > 0 ? `"behind":${behind},` : ''}${untold ? '"untold":true,' : ''}`;
+  const led = `${term === undefined ? '' : `"term":${term},`}${answer === undefined ? '' : answerJson(answer)}`;
+  const notes = `${behind > 0 ? `"behind":${behind},` : ''}${untold ? '"untold":true,' : ''}${led}`;
   return `],${counters}"epoch":${epoch},${notes}"timestamp_ns":${timestampNs}}`;
+}
+
+function answerJson({ changes, lastInsertRowid }: WriteAnswer): string {
+  return `"answer":{"changes":${changes},"rowid":${lastInsertRowid}},`;
+}
+
+function decodeAnswer(answer: ExactJson | undefined): WriteAnswer | undefined {
+  if (!isObject(answer)) return undefined;
+  return { changes: Number(integer(answer['changes']) ?? 0n), lastInsertRowid: integer(answer['rowid']) ?? 0n };
 }
 
 function sequenceJson(change: SequenceChange): string {
@@ -81,6 +91,8 @@ export function decodeChangeSet(text: string): ChangeSet {
   const message = parseExactJson(text);
   if (!isObject(message)) throw new SyntaxError('a changeset is a JSON object');
   const behind = integer(message['behind']);
+  const term = integer(message['term']);
+  const answer = decodeAnswer(message['answer']);
   return {
     node: string(message, 'node', ''),
     processId: integer(message['process_id']) ?? 0n,
@@ -91,6 +103,8 @@ export function decodeChangeSet(text: string): ChangeSet {
     timestampNs: integer(message['timestamp_ns']) ?? 0n,
     ...(behind === undefined ? {} : { behind: Number(behind) }),
     ...(message['untold'] === true ? { untold: true } : {}),
+    ...(term === undefined ? {} : { term: Number(term) }),
+    ...(answer === undefined ? {} : { answer }),
   };
 }
 

@@ -146,6 +146,15 @@ export type HAEvent =
       readonly node: string;
       readonly message: string;
     }
+  | {
+      /** Another node leads the cluster now, or none that is known, or this one. */
+      readonly type: 'leader';
+      readonly isLeader: boolean;
+      /** Its name, where it is known. */
+      readonly node: string | undefined;
+      /** Its addresses; undefined where no leader is known. */
+      readonly target: string | undefined;
+    }
   | { readonly type: 'connected' }
   | { readonly type: 'disconnected' }
   | { readonly type: 'started' }

@@ -48,11 +48,22 @@ export type HAErrorCode =
   | 'HA_REMOTE'
   | 'HA_REMOTE_TIMEOUT'
   | 'HA_REMOTE_UNKNOWN'
+  | 'HA_LEADER_UNREACHABLE'
+  | 'HA_FORWARD_BODY'
+  | 'HA_FORWARD_TIMEOUT'
+  | 'HA_FORWARD_UNKNOWN'
+  | 'HA_READ_BEHIND'
   | 'HA_HISTORY_GONE'
   | 'HA_HISTORY_INVALID'
   | 'HA_UNDO_INVALID'
   | 'HA_UNDO_REFUSED'
-  | 'HA_UNDO_CONFLICT';
+  | 'HA_UNDO_CONFLICT'
+  | 'HA_LEADER_UNKNOWN'
+  | 'HA_NOT_LEADER'
+  | 'HA_LEADER_CHANGED'
+  | 'HA_LEADER_LOOP'
+  | 'HA_LEADER_NO_GRPC'
+  | 'HA_RESULT_LOST';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

@@ -1,5 +1,5 @@
 import { Inject } from '@nestjs/common';
-import { getHAToken } from './tokens.js';
+import { getHALeaderToken, getHAToken } from './tokens.js';
 
 /**
  * Injects a database.
@@ -10,4 +10,13 @@ import { getHAToken } from './tokens.js';
  */
 export function InjectHA(connection?: string): ParameterDecorator & PropertyDecorator {
   return Inject(getHAToken(connection));
+}
+
+/**
+ * Injects the `HALeader` of a database.
+ *
+ * @param connection Name of the database, where an application has several. Default `default`.
+ */
+export function InjectHALeader(connection?: string): ParameterDecorator & PropertyDecorator {
+  return Inject(getHALeaderToken(connection));
 }

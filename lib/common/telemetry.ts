@@ -13,6 +13,8 @@ export interface TelemetrySink {
   conflict(): void;
   /** A transaction of the stream was applied, so many ms after its writer ran it, by the clocks of both. */
   applied(milliseconds: number): void;
+  /** Writes that went to the leader of the cluster. */
+  forwarded(writes: number): void;
   /** A change was left out. */
   skipped(): void;
 }

@@ -9,7 +9,13 @@ export type HAPart =
   | 'publisher'
   | 'subscriber'
   | 'snapshotter'
+  | 'leader'
   | 'lifecycle'
+  | 'forwarding'
+  | 'consistentReads'
+  | 'idleConnections'
+  | 'leaderGuard'
+  | 'consistentReadInterceptor'
   | 'interceptors'
   | 'assembly';
 
@@ -20,6 +26,15 @@ export type HAPart =
  */
 export function getHAToken(connection: string = DEFAULT_CONNECTION): string {
   return partToken('database', connection);
+}
+
+/**
+ * The injection token of the `HALeader` of a database.
+ *
+ * @param connection Name of the database, where an application has several. Default `default`.
+ */
+export function getHALeaderToken(connection: string = DEFAULT_CONNECTION): string {
+  return partToken('leader', connection);
 }
 
 /** The injection token of a part of a connection. */

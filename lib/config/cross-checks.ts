@@ -61,6 +61,16 @@ export function contradictions(values: Partial<OptionValues>, set: SetOptions): 
   if (values.asyncPublisherOutboxDir !== undefined && values.asyncPublisher === false) {
     problems.push(`${list(['asyncPublisherOutboxDir'], set)} needs asyncPublisher=true`);
   }
+  if (values.leaderProvider !== undefined && values.asyncPublisher === true) {
+    problems.push(
+      `${list(['leaderProvider'], set)} excludes asyncPublisher=true: what a leader has answered must be in the stream, or the next one would not have it`,
+    );
+  }
+  if (values.leaderProvider !== undefined && values.disableSubscriber === true) {
+    problems.push(
+      `${list(['leaderProvider'], set)} excludes disableSubscriber=true: a leader has to have applied everything that others wrote`,
+    );
+  }
   if (values.disableSubscriber === true && values.concurrency === 'serializable') {
     problems.push('disableSubscriber=true excludes concurrency=serializable: what others wrote never arrives');
   }

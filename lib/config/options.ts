@@ -41,6 +41,12 @@ export interface HAOptions extends HAStreamOptions {
    */
   concurrency?: 'lww' | 'serializable';
   /**
+   * How long `ConsistentReadInterceptor` waits for this node before the leader answers a read.
+   * DSN `consistentReadTimeout`, environment `HA_CONSISTENT_READ_TIMEOUT`.
+   * @default 2s
+   */
+  consistentReadTimeout?: Duration;
+  /**
    * Where a node without a stored position starts: `all`, `last`, `new`, `by_start_sequence=N` or
    * `by_start_time=RFC3339`.
    * DSN `deliverPolicy`, environment `HA_DELIVER_POLICY`.
@@ -71,6 +77,12 @@ export interface HAOptions extends HAStreamOptions {
    * @default false
    */
   disableSubscriber?: boolean;
+  /**
+   * How long the leader may be silent on an HTTP request that was forwarded to it, before it answers.
+   * DSN `forwardTimeout`, environment `HA_FORWARD_TIMEOUT`.
+   * @default 30s
+   */
+  forwardTimeout?: Duration;
   /**
    * Rowids that SQLite chooses: `ordered` keeps both of two concurrent rows, `overwrite` lets the last in the stream
    * win.

@@ -31,11 +31,13 @@ export interface OptionValues {
   bootstrap: 'auto' | 'never';
   clusterSize: number;
   concurrency: 'lww' | 'serializable';
+  consistentReadTimeout: number;
   deliverPolicy: DeliverPolicy;
   disableDBSnapshotter: boolean;
   disableDDLSync: boolean;
   disablePublisher: boolean;
   disableSubscriber: boolean;
+  forwardTimeout: number;
   generatedIds: 'ordered' | 'overwrite';
   grpcHost: string;
   grpcInsecure: boolean;

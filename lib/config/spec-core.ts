@@ -41,6 +41,12 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
     default: 'lww',
     doc: '`lww`: the last writer in the stream wins; `serializable`: transactions that someone came before are run again.',
   },
+  consistentReadTimeout: {
+    env: ['HA_CONSISTENT_READ_TIMEOUT'],
+    type: interval,
+    default: '2s',
+    doc: 'How long `ConsistentReadInterceptor` waits for this node before the leader answers a read.',
+  },
   deliverPolicy: {
     env: ['HA_DELIVER_POLICY'],
     type: deliverPolicy,
@@ -70,6 +76,12 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
     type: boolean,
     default: 'false',
     doc: 'Publish only: changes of other nodes are not applied here. Makes `generatedIds` `overwrite`.',
+  },
+  forwardTimeout: {
+    env: ['HA_FORWARD_TIMEOUT'],
+    type: interval,
+    default: '30s',
+    doc: 'How long the leader may be silent on an HTTP request that was forwarded to it, before it answers.',
   },
   generatedIds: {
     env: ['HA_GENERATED_IDS'],

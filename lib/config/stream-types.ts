@@ -47,14 +47,22 @@ export const servers: ValueType<readonly string[]> = {
       .map((server) => readServer(server.trim())),
 };
 
+/** `host:port` of a gRPC server, or the URL of an HTTP server. */
+function isTarget(target: string): boolean {
+  if (/\s/.test(target)) return false;
+  const [scheme] = /^[a-z][a-z0-9+.-]*:\/\//i.exec(target) ?? [];
+  if (scheme === undefined) return /^([^:/?#@[\]]+|\[[0-9a-f:.]+\])(:\d{1,5})?$/i.test(target);
+  return /^(https?|grpcs?):\/\/$/i.test(scheme) && URL.canParse(target);
+}
+
 /** `dynamic:TARGET` or `static:TARGET`. */
 export const leaderProvider: ValueType<LeaderProviderOption> = {
   allowed:
-    'dynamic:TARGET (this node, reachable for the others) or static:TARGET (the leader), such as static:http://host:8080',
+    'dynamic:TARGET (this node, reachable for the others) or static:TARGET (the leader); TARGET is host:port of gRPC, http(s)://host:port, or both with a comma',
   parse(value) {
     const [, kind, list = ''] = /^(dynamic|static):(.+)$/.exec(readText(value)) ?? [];
     const targets = list.split(',').map((target) => target.trim());
-    if ((kind !== 'dynamic' && kind !== 'static') || targets.some((target) => target === '' || /\s/.test(target))) {
+    if ((kind !== 'dynamic' && kind !== 'static') || !targets.every(isTarget)) {
       return refuse(value);
     }
     return { kind, targets };

@@ -126,9 +126,12 @@ export class TransactionAssembler {
     const origin = first?.origin ?? `\0${changeSet.node}`;
     const tables = tablesOf(changeSet);
     const isTold = !foreign && changeSet.untold !== true && this.isBehindTruth(origin, first?.n ?? 0, changeSet);
-    const doubts = isTold ? this.doubtsOf(origin, tables, Number(changeSet.epoch)) : 'all';
+    const isOrdered = changeSet.term !== undefined;
+    const doubts = !isTold ? 'all' : isOrdered ? NO_DOUBTS : this.doubtsOf(origin, tables, Number(changeSet.epoch));
     for (const table of tables) this.note(table, origin, message.sequence);
-    if (first !== undefined) for (let n = first.n; n <= (last?.n ?? 0); n++) this.committed.add(origin, n);
+    // The parts of what a leader publishes for another node have ids of both.
+    const end = last?.origin === origin ? last.n : (first?.n ?? 0);
+    if (first !== undefined) for (let n = first.n; n <= end; n++) this.committed.add(origin, n);
     return { ...this.uncounted(message, changeSet, 'committed'), doubts };
   }
 

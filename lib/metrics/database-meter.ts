@@ -40,6 +40,10 @@ export class DatabaseMeter implements TelemetrySink {
     this.instruments.delay.record(milliseconds / 1_000, this.attributes);
   }
 
+  forwarded(writes: number): void {
+    this.instruments.forwarded.add(writes, this.attributes);
+  }
+
   skipped(): void {
     this.instruments.skipped.add(1, this.attributes);
   }
@@ -52,6 +56,7 @@ export class DatabaseMeter implements TelemetrySink {
     observe('connected', status.connected ? 1 : 0, attributes);
     observe('position', Number(status.position.received), attributes);
     observe('waiting', status.waitingWrites, attributes);
+    if (status.leader !== undefined) observe('leader', status.leader.isLeader ? 1 : 0, attributes);
     if (status.outbox !== undefined) {
       observe('outbox', status.outbox.size, attributes);
       observe('outboxAge', status.outbox.oldestAge / 1_000, attributes);

@@ -28,6 +28,7 @@ const GAUGES = {
     unit: '{transaction}',
     description: 'Transactions that wait for their turn.',
   },
+  leader: { name: 'nestjs_ha.leader', unit: '1', description: 'With leaderProvider: 1 while this node leads.' },
   outbox: {
     name: 'nestjs_ha.outbox.size',
     unit: '{transaction}',
@@ -58,6 +59,10 @@ export class Instruments {
   readonly conflicts: Counter = this.meter.createCounter('nestjs_ha.conflicts', {
     unit: '{row}',
     description: 'Rows that the last writer took from another; counted while somebody subscribes to events.',
+  });
+  readonly forwarded: Counter = this.meter.createCounter('nestjs_ha.forwarded', {
+    unit: '{write}',
+    description: 'Writes that went to the leader.',
   });
   readonly applied: Counter = this.meter.createCounter('nestjs_ha.applied', {
     unit: '{transaction}',

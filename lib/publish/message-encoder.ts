@@ -12,6 +12,8 @@ export interface TransactionContent extends MessageNotes {
   /** Stream position that the transaction saw. */
   readonly epoch: number;
   readonly timestampNs: bigint;
+  /** Id of its first message, where the node has given one for which it is published. */
+  readonly id?: string | undefined;
 }
 
 /** A message with this CUSTOM command takes its id, so that the transaction of that id can never count. go-ha ignores it. */
@@ -26,6 +28,8 @@ const COMMA = Buffer.from(',');
 export class MessageEncoder {
   private readonly head: Buffer;
   private counter = 0;
+  /** Ids that were taken and never published: used again, so that what the nodes remember has no holes. */
+  private readonly unused: string[] = [];
 
   constructor(
     readonly originId: string,
@@ -43,9 +47,9 @@ export class MessageEncoder {
     const tail = Buffer.from(messageTail(content.sequences, BigInt(content.epoch), content.timestampNs, content));
     const room = maxPayload - this.head.length - tail.length;
     const parts = pack(content.pieces, room);
-    if (parts.length === 1) return [{ id: this.nextId(), data: this.join(parts[0] ?? [], tail) }];
+    if (parts.length === 1) return [{ id: content.id ?? this.nextId(), data: this.join(parts[0] ?? [], tail) }];
     const plainTail = Buffer.from(messageTail([], BigInt(content.epoch), content.timestampNs, content));
-    const ids = parts.map(() => this.nextId());
+    const ids = parts.map((_part, index) => (index === 0 ? content.id : undefined) ?? this.nextId());
     return parts.map((part, index) => ({
       id: ids[index] ?? '',
       chunk: `${ids[0]};${index + 1}/${parts.length}`,
@@ -68,6 +72,15 @@ export class MessageEncoder {
   abort(transactionId: string): OutgoingMessage {
     const data = this.join([], Buffer.from(messageTail([], 0n, BigInt(Date.now()) * 1_000_000n)));
     return { id: this.nextId(), chunk: `${transactionId};abort`, data };
+  }
+
+  /** An id for a transaction that another node publishes. */
+  takeId(): string {
+    return this.unused.pop() ?? this.nextId();
+  }
+
+  giveBackId(id: string): void {
+    if (id.startsWith(`${this.originId}.`)) this.unused.push(id);
   }
 
   /** Number of the last id that was given out. */

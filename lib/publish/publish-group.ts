@@ -65,6 +65,8 @@ export class PublishGroup {
     private readonly expected: number | undefined,
     /** How an ordered group is sent. */
     private readonly form: OrderedForm = stream.ordering,
+    /** Looked at right before anything is sent: why it may not be. */
+    private readonly permit: () => HAError | undefined = () => undefined,
   ) {}
 
   get size(): number {
@@ -104,7 +106,7 @@ export class PublishGroup {
     for (;;) {
       await this.collect();
       const tail = this.unansweredTail();
-      if (tail.length === 0 || performance.now() >= deadline) break;
+      if (tail.length === 0 || performance.now() >= deadline || this.permit() !== undefined) break;
       await sleep(RETRY_PAUSE_MS);
       if (!this.stream.isConnected) continue;
       await this.repeat(tail);
@@ -125,6 +127,11 @@ export class PublishGroup {
   }
 
   private send(entry: Sent): void {
+    const denied = this.permit();
+    if (denied !== undefined) {
+      deny(entry, denied);
+      return;
+    }
     entry.attempts++;
     entry.outcome = undefined;
     entry.receipt = this.stream.publish(entry.message, ATTEMPT_MS).then(
@@ -157,6 +164,8 @@ export class PublishGroup {
     const before = this.sent[this.sent.indexOf(part[0] as Sent) - 1];
     const expect = this.expectation(before) as PublishExpectation;
     const messages = part.map(({ message }, index) => (index === 0 ? { ...message, expect } : message));
+    const denied = this.permit();
+    if (denied !== undefined) return denied;
     for (const entry of part) entry.attempts++;
     try {
       const receipts = await this.stream.publishBatch(messages, ATTEMPT_MS);
@@ -203,6 +212,11 @@ export class PublishGroup {
   }
 }
 
+/** What was not sent for want of a permission; an earlier attempt may have been. */
+function deny(entry: Sent, error: HAError): void {
+  entry.outcome = unanswered(entry, error);
+}
+
 /** What an acknowledgement says: an id that was there before its first attempt belongs to a message of somebody else. */
 function stored({ message, maybeStored }: Sent, { sequence, duplicate }: PublishReceipt): PublishOutcome {
   if (duplicate && !maybeStored) return { kind: 'failed', error: duplicateId(message.id, sequence) };
@@ -211,6 +225,10 @@ function stored({ message, maybeStored }: Sent, { sequence, duplicate }: Publish
 
 function isTaken(outcome: PublishOutcome | undefined): outcome is Extract<PublishOutcome, { kind: 'failed' }> {
   return outcome?.kind === 'failed' && isDuplicateId(outcome.error);
+}
+
+function isDenied(error: Error): boolean {
+  return error instanceof HAError && error.code === 'HA_NOT_LEADER';
 }
 
 function isDuplicateId(error: Error): boolean {
@@ -244,7 +262,7 @@ function failure(entry: Sent, error: Error): PublishOutcome {
   if (error instanceof StreamRefusal || error instanceof StreamRepetition) {
     return { kind: 'refused', maybeStored: entry.maybeStored };
   }
-  if (!(error instanceof StreamUnavailable)) entry.maybeStored = true;
+  if (!(error instanceof StreamUnavailable) && !isDenied(error)) entry.maybeStored = true;
   return unanswered(entry, error);
 }
 

@@ -42,10 +42,13 @@ export class ReplicationPublisher {
     this.channel = undefined;
   }
 
-  /** Opens a group. `expected` makes it an ordered one: refused unless that is the last sequence on the subject. */
-  group(expected: number | undefined): PublishGroup {
+  /**
+   * Opens a group. `expected` makes it an ordered one: refused unless that is the last sequence on the subject. `permit` is
+   * asked right before anything is sent.
+   */
+  group(expected: number | undefined, permit?: () => HAError | undefined): PublishGroup {
     const { stream } = this.current();
-    return new PublishGroup(stream, expected, this.orderedForm(stream));
+    return new PublishGroup(stream, expected, this.orderedForm(stream), permit);
   }
 
   /**
@@ -69,6 +72,16 @@ export class ReplicationPublisher {
   /** A message that takes an id, so that the transaction of that id can never count. */
   voidMessage(id: string): OutgoingMessage {
     return this.current().encoder.void(id);
+  }
+
+  /** An id for a transaction that another node publishes for this one. */
+  takeId(): string {
+    return this.current().encoder.takeId();
+  }
+
+  /** Takes back an id that was surely never published. */
+  giveBackId(id: string): void {
+    this.channel?.encoder.giveBackId(id);
   }
 
   /** Number of the last id that was given out since the start. */

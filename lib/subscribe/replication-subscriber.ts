@@ -595,6 +595,7 @@ function watchedOf({ message, id, bytes }: Decoded, changeSet: ChangeSet): Watch
     ids: id && first && { first: first.n, last: id.n },
     bytes,
     foreign: version === undefined,
+    led: changeSet.term !== undefined,
     epoch: Number(changeSet.epoch),
     // The parts of a large transaction lie in several messages.
     read: chunk === undefined ? readLater(message) : readAlready(changeSet),

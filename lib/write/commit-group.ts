@@ -1,6 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../changeset/message-id.js';
 import type { MessageId } from '../changeset/message-id.js';
+import type { WriteAnswer } from '../changeset/changeset.js';
 import { duplicateId } from '../publish/publish-group.js';
 import type { PublishGroup, PublishOutcome } from '../publish/publish-group.js';
 import type { ReplicationPublisher } from '../publish/replication-publisher.js';
@@ -10,6 +11,7 @@ import type { OutgoingMessage } from '../stream/replication-stream.js';
 import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
 import type { QueuedMember } from './member.js';
+import type { Counts } from './result.js';
 import { rolledBack } from './open-transaction.js';
 import { publishFailed, publishUnknown, unapplied } from './publish-errors.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
@@ -371,11 +373,17 @@ export class CommitGroup {
   }
 
   private publish(queued: QueuedMember, value: unknown, effects: TransactionEffects): boolean | Promise<boolean> {
-    const { publisher, position, feed } = this.ports as ReplicationPorts;
+    const { publisher, position, feed, fence } = this.ports as ReplicationPorts;
+    const refused = fence?.refusal();
+    if (refused !== undefined) throw refused;
+    const id = queued.member.transactionId?.();
     const messages = publisher.encode({
       ...effects,
       epoch: position.received,
-      behind: this.published.reduce((sum, { ids }) => sum + ids.length, 0),
+      ...(fence === undefined
+        ? { behind: this.published.reduce((sum, { ids }) => sum + ids.length, 0) }
+        : // What is in front of it in its group is stored, or it is not.
+          { term: fence.term, id, answer: id === undefined ? undefined : answerOf(value) }),
     });
     // The stream's memory of ids ends; that of the nodes does not, and they would all leave the message out.
     const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
@@ -387,7 +395,7 @@ export class CommitGroup {
     this.control.release();
     const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
     if (this.publishing === undefined) this.publishedAt = performance.now();
-    this.publishing ??= publisher.group(expected);
+    this.publishing ??= publisher.group(expected, fence && (() => fence.refusal()));
     const member: PublishedMember = {
       queued,
       value,
@@ -494,6 +502,13 @@ function combine(outcomes: readonly PublishOutcome[]): MemberResult {
 function isOpenEnded(result: MemberResult): boolean {
   if (result.kind === 'stored') return result.again;
   return result.kind === 'unknown' || (result.kind === 'refused' && result.maybeStored);
+}
+
+/** What its caller may have to be told by somebody else. */
+function answerOf(value: unknown): WriteAnswer | undefined {
+  const { changes, lastInsertRowid } = (value ?? {}) as Partial<Counts>;
+  if (typeof changes !== 'number' || lastInsertRowid === undefined) return undefined;
+  return { changes, lastInsertRowid: BigInt(lastInsertRowid) };
 }
 
 function wasSentOnce(outcome: PublishOutcome): boolean {

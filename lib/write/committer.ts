@@ -15,6 +15,7 @@ import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
 import { CommitGroup } from './commit-group.js';
 import type { CommittedTransaction, PublishedMember } from './commit-group.js';
+import type { WriteFence } from './fence.js';
 import { Habits } from './habits.js';
 import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
 import type { HoldGate } from './hold-gate.js';
@@ -35,6 +36,8 @@ export interface ReplicationPorts {
   /** What the stream has delivered; undefined where this node does not follow the stream. */
   readonly feed: DeliveredFeed | undefined;
   readonly hold: HoldGate;
+  /** In a cluster with a leader: whether this node may publish. Then it publishes in order, always. */
+  readonly fence?: WriteFence | undefined;
   /** Records what transactions do to rows, as the last thing in front of COMMIT; absent where nobody asks for it. */
   readonly record?: ((transaction: CommittedTransaction) => void) | undefined;
   /** With asynchronous publishing: where transactions go that are not ordered. */
@@ -492,8 +495,14 @@ export class Committer {
       else again.push(queued);
     }
     if (again.length === 0) return;
+    // Everything up to now is applied: where somebody else was elected meanwhile, this node knows.
+    const refused = ports.fence?.refusal();
+    if (refused !== undefined) {
+      for (const { member } of again) member.reject(refused);
+      return;
+    }
     const attempts = Math.max(...again.map(({ attempt }) => attempt));
-    if (attempts > REFUSALS_BEFORE_HOLD) await this.askForHold(ports, attempts);
+    if (ports.fence === undefined && attempts > REFUSALS_BEFORE_HOLD) await this.askForHold(ports, attempts);
     else await sleep(backOff(attempts));
     const { halted } = this;
     if (halted !== undefined) {

@@ -58,6 +58,22 @@ export interface HATransaction extends HAExecutor {
   savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R>;
 }
 
+/**
+ * What a read has to see.
+ *
+ * - `local`: what this node has applied. Never waits.
+ * - `session`: also everything that was written before in the same {@link HADatabase.withSession}, or else by this process.
+ * - `leader`: everything that anybody was told is written. It is read at the leader; without a leaderProvider this node
+ *   applies first what the stream holds now.
+ */
+export type HAConsistency = 'local' | 'session' | 'leader';
+
+/** Options of a read. */
+export interface HAReadOptions {
+  /** Default `local`. */
+  readonly consistency?: HAConsistency;
+}
+
 /** Options of a transaction. */
 export interface HATransactionOptions {
   /** Milliseconds until an unfinished callback is rolled back. Default: option `transactionTimeout` (5 s). */

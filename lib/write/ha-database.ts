@@ -12,6 +12,7 @@ import { EXACT_SHAPE, PLAIN_SHAPE } from './executor.js';
 import type {
   HAExecutor,
   HAParameters,
+  HAReadOptions,
   HARunResult,
   HAStatement,
   HATransaction,
@@ -36,13 +37,17 @@ import type { Reads } from './reads.js';
 import type { HAResult } from './result.js';
 import { runsAlone, scriptParts } from './script.js';
 import { HASession, resultAt } from './session.js';
-import type { HASessionOptions } from './session.js';
+import type { HASessionOptions, SessionOrigin, WriteTicket } from './session.js';
+import { currentSession, lastWritten, runInSession } from './session-context.js';
+import type { SessionMemory } from './session-context.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 import type { HABackup, HALag, HAPosition, HASnapshot, HAStatus } from './status.js';
 import { refuseNested, runInContext } from './transaction-context.js';
 import type { TransactionRunner } from './transaction-runner.js';
 import { refuseVacuum } from './vacuum.js';
+import { notLeader } from './write-router.js';
+import type { Way, WriteRouter } from './write-router.js';
 
 /** A database that is open: what the calls of {@link HADatabase} work with. */
 export interface OpenDatabase {
@@ -57,6 +62,10 @@ export interface OpenDatabase {
   readonly outcomes: OutcomeFinder | undefined;
   /** Absent where none is kept. */
   readonly history: HistoryPort | undefined;
+  /** Absent where every node writes. */
+  readonly router?: WriteRouter | undefined;
+  /** Sequence of the last message that the stream holds; absent without replication. */
+  readonly latest?: (() => Promise<number>) | undefined;
   readonly readOnly: boolean;
   /** It does not follow the stream. */
   readonly publishesOnly: boolean;
@@ -78,6 +87,10 @@ export interface DatabaseLifecycle {
   /** Whether a first call may start the database. */
   readonly autoStart: boolean;
   readonly transactionTimeout: number;
+  /** Set by the database: is told of its writes that went to the leader. */
+  noteWritten: (sequence: number) => void;
+  /** How long a read waits for what it has to see, ms. */
+  readonly readTimeout: number;
   readonly events: Observable<HAEvent>;
   readonly changes: Observable<HAChange>;
   /** The database, while it is started. */
@@ -113,10 +126,13 @@ export class HADatabase implements HAExecutor {
    * subscription, at most once: what it does must not matter beyond this process. Nothing comes without a stream.
    */
   readonly changes: Observable<HAChange>;
+  /** Sequence of the last write of this process. */
+  private written = 0;
 
   constructor(private readonly lifecycle: DatabaseLifecycle) {
     this.events = lifecycle.events;
     this.changes = lifecycle.changes;
+    lifecycle.noteWritten = (sequence) => this.noteWritten(sequence);
   }
 
   /** Whether this is the database that a lifecycle opens. @internal */
@@ -141,19 +157,42 @@ export class HADatabase implements HAExecutor {
     return this.call('run', sql, params, PLAIN_SHAPE) as HARunResult | Promise<HARunResult>;
   }
 
-  /** @inheritdoc */
-  async get<T = unknown>(sql: string, params?: HAParameters): Promise<T | undefined> {
-    return this.call('get', sql, params, PLAIN_SHAPE) as T | undefined | Promise<T | undefined>;
+  /**
+   * @inheritdoc
+   * @throws HAError `HA_WAIT_TIMEOUT` where this node does not get as far as `consistency` says within `grpcTimeout`.
+   */
+  async get<T = unknown>(sql: string, params?: HAParameters, options?: HAReadOptions): Promise<T | undefined> {
+    return this.read('get', sql, params, options) as T | undefined | Promise<T | undefined>;
   }
 
   /** @inheritdoc */
-  async all<T = unknown>(sql: string, params?: HAParameters): Promise<T[]> {
-    return this.call('all', sql, params, PLAIN_SHAPE) as T[] | Promise<T[]>;
+  async all<T = unknown>(sql: string, params?: HAParameters, options?: HAReadOptions): Promise<T[]> {
+    return this.read('all', sql, params, options) as T[] | Promise<T[]>;
   }
 
-  /** Rows one by one, in one snapshot, from a connection of its own. */
-  iterate<T = unknown>(sql: string, params?: HAParameters): AsyncIterableIterator<T> {
-    return this.iterateShaped(sql, params, PLAIN_SHAPE) as AsyncIterableIterator<T>;
+  /** Rows one by one, in one snapshot, from a connection of its own; with `consistency: 'leader'` all at once, from the leader. */
+  iterate<T = unknown>(sql: string, params?: HAParameters, options?: HAReadOptions): AsyncIterableIterator<T> {
+    return this.iterateShaped(sql, params, PLAIN_SHAPE, options) as AsyncIterableIterator<T>;
+  }
+
+  /**
+   * Runs something whose reads with `consistency: 'session'` see what it has written itself, and everything up to `after`: a
+   * request, say, whose caller brings the sequence of its last write.
+   *
+   * @example await db.withSession(async () => { … }, { after: txseq })
+   */
+  withSession<R>(fn: () => R, { after = 0n }: { after?: bigint } = {}): R {
+    return runInSession(this, Number(after), fn);
+  }
+
+  /** Sequence of the last write in the same {@link withSession}, or else of this process; 0 where there is none. */
+  lastWrite(): bigint {
+    return BigInt(lastWritten(this) ?? this.written);
+  }
+
+  /** Notes a write of this process that reads of a session have to see. @internal */
+  noteWritten(sequence: number): void {
+    this.noteStored(currentSession(), sequence);
   }
 
   /**
@@ -165,7 +204,10 @@ export class HADatabase implements HAExecutor {
     const open = await this.opened();
     for (const { alone, statements } of scriptParts(script, open.infos)) {
       if (alone) await this.runAlone(open, 'run', statements[0] ?? '');
-      else await this.enqueueScript(open, statements);
+      else {
+        const way = { here: () => this.enqueueScript(open, statements), there: execThere(statements) };
+        await this.routed(open, way);
+      }
     }
   }
 
@@ -189,10 +231,32 @@ export class HADatabase implements HAExecutor {
     const open = await this.opened();
     this.refuseReadOnly(open);
     if (options.serializable === true && open.publishesOnly) refuseUnfollowed('A serializable transaction');
+    const key = fn.toString();
+    if (open.router === undefined) return this.transactHere(open, fn, key, options);
+    let hasRun = false;
+    const once = (tx: HATransaction): R | Promise<R> => {
+      hasRun = true;
+      return fn(tx);
+    };
+    const timeout = options.timeout ?? this.lifecycle.transactionTimeout;
+    const limits = { idleTimeout: timeout, timeout, serializable: options.serializable ?? false };
+    return open.router.route({
+      here: () => this.transactHere(open, once, key, options),
+      there: (leader) => leader.transaction(this, once, options, limits),
+      isRepeatable: () => !hasRun,
+    });
+  }
+
+  private transactHere<R>(
+    open: OpenDatabase,
+    fn: (tx: HATransaction) => R | Promise<R>,
+    key: string,
+    options: HATransactionOptions,
+  ): Promise<R> {
     return new Promise<R>((resolve, reject) => {
       let tx: OpenTransaction | undefined;
-      open.committer.enqueue({
-        key: fn.toString(),
+      this.enqueue(open, {
+        key,
         serializable: options.serializable ?? false,
         isCallback: true,
         retry: options.retry ?? true,
@@ -215,16 +279,33 @@ export class HADatabase implements HAExecutor {
    * In code of your own {@link transaction} is better: it can run again where others came first. Close it in the end.
    */
   connect(options: HASessionOptions = {}): HASession {
+    return this.connectFrom(options, {});
+  }
+
+  /** A session of a caller of another kind. @internal */
+  connectFrom(options: HASessionOptions, { isForwarded = false }: SessionOrigin): HASession {
     const host = {
       owner: this,
       transactionTimeout: this.lifecycle.transactionTimeout,
+      isForwarded,
       opened: () => {
         refuseNested(this);
         return this.opened();
       },
       refuseReadOnly: (open: OpenDatabase) => this.refuseReadOnly(open),
-      write: (open: OpenDatabase, statements: readonly string[], params: HAParameters | undefined) =>
-        this.writeAll(open, statements, params),
+      noteWritten: (sequence: number | undefined) =>
+        this.noteStored(currentSession(), sequence ?? this.lifecycle.open?.position?.received),
+      write: (
+        open: OpenDatabase,
+        statements: readonly string[],
+        params: HAParameters | undefined,
+        ticket: WriteTicket | undefined,
+      ) => {
+        if (!isForwarded) return this.writeAll(open, statements, params, ticket);
+        open.router?.refuseUnlessLeader();
+        this.refuseReadOnly(open);
+        return this.writeAllHere(open, statements, params, ticket);
+      },
       runAlone: async (open: OpenDatabase, sql: string) => (await this.runAlone(open, 'all', sql)) as unknown[],
     };
     return new HASession(host, options);
@@ -286,7 +367,10 @@ export class HADatabase implements HAExecutor {
     refuseNested(this);
     const open = await this.opened();
     this.refuseReadOnly(open);
-    return this.pastOf(open).undo(options);
+    if (open.router?.isLocal === false && options.dryRun !== true) throw notLeader();
+    const result = await this.pastOf(open).undo(options);
+    if (result.sequence !== undefined) this.noteWritten(Number(result.sequence));
+    return result;
   }
 
   /**
@@ -439,6 +523,41 @@ export class HADatabase implements HAExecutor {
     return this.callOpen(await this.opened(), method, sql, params, shape);
   }
 
+  private read(
+    method: 'get' | 'all',
+    sql: string,
+    params: HAParameters | undefined,
+    options: HAReadOptions | undefined,
+  ): unknown {
+    const { consistency = 'local' } = options ?? {};
+    if (consistency === 'local') return this.call(method, sql, params, PLAIN_SHAPE);
+    return this.readConsistently(consistency, method, sql, params);
+  }
+
+  private async readConsistently(
+    consistency: 'session' | 'leader',
+    method: 'get' | 'all',
+    sql: string,
+    params: HAParameters | undefined,
+  ): Promise<unknown> {
+    refuseNested(this);
+    const open = await this.opened();
+    const here = async (): Promise<unknown> => this.callOpen(open, method, sql, params, PLAIN_SHAPE);
+    if (isWrite(open.infos.of(sql))) return here();
+    if (consistency === 'leader' && open.router !== undefined) {
+      return open.router.route({ here, there: (leader) => leader.read(method, sql, params, PLAIN_SHAPE) });
+    }
+    await this.catchUp(open, consistency);
+    return here();
+  }
+
+  /** Waits until this node has what a read has to see. */
+  private async catchUp(open: OpenDatabase, consistency: 'session' | 'leader'): Promise<void> {
+    if (open.position === undefined) return;
+    const sequence = consistency === 'leader' ? ((await open.latest?.()) ?? 0) : Number(this.lastWrite());
+    await open.position.waitFor(sequence, { timeout: this.lifecycle.readTimeout });
+  }
+
   private callOpen(
     open: OpenDatabase,
     method: ReadMethod,
@@ -459,8 +578,20 @@ export class HADatabase implements HAExecutor {
     shape: RowShape,
   ): Promise<unknown> {
     this.refuseReadOnly(open);
+    const here = (): Promise<unknown> => this.writeHere(open, method, sql, params, shape);
+    if (open.router === undefined) return here();
+    return open.router.route({ here, there: (leader) => leader.call(method, sql, params, shape) });
+  }
+
+  private writeHere(
+    open: OpenDatabase,
+    method: ReadMethod,
+    sql: string,
+    params: HAParameters | undefined,
+    shape: RowShape,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      open.committer.enqueue({
+      this.enqueue(open, {
         ...this.statementMember(sql, reject),
         run: () => open.runner.call(method, sql, params, shape),
         resolve: (value, sequence) => resolve(method === 'run' ? withSequence(value, sequence) : value),
@@ -472,21 +603,38 @@ export class HADatabase implements HAExecutor {
     open: OpenDatabase,
     statements: readonly string[],
     params: HAParameters | undefined,
+    ticket?: WriteTicket,
   ): Promise<HAResult> {
     this.refuseReadOnly(open);
+    const here = (): Promise<HAResult> => this.writeAllHere(open, statements, params, ticket);
+    return this.routed(open, { here, there: (leader) => leader.writeAll(statements, params) });
+  }
+
+  private writeAllHere(
+    open: OpenDatabase,
+    statements: readonly string[],
+    params: HAParameters | undefined,
+    ticket: WriteTicket | undefined,
+  ): Promise<HAResult> {
     return new Promise((resolve, reject) => {
-      open.committer.enqueue({
+      this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
+        transactionId: ticket && (() => ticket.id),
         run: () => statements.map((sql) => open.runner.call('result', sql, params, EXACT_SHAPE)).at(-1),
         resolve: (value, sequence) => resolve(resultAt(value as HAResult, sequence)),
       });
     });
   }
 
+  /** Runs a write where the leader is, if there is one. */
+  private routed<R>({ router }: OpenDatabase, way: Way<R>): Promise<R> {
+    return router === undefined ? way.here() : router.route(way);
+  }
+
   private enqueueScript(open: OpenDatabase, statements: readonly string[]): Promise<void> {
     this.refuseReadOnly(open);
     return new Promise((resolve, reject) => {
-      open.committer.enqueue({
+      this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
         run: () => {
           for (const sql of statements) open.runner.call('exec', sql);
@@ -494,6 +642,27 @@ export class HADatabase implements HAExecutor {
         resolve: () => resolve(),
       });
     });
+  }
+
+  /**
+   * Has a transaction wait for its turn, and its place noted for the session that it belongs to: it is answered in the course of
+   * another. What wrote nothing leads to where the database stands: a request that found its work done has seen that.
+   */
+  private enqueue(open: OpenDatabase, member: Member): void {
+    const session = currentSession();
+    open.committer.enqueue({
+      ...member,
+      resolve: (value, sequence) => {
+        this.noteStored(session, sequence ?? open.position?.received);
+        member.resolve(value, sequence);
+      },
+    });
+  }
+
+  private noteStored(session: SessionMemory | undefined, sequence: number | undefined): void {
+    if (sequence === undefined) return;
+    this.written = Math.max(sequence, this.written);
+    session?.note(this, sequence);
   }
 
   private statementMember(key: string, reject: (error: unknown) => void): Omit<Member, 'run' | 'resolve'> {
@@ -524,9 +693,15 @@ export class HADatabase implements HAExecutor {
     sql: string,
     params: HAParameters | undefined,
     shape: RowShape,
+    { consistency = 'local' }: HAReadOptions = {},
   ): AsyncIterableIterator<unknown> {
     refuseNested(this);
     const open = this.lifecycle.open ?? (await this.opened());
+    if (consistency === 'leader' && open.router?.isLocal === false) {
+      yield* (await this.readConsistently(consistency, 'all', sql, params)) as unknown[];
+      return;
+    }
+    if (consistency !== 'local') await this.catchUp(open, consistency);
     if (isWrite(open.infos.of(sql))) yield* (await this.write(open, 'all', sql, params, shape)) as unknown[];
     else yield* open.reads.iterate(sql, params, shape);
   }
@@ -538,6 +713,10 @@ export class HADatabase implements HAExecutor {
       'This node is a read replica (disablePublisher): it does not write. Send the write to another node.',
     );
   }
+}
+
+function execThere(statements: readonly string[]): Way<void>['there'] {
+  return (leader) => leader.exec(statements);
 }
 
 function notStarted(): HAError {

@@ -6,6 +6,7 @@ import type { OpenDatabase } from './ha-database.js';
 import { OpenTransaction } from './open-transaction.js';
 import { conflict } from './publish-errors.js';
 import type { HAResult, RowCursor } from './result.js';
+import type { SessionTransaction } from './write-router.js';
 
 /** Limits of a transaction that somebody else steers. */
 export interface InteractiveLimits {
@@ -31,9 +32,10 @@ const ROLLED_BACK = new Error('rolled back');
  * callback that waits. It holds the write turn all the time, so it is rolled back where nothing comes for `idleTimeout`.
  * It never runs again: where an ordered one is refused, its commit fails with `HA_CONFLICT`, and only its user can repeat it.
  */
-export class InteractiveTransaction {
+export class InteractiveTransaction implements SessionTransaction {
   private readonly savepoints: Savepoint[] = [];
   private made = 0;
+  private id: string | undefined;
   private tx: OpenTransaction | undefined;
   private cursor: RowCursor | undefined;
   private timer: NodeJS.Timeout | undefined;
@@ -77,6 +79,7 @@ export class InteractiveTransaction {
         retry: false,
         timeout: limits.timeout,
         enqueuedAt: performance.now(),
+        transactionId: () => transaction.id,
         run: (attempt) => {
           if (attempt > 1) throw conflict(1);
           signal?.throwIfAborted();
@@ -150,7 +153,8 @@ export class InteractiveTransaction {
   }
 
   /** Resolves with the sequence of the transaction in the stream, undefined where there is none. */
-  async commit(): Promise<number | undefined> {
+  async commit(id?: string): Promise<number | undefined> {
+    this.id = id;
     this.closeCursor();
     if (this.isOpen) this.endBody();
     else this.failBody(this.failure ?? closedError());

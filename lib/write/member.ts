@@ -17,6 +17,8 @@ export interface Member {
   readonly timeout: number;
   /** Time of `performance.now()`. */
   readonly enqueuedAt: number;
+  /** Id that another node has given the transaction; asked when it is published. */
+  readonly transactionId?: (() => string | undefined) | undefined;
   /** Runs it, inside a savepoint of the writer. */
   run(attempt: number): unknown;
   /** Called when its time is over, so that late calls are refused. */

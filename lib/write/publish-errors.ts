@@ -3,6 +3,7 @@ import type { MessageId } from '../changeset/message-id.js';
 
 /** Surely not stored. */
 export function publishFailed(cause: Error): HAError {
+  if (cause instanceof HAError && cause.code === 'HA_NOT_LEADER') return cause;
   return new HAError(
     'HA_PUBLISH_FAILED',
     `The transaction was rolled back: the stream did not take it (${cause.message}). Nothing was written; run it again when the stream is back.`,

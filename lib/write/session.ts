@@ -9,6 +9,8 @@ import { runsAlone } from './script.js';
 import { controlStatement } from './session-control.js';
 import type { ControlStatement } from './session-control.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
+import { isMoved, leaderChanged } from './write-router.js';
+import type { SessionTransaction } from './write-router.js';
 
 /** How a session of a database behaves. */
 export interface HASessionOptions {
@@ -18,14 +20,37 @@ export interface HASessionOptions {
   readonly timeout?: number;
 }
 
+/** Who a session is for. @internal */
+export interface SessionOrigin {
+  /** Another node has sent what comes, as to the leader: it is run here, or nowhere. */
+  readonly isForwarded?: boolean;
+}
+
+/** What comes with a statement of a forwarded session. @internal */
+export interface WriteTicket {
+  /** What its transaction is to be called. */
+  readonly id?: string | undefined;
+  /** Limits of the transaction that it begins, ms. */
+  readonly idleTimeout?: number | undefined;
+  readonly timeout?: number | undefined;
+}
+
 /** What a session needs of its database. */
 export interface SessionHost {
   readonly owner: object;
+  readonly isForwarded: boolean;
   readonly transactionTimeout: number;
   opened(): OpenDatabase | Promise<OpenDatabase>;
   refuseReadOnly(open: OpenDatabase): void;
+  /** Notes where a transaction of the session stands; undefined where it changed nothing. */
+  noteWritten(sequence: number | undefined): void;
   /** Writes one statement, or several as one transaction; gives what the last of them did. */
-  write(open: OpenDatabase, statements: readonly string[], params: HAParameters | undefined): Promise<HAResult>;
+  write(
+    open: OpenDatabase,
+    statements: readonly string[],
+    params: HAParameters | undefined,
+    ticket: WriteTicket | undefined,
+  ): Promise<HAResult>;
   runAlone(open: OpenDatabase, sql: string): Promise<unknown[]>;
 }
 
@@ -40,7 +65,7 @@ export type SessionAnswer = { readonly cursor: RowCursor } | { readonly result: 
  */
 type State =
   | { readonly kind: 'idle' }
-  | { readonly kind: 'open'; readonly transaction: InteractiveTransaction; readonly implicit: boolean }
+  | { readonly kind: 'open'; readonly transaction: SessionTransaction; readonly implicit: boolean }
   | { readonly kind: 'aborted'; readonly reason: unknown };
 
 const IDLE: State = { kind: 'idle' };
@@ -85,25 +110,35 @@ export class HASession {
   }
 
   /** Runs one statement; a read gives a cursor, which the next statement closes. */
-  async stream(sql: string, params?: HAParameters): Promise<SessionAnswer> {
+  stream(sql: string, params?: HAParameters): Promise<SessionAnswer> {
+    return this.streamWith(sql, params, undefined);
+  }
+
+  /** The same with what another node has sent along. @internal */
+  async streamWith(
+    sql: string,
+    params: HAParameters | undefined,
+    ticket: WriteTicket | undefined,
+  ): Promise<SessionAnswer> {
     this.cursor?.close();
     this.cursor = undefined;
     const open = await this.opened();
     const info = open.infos.of(sql);
-    if (isControl(info)) return { result: await this.control(open, controlStatement(sql)) };
+    if (isControl(info)) return { result: await this.control(open, controlStatement(sql), ticket) };
     const { state } = this;
     if (state.kind === 'aborted') throw aborted(state.reason);
     if (info.kind === 'empty') return { result: NOTHING };
     // What gives no rows cannot be iterated: a PRAGMA that does not exist, for one.
     const reads = !isWrite(info) && (info.kind !== 'pragma' || open.connections.reader.prepare(sql).reader);
     if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads);
+    if (this.host.isForwarded) open.router?.refuseUnlessLeader();
     if (reads) return { cursor: (this.cursor = open.reads.cursor(sql, params)) };
     if (!isWrite(info)) return { result: NOTHING };
     if (runsAlone(sql, open.infos)) {
       await this.host.runAlone(open, sql);
       return { result: NOTHING };
     }
-    const result = await this.host.write(open, [sql], params);
+    const result = await this.host.write(open, [sql], params, ticket);
     return { result: info.kind === 'ddl' ? withoutCounts(result) : result };
   }
 
@@ -111,12 +146,12 @@ export class HASession {
    * Runs a script. Outside of a transaction, and without transaction control in it, it is one transaction; else its statements
    * run one after another, and the first failure ends it. Gives what the last statement did.
    */
-  async script(text: string): Promise<HAResult> {
+  async script(text: string, ticket?: WriteTicket): Promise<HAResult> {
     const statements = splitStatements(text).map(({ sql }) => sql);
     const open = await this.opened();
     const alone = (sql: string): boolean => isControl(open.infos.of(sql)) || runsAlone(sql, open.infos);
     if (this.state.kind === 'idle' && statements.length > 0 && !statements.some(alone)) {
-      return this.host.write(open, statements, undefined);
+      return this.host.write(open, statements, undefined, ticket);
     }
     let last = NOTHING;
     for (const sql of statements) last = await this.execute(sql);
@@ -139,28 +174,28 @@ export class HASession {
     return open;
   }
 
-  private inside(
-    transaction: InteractiveTransaction,
+  private async inside(
+    transaction: SessionTransaction,
     sql: string,
     params: HAParameters | undefined,
     reads: boolean,
-  ): SessionAnswer {
+  ): Promise<SessionAnswer> {
     try {
       return reads
-        ? { cursor: (this.cursor = transaction.read(sql, params)) }
-        : { result: transaction.execute(sql, params) };
+        ? { cursor: (this.cursor = await transaction.read(sql, params)) }
+        : { result: await transaction.execute(sql, params) };
     } catch (error) {
       if (!transaction.isOpen) this.abort(transaction, error);
       throw error;
     }
   }
 
-  private control(open: OpenDatabase, control: ControlStatement): Promise<HAResult> {
+  private control(open: OpenDatabase, control: ControlStatement, ticket: WriteTicket | undefined): Promise<HAResult> {
     switch (control.kind) {
       case 'begin':
-        return this.begin(open, false, control.serializable);
+        return this.begin(open, false, control.serializable, ticket);
       case 'commit':
-        return this.commit();
+        return this.commit(ticket?.id);
       case 'rollback':
         return this.rollback();
       default:
@@ -168,14 +203,25 @@ export class HASession {
     }
   }
 
-  private async begin(open: OpenDatabase, implicit: boolean, serializable: boolean): Promise<HAResult> {
+  private async begin(
+    open: OpenDatabase,
+    implicit: boolean,
+    serializable: boolean,
+    ticket?: WriteTicket,
+  ): Promise<HAResult> {
     if (this.state.kind === 'aborted') throw aborted(this.state.reason);
     if (this.state.kind === 'open') throw nested();
     this.host.refuseReadOnly(open);
     if (serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
     const { signal } = this.closing;
-    const limits = { ...this.limits, serializable };
-    const transaction = await InteractiveTransaction.begin(this.host.owner, open, limits, signal);
+    const { idleTimeout = this.limits.idleTimeout, timeout = this.limits.timeout } = ticket ?? {};
+    const limits = { idleTimeout, timeout, serializable };
+    const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(this.host.owner, open, limits, signal);
+    if (this.host.isForwarded) open.router?.refuseUnlessLeader();
+    const transaction =
+      open.router === undefined || this.host.isForwarded
+        ? await here()
+        : await open.router.route({ here, there: (leader) => leader.begin(limits) });
     if (signal.aborted) {
       await transaction.rollback();
       throw closedSession();
@@ -184,13 +230,23 @@ export class HASession {
     return NOTHING;
   }
 
-  private async commit(): Promise<HAResult> {
+  private async commit(id?: string): Promise<HAResult> {
     const { state } = this;
     this.state = IDLE;
     if (state.kind === 'aborted') throw aborted(state.reason);
     if (state.kind === 'idle') throw notBegun();
-    const sequence = await state.transaction.commit();
+    const sequence = await this.committed(state.transaction, id);
+    this.host.noteWritten(sequence);
     return sequence === undefined ? NOTHING : { ...NOTHING, txseq: BigInt(sequence) };
+  }
+
+  private async committed(transaction: SessionTransaction, id: string | undefined): Promise<number | undefined> {
+    try {
+      return await transaction.commit(id);
+    } catch (error) {
+      // Its statements have run: it is not for us to run them again elsewhere.
+      throw isMoved(error) && !this.host.isForwarded ? leaderChanged(error) : error;
+    }
   }
 
   private async rollback(): Promise<HAResult> {
@@ -211,9 +267,9 @@ export class HASession {
     if (state.kind === 'idle') throw noSavepoint(control.name);
     const { transaction, implicit } = state;
     try {
-      if (control.kind === 'savepoint') transaction.savepoint(control.name);
-      else if (control.kind === 'rollbackTo') transaction.rollbackTo(control.name);
-      else if (transaction.release(control.name) && implicit) return await this.commit();
+      if (control.kind === 'savepoint') await transaction.savepoint(control.name);
+      else if (control.kind === 'rollbackTo') await transaction.rollbackTo(control.name);
+      else if ((await transaction.release(control.name)) && implicit) return await this.commit();
     } catch (error) {
       if (this.state.kind === 'open' && !transaction.isOpen) this.abort(transaction, error);
       throw error;
@@ -221,7 +277,7 @@ export class HASession {
     return NOTHING;
   }
 
-  private abort(transaction: InteractiveTransaction, reason: unknown): void {
+  private abort(transaction: SessionTransaction, reason: unknown): void {
     void transaction.rollback();
     this.state = { kind: 'aborted', reason };
   }

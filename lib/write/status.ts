@@ -33,6 +33,17 @@ export interface HACDCStatus {
   readonly lastError: Error | undefined;
 }
 
+/** Who leads the cluster, as far as a node knows. */
+export interface HALeaderStatus {
+  readonly isLeader: boolean;
+  /** Name of the leader; undefined where it is not known. */
+  readonly node: string | undefined;
+  /** Its addresses; undefined where no leader is known. */
+  readonly target: string | undefined;
+  /** On the leader: which election it leads by; grows with each. */
+  readonly term: number | undefined;
+}
+
 /** What a database says about itself. Cheap: nothing is asked of the stream. */
 export interface HAStatus {
   /** True while it runs and nobody has to act: it has not halted, and no foreign write is open. */
@@ -58,6 +69,8 @@ export interface HAStatus {
   readonly cdc?: readonly HACDCStatus[] | undefined;
   /** The snapshot in the store, as far as this node knows; undefined where it knows of none. */
   readonly snapshot: HASnapshotStatus | undefined;
+  /** Only with `leaderProvider`. */
+  readonly leader?: HALeaderStatus | undefined;
   /** Only with `asyncPublisher`. */
   readonly outbox?: OutboxStatus | undefined;
 }

@@ -24,6 +24,14 @@ describe('Under faults', () => {
     expect(code).toBe(0);
   }, 120_000);
 
+  it('a cluster with a leader has one writer at a time, and each write is done once or may be run again', async () => {
+    const others = ['--kills', '1', '--partitions', '1', '--broker-restarts', '1', '--pauses', '0'];
+    const { code, output } = await chaos('--leader', '6', ...others, '--clients', '2', '--gap', '1500');
+    if (code !== 0) console.error(output);
+    expect(code).toBe(0);
+    expect(output).toMatch(/one writer for each position \(\d+ elections\) +\| ok/);
+  }, 300_000);
+
   it('refuses arguments that it does not know', async () => {
     const { code, output } = await chaos('--kils', '3');
     expect(code).toBe(1);

@@ -4,6 +4,7 @@ import type { FileState } from './checksum.js';
 import { STREAM } from './cluster.js';
 import type { Cluster } from './cluster.js';
 import type { Ledger, Write } from './ledger.js';
+import { LeaderModel } from './leader-model.js';
 import { StreamModel } from './model.js';
 import type { NodeProcess } from './node-process.js';
 import { readTransactions } from './stream-messages.js';
@@ -38,15 +39,19 @@ export async function whenQuiet(cluster: Cluster): Promise<number> {
 }
 
 /** Closes the nodes, folds the stream anew, and compares everything with everything. */
-export async function check(cluster: Cluster, ledger: Ledger, last: number): Promise<Check[]> {
+export async function check(cluster: Cluster, ledger: Ledger, hasLeader: boolean): Promise<Check[]> {
   await Promise.all(cluster.nodes.map((node) => node.close(CLOSE_MS)));
+  // Nodes that stop one after another elect each other.
+  const last = await cluster.lastSequence();
   const model = new StreamModel();
+  const leaders = new LeaderModel();
   const duplicates: string[] = [];
   const connection = await cluster.connect();
   for await (const transaction of readTransactions(connection, STREAM, last, (id, sequence) => {
     duplicates.push(`message ${id} again at ${sequence}`);
   })) {
     model.take(transaction);
+    leaders.take(transaction);
   }
   const fold = cluster.makeNode('fold', cluster.urls, true);
   cluster.nodes.push(fold);
@@ -63,8 +68,16 @@ export async function check(cluster: Cluster, ledger: Ledger, last: number): Pro
     { name: 'serializable transfers and increments, one by one', problems: model.problems },
     { name: 'rows as an independent reading of the stream', problems: checkRows(fold, model) },
     { name: 'counter equals its increments', problems: checkCounter(fold, ledger, model) },
+    ...(hasLeader ? checkLeaders(leaders, ledger) : []),
     { name: 'answers make sense', problems: ledger.oddities },
     { name: 'nodes behave', problems: cluster.nodes.flatMap(({ problems }) => problems) },
+  ];
+}
+
+function checkLeaders(leaders: LeaderModel, ledger: Ledger): Check[] {
+  return [
+    { name: `one writer for each position (${leaders.elections} elections)`, problems: leaders.problems },
+    { name: 'every failure may be run again', problems: ledger.final },
   ];
 }
 

@@ -71,7 +71,7 @@ export class Clients {
     const begun = performance.now();
     const answer = await node.run(target === undefined ? operation : { ...operation, target });
     if (answer.type === 'died') write.outcome = 'died';
-    else if (answer.type === 'refused') ledger.fail(write, answer.code, answer.message, name);
+    else if (answer.type === 'refused') ledger.fail(write, answer.code, answer.message, name, answer.retryable);
     else ledger.acknowledge(write, answer.sequence, answer.changes, name);
     if (answer.type !== 'died') ledger.noteLatency(performance.now() - begun, `${kind} at ${node.config.name}`);
     if (kind === 'insert' && answer.type === 'done') own.push(marker);

@@ -6,6 +6,7 @@ import type { JetStreamManager, NatsConnection } from 'nats';
 import { findNatsServer } from '../../lib/stream/embedded/binary.js';
 import { Broker } from './broker.js';
 import { LineProxy } from './line-proxy.js';
+import type { NodeConfig } from './messages.js';
 import { NodeProcess } from './node-process.js';
 import { freePorts } from './ports.js';
 import { NODES } from './schedule.js';
@@ -19,11 +20,14 @@ export class Cluster {
   readonly nodes: NodeProcess[] = [];
   /** Lines of each node to each server. */
   readonly lines: LineProxy[][] = [];
+  /** In a cluster with a leader: what others reach each node by. */
+  readonly doors: LineProxy[] = [];
   private connection: NatsConnection | undefined;
 
   constructor(
     readonly folder: string,
     readonly replicas: number,
+    private readonly hasLeader: boolean,
     private readonly print: (line: string) => void,
   ) {}
 
@@ -42,7 +46,7 @@ export class Cluster {
     for (let i = 0; i < NODES; i++) {
       this.lines.push(await Promise.all(this.brokers.map(({ settings }) => LineProxy.start(settings.port))));
       const urls = this.lines.at(-1)?.map(({ url }) => url) ?? [];
-      this.nodes.push(this.makeNode(`n${i + 1}`, urls, false));
+      this.nodes.push(this.makeNode(`n${i + 1}`, urls, false, await this.openDoor()));
     }
     // One after another: the first makes the stream.
     for (const node of this.nodes) {
@@ -52,7 +56,7 @@ export class Cluster {
   }
 
   /** A node that is not connected through lines; `fold` applies the stream and writes nothing. */
-  makeNode(name: string, urls: readonly string[], fold: boolean): NodeProcess {
+  makeNode(name: string, urls: readonly string[], fold: boolean, leader?: NodeConfig['leader']): NodeProcess {
     const config = {
       name,
       file: join(this.folder, 'nodes', `${name}.db`),
@@ -61,8 +65,27 @@ export class Cluster {
       replicas: this.replicas,
       publisherTimeout: PUBLISHER_TIMEOUT_MS,
       fold,
+      ...(leader === undefined ? {} : { leader }),
     };
     return new NodeProcess(config, this.folder, this.print);
+  }
+
+  /** Index of the node that leads; waits until there is one. */
+  async leadingNode(): Promise<number> {
+    for (;;) {
+      const states = await Promise.all(this.nodes.map((node) => node.state()));
+      const index = states.findIndex((state) => state?.leads === true);
+      if (index >= 0) return index;
+      await sleep(50);
+    }
+  }
+
+  private async openDoor(): Promise<NodeConfig['leader']> {
+    if (!this.hasLeader) return undefined;
+    const [port = 0] = await freePorts(1);
+    const door = await LineProxy.start(port);
+    this.doors.push(door);
+    return { port, target: new URL(door.url).host };
   }
 
   get urls(): string[] {
@@ -109,7 +132,7 @@ export class Cluster {
   /** Ends everything that was started, whatever state it is in. */
   async close(): Promise<void> {
     await Promise.all(this.nodes.map((node) => node.close(0)));
-    await Promise.all(this.lines.flat().map((line) => line.close()));
+    await Promise.all([...this.lines.flat(), ...this.doors].map((line) => line.close()));
     const { connection } = this;
     this.connection = undefined;
     await connection?.close();

@@ -46,6 +46,8 @@ export class FaultInjector {
         return { target: `pause ${fault.node}`, work: () => this.pauseNode(fault) };
       case 'partition':
         return { target: cluster.lines[fault.node], work: () => this.partition(fault) };
+      case 'leader':
+        return { target: 'leader', work: () => this.harmLeader(fault) };
       case 'broker pause':
       case 'broker restart':
         return { target: cluster.brokers, work: () => this.harmBroker(fault) };
@@ -75,6 +77,35 @@ export class FaultInjector {
     signalQuietly(pid, 'SIGSTOP');
     await sleep(ms);
     signalQuietly(pid, 'SIGCONT');
+  }
+
+  private async harmLeader({ what, mode, ms }: Extract<Fault, { kind: 'leader' }>): Promise<void> {
+    const { cluster } = this;
+    const index = await cluster.leadingNode();
+    const node = cluster.nodes[index] as NodeProcess;
+    const how = what === 'kill' || what === 'pause' || what === 'clock' ? '' : ` (${mode})`;
+    this.note(`leader ${what}${how}`, `n${index + 1} leads: ${what}${how} for ${ms} ms`);
+    if (what === 'kill') {
+      node.kill(ms);
+      await Promise.race([node.whenReady(), sleep(ms + 700)]);
+    } else if (what === 'pause') {
+      const { pid } = node;
+      signalQuietly(pid, 'SIGSTOP');
+      await sleep(ms);
+      signalQuietly(pid, 'SIGCONT');
+    } else if (what === 'clock') {
+      node.jump(ms % 2 === 0 ? 86_400_000 : -86_400_000);
+      await sleep(ms);
+      node.jump(0);
+    } else {
+      const lines = [
+        ...(what === 'followers' ? [] : (cluster.lines[index] ?? [])),
+        ...(what === 'nats' ? [] : [cluster.doors[index] as LineProxy]),
+      ];
+      for (const line of lines) line.set(mode);
+      await sleep(ms);
+      for (const line of lines) line.set('open');
+    }
   }
 
   private async partition(fault: Extract<Fault, { kind: 'partition' }>): Promise<void> {

@@ -14,6 +14,10 @@ export interface Write {
 
 /** Failures that may have been stored nevertheless. All others say that nothing was written. */
 const MAYBE_STORED = new Set(['HA_PUBLISH_UNKNOWN']);
+/** Failures that say that the write is done: its rows were lost on the way, or this node has not applied it yet. */
+const STORED = new Set(['HA_RESULT_LOST', 'HA_WAIT_TIMEOUT']);
+/** Nothing was written, and the caller need not be told that it may run again: it took too long. */
+const TOO_LONG = new Set(['HA_TRANSACTION_TIMEOUT', 'HA_TRANSACTION_CLOSED']);
 /** Codes that a caller can make something of. */
 const KNOWN_CODE = /^(HA_|SQLITE_CONSTRAINT|THROWN$)/;
 
@@ -22,6 +26,8 @@ export class Ledger {
   readonly writes = new Map<string, Write>();
   /** Answers that no client should get. */
   readonly oddities: string[] = [];
+  /** Failures of this library that nobody may run again. */
+  readonly final: string[] = [];
   private readonly fresh = new Map<string, number>();
   longestMs = 0;
   longestWhat = '';
@@ -42,9 +48,12 @@ export class Ledger {
     }
   }
 
-  fail(write: Write, code: string, message: string, marker: string): void {
+  fail(write: Write, code: string, message: string, marker: string, retryable: boolean): void {
     write.code = code;
-    write.outcome = MAYBE_STORED.has(code) ? 'unknown' : 'failed';
+    write.outcome = STORED.has(code) ? 'acknowledged' : MAYBE_STORED.has(code) ? 'unknown' : 'failed';
+    if (code.startsWith('HA_') && write.outcome === 'failed' && !retryable && !TOO_LONG.has(code)) {
+      this.final.push(`${marker} (${write.kind} at ${write.node}): ${code}: ${message}`);
+    }
     if (!KNOWN_CODE.test(code)) {
       write.outcome = 'unknown';
       this.oddities.push(`${marker} (${write.kind} at ${write.node}): failed with code '${code}': ${message}`);
@@ -69,7 +78,7 @@ export class Ledger {
   count(): Map<string, number> {
     const counts = new Map<string, number>();
     for (const { outcome, code } of this.writes.values()) {
-      const name = outcome === 'failed' || outcome === 'unknown' ? `${outcome} (${code})` : outcome;
+      const name = code === '' ? outcome : `${outcome} (${code})`;
       counts.set(name, (counts.get(name) ?? 0) + 1);
     }
     return counts;

@@ -17,7 +17,7 @@ import type { ChaosSettings } from './settings.js';
 const begun = performance.now();
 const settings = readSettings(process.argv.slice(2));
 const folder = await mkdtemp(join(tmpdir(), 'nestjs-ha-chaos-'));
-const cluster = new Cluster(folder, settings.replicas, print);
+const cluster = new Cluster(folder, settings.replicas, settings.leader > 0, print);
 const ledger = new Ledger();
 let leaving: Promise<void> | undefined;
 
@@ -34,8 +34,8 @@ try {
 }
 
 /** True where every check holds. */
-async function run({ seed, clients: count, replicas, calm }: ChaosSettings): Promise<boolean> {
-  const title = `chaos, seed ${seed}, ${replicas} nats-server${replicas > 1 ? 's, the stream on all of them' : ''}`;
+async function run({ seed, clients: count, replicas, calm, leader }: ChaosSettings): Promise<boolean> {
+  const title = `chaos, seed ${seed}, ${replicas} nats-server${replicas > 1 ? 's, the stream on all of them' : ''}${leader > 0 ? ', with a leader' : ''}`;
   print(title);
   await cluster.start();
   const made = await cluster.nodes[0]?.setup(SCHEMA);
@@ -78,7 +78,7 @@ async function checked(): Promise<{ last: number; checks: Check[] }> {
     last = await cluster.lastSequence();
   }
   print(`comparing at sequence ${last}`);
-  const checks = await check(cluster, ledger, last);
+  const checks = await check(cluster, ledger, settings.leader > 0);
   return { last, checks: [{ name: 'every node reaches the end of the stream', problems: silence }, ...checks] };
 }
 

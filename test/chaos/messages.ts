@@ -33,6 +33,8 @@ export type Command =
   | { readonly type: 'setup'; readonly id: number; readonly script: string }
   | { readonly type: 'run'; readonly id: number; readonly operation: Operation }
   | { readonly type: 'state'; readonly id: number }
+  /** Sets the wall clock of the process forward or back, ms. */
+  | { readonly type: 'clock'; readonly ms: number }
   | { readonly type: 'close' };
 
 /** Where a node stands. */
@@ -42,13 +44,21 @@ export interface NodeState {
   readonly waiting: number;
   readonly state: string;
   readonly error: string | undefined;
+  /** It leads the cluster. */
+  readonly leads: boolean;
 }
 
 /** From a node to the harness. */
 export type Report =
   | { readonly type: 'ready' }
   | { readonly type: 'done'; readonly id: number; readonly changes?: number; readonly sequence?: number }
-  | { readonly type: 'refused'; readonly id: number; readonly code: string; readonly message: string }
+  | {
+      readonly type: 'refused';
+      readonly id: number;
+      readonly code: string;
+      readonly message: string;
+      readonly retryable: boolean;
+    }
   | { readonly type: 'state'; readonly id: number; readonly state: NodeState }
   | { readonly type: 'halted'; readonly message: string }
   | { readonly type: 'failed'; readonly code: string; readonly message: string };
@@ -63,4 +73,6 @@ export interface NodeConfig {
   readonly publisherTimeout: number;
   /** Applies the stream, writes nothing, and ends: makes the fold that all others are compared with. */
   readonly fold: boolean;
+  /** In a cluster with a leader: where its gRPC server listens, and what others reach it by. */
+  readonly leader?: { readonly port: number; readonly target: string };
 }

@@ -105,6 +105,12 @@ export class NodeProcess {
     return answer.type === 'state' ? answer.state : undefined;
   }
 
+  /** Sets the wall clock of the process. */
+  jump(ms: number): void {
+    const { child } = this;
+    if (child?.connected === true) child.send({ type: 'clock', ms } satisfies Command, () => undefined);
+  }
+
   /** Closes the application as an operator would; kills what does not end in time. */
   async close(graceMs: number): Promise<void> {
     this.closing = true;

@@ -9,7 +9,7 @@ import type { Work } from './operations.js';
 
 @Module({})
 class NodeModule {
-  static of({ name, file, urls, stream, replicas, publisherTimeout, fold }: NodeConfig): DynamicModule {
+  static of({ name, file, urls, stream, replicas, publisherTimeout, fold, leader }: NodeConfig): DynamicModule {
     const database = HAModule.forRoot(`file:${file}`, {
       name,
       replicationID: 'chaos',
@@ -18,6 +18,7 @@ class NodeModule {
       replicas,
       publisherTimeout,
       disablePublisher: fold,
+      ...(leader === undefined ? {} : { leaderProvider: `dynamic:${leader.target}`, grpcPort: leader.port }),
       retryAttempts: 1_000,
       retryDelay: 250,
     });
@@ -47,6 +48,7 @@ async function run(): Promise<void> {
   });
   process.on('message', (command: Command) => {
     if (command.type === 'close') void app.close().then(() => process.exit());
+    else if (command.type === 'clock') setClock(command.ms);
     else if (command.type === 'state') send({ type: 'state', id: command.id, state: stateOf(db) });
     else void execute(db, command);
   });
@@ -75,14 +77,23 @@ function work(db: HADatabase, command: Extract<Command, { type: 'run' | 'setup' 
 }
 
 function stateOf(db: HADatabase): Extract<Report, { type: 'state' }>['state'] {
-  const { state, backlog, waitingWrites, lastError, position } = db.status();
-  return { state, backlog, waiting: waitingWrites, received: Number(position.received), error: lastError?.message };
+  const { state, backlog, waitingWrites, lastError, position, leader } = db.status();
+  const received = Number(position.received);
+  const leads = leader?.isLeader === true;
+  return { state, backlog, waiting: waitingWrites, received, error: lastError?.message, leads };
 }
 
-function describe(error: unknown): { code: string; message: string } {
-  if (!(error instanceof Error)) return { code: '', message: String(error) };
-  const { code } = error as { code?: string };
-  return { code: code ?? '', message: error.message };
+const now = Date.now;
+
+/** As if somebody had set the clock of the machine: what runs by it must not matter. */
+function setClock(ms: number): void {
+  Date.now = () => now() + ms;
+}
+
+function describe(error: unknown): { code: string; message: string; retryable: boolean } {
+  if (!(error instanceof Error)) return { code: '', message: String(error), retryable: false };
+  const { code, retryable } = error as { code?: string; retryable?: boolean };
+  return { code: code ?? '', message: error.message, retryable: retryable === true };
 }
 
 function send(report: Report): void {

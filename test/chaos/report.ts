@@ -17,7 +17,7 @@ export interface Summary {
 /** The table at the end of a run. */
 export function reportLines({ title, faults, failedStarts, seconds, messages, ledger, checks }: Summary): string[] {
   const outcomes = ledger.count();
-  const acknowledged = outcomes.get('acknowledged') ?? 0;
+  const acknowledged = [...ledger.writes.values()].filter(({ outcome }) => outcome === 'acknowledged').length;
   return [
     '',
     title,

@@ -17,7 +17,17 @@ export type Fault =
     }
   | { readonly kind: 'broker restart'; readonly leader: boolean; readonly broker: number; readonly downMs: number }
   | { readonly kind: 'node pause'; readonly node: number; readonly ms: number }
-  | { readonly kind: 'broker pause'; readonly leader: boolean; readonly broker: number; readonly ms: number };
+  | { readonly kind: 'broker pause'; readonly leader: boolean; readonly broker: number; readonly ms: number }
+  | {
+      /** Something happens to whoever leads then. */
+      readonly kind: 'leader';
+      readonly what: (typeof LEADER_FAULTS)[number];
+      readonly mode: 'cut' | 'freeze';
+      readonly ms: number;
+    };
+
+/** `nats`, `followers`, `both`: the lines to them. */
+const LEADER_FAULTS = ['kill', 'pause', 'nats', 'followers', 'both', 'clock'] as const;
 
 export interface Planned {
   /** Time behind the start of the fault before, ms. */
@@ -50,11 +60,19 @@ export function plan(settings: ChaosSettings): Planned[] {
         : { kind: 'broker pause', ...broker(random), ms: duration(random) },
     ),
   ];
+  for (let i = 0; i < settings.leader; i++) faults.push(leaderFault(random, i));
   for (let i = faults.length - 1; i > 0; i--) {
     const j = random.below(i + 1);
     [faults[i], faults[j]] = [faults[j] as Fault, faults[i] as Fault];
   }
   return faults.map((fault) => ({ afterMs: random.below(2 * settings.gap), fault }));
+}
+
+/** Longer than a lease, mostly. */
+function leaderFault(random: Random, index: number): Fault {
+  const what = LEADER_FAULTS[index % LEADER_FAULTS.length] as (typeof LEADER_FAULTS)[number];
+  const ms = what === 'kill' ? random.below(2_000) : 1_000 + random.below(5_000);
+  return { kind: 'leader', what, mode: random.pick(['cut', 'freeze']), ms };
 }
 
 function partition(random: Random, brokers: number): Fault {

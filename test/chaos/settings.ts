@@ -6,6 +6,8 @@ export interface ChaosSettings {
   readonly partitions: number;
   readonly brokerRestarts: number;
   readonly pauses: number;
+  /** Faults of whoever leads; more than 0 gives the cluster a leader. */
+  readonly leader: number;
   readonly replicas: number;
   readonly seed: number;
   readonly clients: number;
@@ -17,7 +19,7 @@ export interface ChaosSettings {
 }
 
 const USAGE =
-  'npm run chaos -- [--kills 20] [--partitions 5] [--broker-restarts 3] [--pauses 5] [--replicas 1|3] [--seed N] [--clients 6] [--gap 700] [--calm 500] [--async no] [--keep]';
+  'npm run chaos -- [--kills 20] [--partitions 5] [--broker-restarts 3] [--pauses 5] [--leader 0] [--replicas 1|3] [--seed N] [--clients 6] [--gap 700] [--calm 500] [--async no] [--keep]';
 
 /** @throws Error with the usage where an argument is wrong. */
 export function readSettings(args: readonly string[]): ChaosSettings {
@@ -29,6 +31,7 @@ export function readSettings(args: readonly string[]): ChaosSettings {
       partitions: text,
       'broker-restarts': text,
       pauses: text,
+      leader: text,
       replicas: text,
       seed: text,
       clients: text,
@@ -52,6 +55,7 @@ export function readSettings(args: readonly string[]): ChaosSettings {
     partitions: number(values.partitions, 5),
     brokerRestarts: number(values['broker-restarts'], 3),
     pauses: number(values.pauses, 5),
+    leader: number(values.leader, 0),
     replicas,
     seed: number(values.seed, Math.floor(Math.random() * 1_000_000)),
     clients: number(values.clients, 6),

@@ -14,6 +14,8 @@ export interface RawChange {
 export interface RawTransaction {
   readonly sequence: number;
   readonly node: string;
+  /** By which election its writer leads; absent where there is no leader. */
+  readonly term?: number | undefined;
   readonly changes: readonly RawChange[];
 }
 
@@ -55,8 +57,8 @@ export async function* readTransactions(
 }
 
 function transaction(sequence: number, texts: readonly string[]): RawTransaction {
-  const sets = texts.map((text) => JSON.parse(text) as { node: string; changes: RawChange[] });
-  return { sequence, node: sets[0]?.node ?? '', changes: sets.flatMap(({ changes }) => changes) };
+  const sets = texts.map((text) => JSON.parse(text) as { node: string; term?: number; changes: RawChange[] });
+  return { sequence, node: sets[0]?.node ?? '', term: sets[0]?.term, changes: sets.flatMap(({ changes }) => changes) };
 }
 
 async function* readMessages(connection: NatsConnection, stream: string, last: number): AsyncGenerator<RawMessage> {

@@ -122,10 +122,14 @@ export abstract class RemoteExecutor implements HAExecutor {
 }
 
 function request(type: number, sql: string, params: HAParameters | undefined): Omit<QueryRequest, 'replicationId'> {
+  refuseSeveral(sql);
+  return { type, sql, params: toNamedValues(sql, params) };
+}
+
+/** A server would take several statements for a script, and a BEGIN in it would stay open. */
+export function refuseSeveral(sql: string): void {
   if (typeof sql !== 'string') throw new TypeError('Expected first argument to be a string');
-  // A server would take it for a script, and a BEGIN in it would stay open.
   if (sql.includes(';') && splitStatements(sql).length > 1) {
     throw new RangeError('The supplied SQL string contains more than one statement');
   }
-  return { type, sql, params: toNamedValues(sql, params) };
 }

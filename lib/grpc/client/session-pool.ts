@@ -26,6 +26,7 @@ export class SessionPool {
   private readonly metadata = new Metadata();
   private readonly idle: RemoteSession[] = [];
   private readonly open = new Set<RemoteSession>();
+  private readonly connecting = new Set<RemoteSession>();
   private readonly waiting: (() => void)[] = [];
   private leased = 0;
   private closed = false;
@@ -34,6 +35,8 @@ export class SessionPool {
     private readonly target: Target,
     token: string | undefined,
     keepalive: Keepalive,
+    /** Says with every call that this node forwards to its leader. */
+    isForwarding = false,
   ) {
     const loaded = loadPackageDefinition(clientDefinition()) as unknown as Record<string, Record<string, never>>;
     const [first = '', second = ''] = PACKAGE.split('.');
@@ -48,6 +51,7 @@ export class SessionPool {
     }) as SessionPool['client'];
     if (token !== undefined) this.metadata.set('authorization', token);
     this.metadata.set('ha-version', '1');
+    if (isForwarding) this.metadata.set('ha-forwarded', '1');
   }
 
   get address(): string {
@@ -103,6 +107,16 @@ export class SessionPool {
     this.client.close();
   }
 
+  /** Takes no more calls; what is under way goes on to its end. */
+  retire(): void {
+    if (this.closed) return;
+    this.closed = true;
+    for (const session of this.connecting) session.cancel();
+    for (const session of this.idle.splice(0)) session.cancel();
+    for (const wake of this.waiting.splice(0)) wake();
+    if (this.leased === 0) this.client.close();
+  }
+
   private method(name: string): Method {
     if (this.closed) throw closedClient();
     return (...args) => this.client[name]?.(...args);
@@ -131,6 +145,7 @@ export class SessionPool {
     const next = this.waiting.shift();
     if (next === undefined) this.leased--;
     else next();
+    if (this.closed && this.leased === 0) this.client.close();
   }
 
   private takeIdle(): RemoteSession | undefined {
@@ -148,15 +163,19 @@ export class SessionPool {
       if (left <= 0) throw unavailable(this.address, `it did not answer within ${timeoutMs} ms`);
       const session = new RemoteSession(this.method('Query')(this.metadata) as QueryStream, this.address);
       this.open.add(session);
+      this.connecting.add(session);
       session.onEnd = () => this.open.delete(session);
       try {
         await session.ask(PING, left);
         return session;
       } catch (error) {
         session.cancel();
+        if (this.closed) throw closedClient();
         const { retryable } = error as { retryable?: boolean };
-        if (retryable !== true || this.closed || deadline - performance.now() < RETRY_MS) throw error;
+        if (retryable !== true || deadline - performance.now() < RETRY_MS) throw error;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      } finally {
+        this.connecting.delete(session);
       }
     }
   }

@@ -18,6 +18,11 @@ export interface QueryRequest {
   readonly sql: string;
   readonly params: readonly NamedValue[];
   readonly replicationId: string;
+  /** What another node wants the transaction to be called that is committed by this; of nodes alone. */
+  readonly transactionId?: string;
+  /** Limits of the transaction that is begun by this, ms; of nodes alone. */
+  readonly idleTimeout?: number;
+  readonly timeout?: number;
 }
 
 /** What a message tells of an error, besides its text. */
@@ -51,18 +56,29 @@ export function readRequest(bytes: Uint8Array): QueryRequest {
   let type = 0;
   let sql = '';
   let replicationId = '';
+  let transactionId: string | undefined;
+  let idleTimeout: number | undefined;
+  let timeout: number | undefined;
   const params: NamedValue[] = [];
   const reader = new WireReader(bytes);
   while (!reader.done) {
     const tag = reader.tag();
-    if (tag.field === 1 && tag.type === WireType.VARINT) type = Number(BigInt.asIntN(32, reader.varint64()));
+    if (tag.field === 101 && tag.type === WireType.VARINT) idleTimeout = Number(reader.varint64());
+    else if (tag.field === 102 && tag.type === WireType.VARINT) timeout = Number(reader.varint64());
+    else if (tag.field === 1 && tag.type === WireType.VARINT) type = Number(BigInt.asIntN(32, reader.varint64()));
     else if (tag.type !== WireType.BYTES) reader.skip(tag.type);
     else if (tag.field === 2) sql = utf8(reader.bytes());
     else if (tag.field === 3) params.push(readParameter(reader.bytes(), params.length + 1));
     else if (tag.field === 4) replicationId = utf8(reader.bytes());
+    else if (tag.field === 100) transactionId = utf8(reader.bytes());
     else reader.skip(tag.type);
   }
-  return { type, sql, params, replicationId };
+  const forwarded = {
+    ...(transactionId === undefined ? {} : { transactionId }),
+    ...(idleTimeout === undefined ? {} : { idleTimeout }),
+    ...(timeout === undefined ? {} : { timeout }),
+  };
+  return { type, sql, params, replicationId, ...forwarded };
 }
 
 function readParameter(bytes: Buffer, place: number): NamedValue {
@@ -108,6 +124,9 @@ export function writeRequest(request: QueryRequest): Buffer {
     writer.bytes(parameter.view());
   }
   writeTextField(writer, 4, request.replicationId);
+  writeTextField(writer, 100, request.transactionId ?? '');
+  writeInt64Field(writer, 101, BigInt(Math.ceil(request.idleTimeout ?? 0)));
+  writeInt64Field(writer, 102, BigInt(Math.ceil(request.timeout ?? 0)));
   return writer.finish();
 }
 

@@ -11,6 +11,8 @@ import type { TokenCheck } from './token.js';
 
 /** Metadata by which a caller says that it knows the fields from 100 on. */
 export const VERSION_KEY = 'ha-version';
+/** Metadata by which a node says that it forwards to its leader. */
+const FORWARDED_KEY = 'ha-forwarded';
 /** What gRPC ends a call with. */
 export interface GrpcStatus {
   readonly code: number;
@@ -36,7 +38,8 @@ export class DatabaseService {
       return;
     }
     const extended = call.metadata.get(VERSION_KEY).length > 0;
-    await this.streams.serve(call, new QuerySession(this.databases, this.binder, extended));
+    const isForwarded = call.metadata.get(FORWARDED_KEY).length > 0;
+    await this.streams.serve(call, new QuerySession(this.databases, this.binder, extended, isForwarded));
   }
 
   /** Why a call is refused; undefined where it is not. */

@@ -3,7 +3,7 @@ import { immediate } from '../../common/timing.js';
 import { isHistoryStatement } from '../../history/statements.js';
 import { splitStatements } from '../../sql/split.js';
 import type { HAResult, RowCursor } from '../../write/result.js';
-import type { HASession } from '../../write/session.js';
+import type { HASession, WriteTicket } from '../../write/session.js';
 import { AnswerWriter, QueryType } from '../codec/messages.js';
 import type { QueryRequest } from '../codec/messages.js';
 import type { ReceivedRequest } from '../proto.js';
@@ -30,6 +30,8 @@ export class QuerySession {
     private readonly binder: ParameterBinder,
     /** The caller takes results in parts, and codes of errors. */
     private readonly extended: boolean,
+    /** A node of the cluster sends this as to the leader. */
+    private readonly isForwarded = false,
   ) {}
 
   /**
@@ -68,13 +70,18 @@ export class QuerySession {
     if (isHistoryStatement(sql)) return HistoryQuery.run(request, served, session.inTransaction);
     const bound = this.binder.bind(sql, params);
     if (type === QueryType.EXEC_UPDATE && bound === undefined && hasSeveral(sql)) {
-      return counts(await session.script(sql), undefined);
+      return counts(await session.script(sql, this.ticketOf(request)), undefined);
     }
-    const answer = await session.stream(sql, bound);
+    const answer = await session.streamWith(sql, bound, this.ticketOf(request));
+    if ('result' in answer && this.isForwarded) return forwarded(answer.result, type);
     if ('result' in answer) return complete(answer.result, type, this.publishedOf(served, session));
     if (type !== QueryType.EXEC_UPDATE) return { cursor: answer.cursor, served, session };
     await exhaust(answer.cursor, served.timeout);
     return counts(undefined, this.publishedOf(served, session));
+  }
+
+  private ticketOf({ transactionId, idleTimeout, timeout }: QueryRequest): WriteTicket | undefined {
+    return this.isForwarded ? { id: transactionId, idleTimeout, timeout } : undefined;
   }
 
   /** In a transaction its database is meant where none is named. */
@@ -92,7 +99,7 @@ export class QuerySession {
   private sessionOf(served: ServedDatabase): HASession {
     let session = this.sessions.get(served);
     if (session === undefined) {
-      session = served.database.connect();
+      session = served.database.connectFrom({}, { isForwarded: this.isForwarded });
       this.sessions.set(served, session);
       // A request that came with the end of the stream must not leave a session behind.
       if (this.closed) void session.close();
@@ -202,6 +209,14 @@ async function exhaust(cursor: RowCursor, timeout: number): Promise<void> {
   } finally {
     cursor.close();
   }
+}
+
+/** All that it did: a node gives it to its caller as if it had been done there. */
+function forwarded(result: HAResult, type: number): Buffer {
+  const writer = new AnswerWriter(type === QueryType.EXEC_UPDATE || !result.reader ? undefined : result.columns);
+  if (type !== QueryType.EXEC_UPDATE) for (const row of result.rows) writer.add(row);
+  const { changes, lastInsertRowid, txseq } = result;
+  return writer.finish({ rowsAffected: changes, lastInsertId: lastInsertRowid, txseq });
 }
 
 function complete(result: HAResult, type: number, published: bigint): Buffer {

@@ -4,9 +4,10 @@ import type { SessionMark } from './session.js';
 
 /**
  * What a node does: `peer` reads and writes, `replica` only follows (`disablePublisher`), `publisher` only writes
- * (`disableSubscriber`), `standalone` has no stream.
+ * (`disableSubscriber`), `standalone` has no stream. In a cluster with a leader a node is `leader` or `follower` instead of
+ * `peer`.
  */
-export type HARole = 'standalone' | 'peer' | 'replica' | 'publisher';
+export type HARole = 'standalone' | 'peer' | 'leader' | 'follower' | 'replica' | 'publisher';
 
 /** A node of the cluster, as `HADatabase.members()` tells it. */
 export interface HAMember {

@@ -85,6 +85,22 @@ export class Membership {
     return [self, ...others].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** The other nodes that may lead, and the revisions of their records: one that lives stores its own again and again. */
+  async sightings(): Promise<{ readonly session: string; readonly revision: number }[]> {
+    const own = this.session.mark.session;
+    const entries = (await this.bucket?.entries(keyToken(this.settings.replicationID))) ?? [];
+    return entries.flatMap(({ value, revision }) => {
+      const record = readRecord(value);
+      const mayLead = record?.role === 'leader' || record?.role === 'follower';
+      return record === undefined || !mayLead || record.session === own ? [] : [{ session: record.session, revision }];
+    });
+  }
+
+  /** Random for each start. */
+  get sessionId(): string {
+    return this.session.mark.session;
+  }
+
   /** Whether another node has applied anything of this database. One that does not tell counts by its position. */
   async othersHaveApplied(): Promise<boolean> {
     const { session } = this.session.mark;

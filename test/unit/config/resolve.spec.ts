@@ -25,6 +25,8 @@ it('has the defaults of the table', () => {
     disablePublisher: false,
     disableSubscriber: false,
     generatedIds: 'ordered',
+    consistentReadTimeout: 2_000,
+    forwardTimeout: 30_000,
     grpcHost: '127.0.0.1',
     grpcInsecure: false,
     grpcTimeout: 5_000,

@@ -30,6 +30,8 @@ export const SAMPLES: Record<OptionName, Sample> = {
   disablePublisher: yes,
   disableSubscriber: yes,
   generatedIds: { ...same('overwrite'), other: 'ordered' },
+  consistentReadTimeout: { text: '700ms', object: 700, resolved: 700 },
+  forwardTimeout: { text: '9s', object: 9_000, resolved: 9_000 },
   grpcHost: same('10.0.0.1'),
   grpcInsecure: yes,
   grpcPort: { ...number(5001), other: '1' },

@@ -1,0 +1,144 @@
+import { failureOf } from '../../helper/cluster.js';
+import { LeaderCluster } from '../../helper/leader-cluster.js';
+
+const TABLE = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)';
+
+describe('A follower', () => {
+  let cluster: LeaderCluster;
+  beforeEach(async () => {
+    cluster = await LeaderCluster.start({ nodes: 2 });
+    await cluster.follower.db.exec(TABLE);
+  });
+
+  it('runs statements at the leader, with the same results, and has them when they resolve', async () => {
+    const { db } = cluster.follower;
+    const result = await db.run('INSERT INTO t(v) VALUES(?)', ['a']);
+    expect(result).toEqual({ changes: 1, lastInsertRowid: 1, txseq: expect.any(BigInt) });
+    expect(db.reader.prepare('SELECT * FROM t').all()).toEqual([{ id: 1, v: 'a' }]);
+    expect(db.position().received).toBeGreaterThanOrEqual(result.txseq as bigint);
+    expect(await db.get('INSERT INTO t(v) VALUES(:v) RETURNING id, v', { v: 2n ** 60n })).toEqual({
+      id: 2,
+      v: Number(2n ** 60n),
+    });
+    expect(await db.all('UPDATE t SET v = id RETURNING v')).toEqual([{ v: 1 }, { v: 2 }]);
+    const rows = [];
+    for await (const row of db.iterate('DELETE FROM t WHERE id = 2 RETURNING id')) rows.push(row);
+    expect(rows).toEqual([{ id: 2 }]);
+    const statement = db.prepare('INSERT INTO t(v) VALUES(?)').safeIntegers();
+    expect(await statement.run(Buffer.from([1, 2]))).toMatchObject({ changes: 1, lastInsertRowid: 2n });
+    expect(await db.prepare('INSERT INTO t(v) VALUES(?) RETURNING id').pluck().get(null)).toBe(3);
+    expect(await db.prepare('DELETE FROM t RETURNING id, v').raw().all()).toHaveLength(3);
+    await cluster.expectEqual();
+    cluster.expectOneWriterAtATime();
+    expect(new Set(cluster.messages().map(({ node }) => node))).toEqual(new Set([cluster.leader?.name]));
+  });
+
+  it('fails as the leader does', async () => {
+    const { db } = cluster.follower;
+    const leader = await cluster.elected();
+    await db.run("INSERT INTO t(v) VALUES('a')");
+    const wrong: [string, unknown[]][] = [
+      ["INSERT INTO t(v) VALUES('a')", []],
+      ['INSERT INTO missing VALUES(1)', []],
+      ['INSERT INTO t(v) VALUES(?)', []],
+      ['INSERT INTO t(v) VALUES(?)', [true]],
+      ['INSERT INTO t(v) VALUES(1); INSERT INTO t(v) VALUES(2)', []],
+      ['BEGIN', []],
+      ['INSERT INTO ha_stats VALUES(1)', []],
+    ];
+    for (const [sql, params] of wrong) {
+      const there = await failureOf(db.run(sql, params));
+      const here = await failureOf(leader.db.run(sql, params));
+      expect({ sql, name: there.name, code: there.code, message: there.message }).toEqual({
+        sql,
+        name: here.name,
+        code: here.code,
+        message: here.message,
+      });
+    }
+    await cluster.expectEqual();
+  });
+
+  it('runs scripts at the leader, whole or not at all', async () => {
+    const { db } = cluster.follower;
+    await db.exec('INSERT INTO t(v) VALUES(1); INSERT INTO t(v) VALUES(2); -- done');
+    await expect(db.exec('INSERT INTO t(v) VALUES(3); INSERT INTO t(v) VALUES(1)')).rejects.toThrow('UNIQUE');
+    await db.exec('BEGIN; CREATE TABLE u(x); INSERT INTO u VALUES(1); COMMIT; BEGIN; INSERT INTO u VALUES(2); COMMIT;');
+    expect(db.reader.prepare('SELECT (SELECT count(*) FROM t) AS t, (SELECT count(*) FROM u) AS u').get()).toEqual({
+      t: 2,
+      u: 2,
+    });
+  });
+
+  it('runs transactions at the leader: reads see their own writes, and a failure leaves nothing', async () => {
+    const { db } = cluster.follower;
+    const value = await db.transaction(async (tx) => {
+      await tx.run("INSERT INTO t(v) VALUES('x')");
+      await tx.savepoint((inner) => inner.run("INSERT INTO t(v) VALUES('y')"));
+      await tx
+        .savepoint(async (inner) => {
+          await inner.run("INSERT INTO t(v) VALUES('z')");
+          throw new Error('taken back');
+        })
+        .catch(() => undefined);
+      return tx.all('SELECT v FROM t ORDER BY id');
+    });
+    expect(value).toEqual([{ v: 'x' }, { v: 'y' }]);
+    expect(db.reader.prepare('SELECT v FROM t ORDER BY id').pluck().all()).toEqual(['x', 'y']);
+    const thrown = new Error('no');
+    const failing = db.transaction(async (tx) => {
+      await tx.run('DELETE FROM t');
+      throw thrown;
+    });
+    await expect(failing).rejects.toBe(thrown);
+    await expect(db.transaction(() => db.run('DELETE FROM t'))).rejects.toMatchObject({
+      code: 'HA_NESTED_TRANSACTION',
+    });
+    expect(await db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 2 });
+    await cluster.expectEqual();
+  });
+
+  it('has sessions whose transactions are at the leader', async () => {
+    const session = cluster.follower.db.connect();
+    await session.execute('BEGIN');
+    await session.execute('INSERT INTO t(v) VALUES(?)', ['a']);
+    await session.execute('SAVEPOINT "s p"');
+    await session.execute('INSERT INTO t(v) VALUES(?)', ['b']);
+    expect((await session.execute('SELECT v FROM t ORDER BY id')).rows).toEqual([['a'], ['b']]);
+    expect(cluster.follower.db.reader.prepare('SELECT count(*) FROM t').pluck().get()).toBe(0);
+    await session.execute('ROLLBACK TO "s p"');
+    await session.execute('RELEASE "s p"');
+    const { txseq } = await session.execute('COMMIT');
+    expect(txseq).toEqual(expect.any(BigInt));
+    expect(cluster.follower.db.reader.prepare('SELECT v FROM t').pluck().all()).toEqual(['a']);
+    expect(await session.execute('INSERT INTO t(v) VALUES(7) RETURNING v')).toMatchObject({
+      reader: true,
+      columns: ['v'],
+      rows: [[7n]],
+      changes: 1,
+    });
+    await session.execute('SAVEPOINT outer');
+    await session.execute('DELETE FROM t');
+    await session.execute('RELEASE outer');
+    expect(cluster.follower.db.reader.prepare('SELECT count(*) FROM t').pluck().get()).toBe(0);
+    await session.execute('BEGIN');
+    await session.execute('INSERT INTO t(v) VALUES(1)');
+    await session.close();
+    await cluster.expectEqual();
+    expect(cluster.follower.db.reader.prepare('SELECT count(*) FROM t').pluck().get()).toBe(0);
+  });
+
+  it('takes many at once, each done once', async () => {
+    const dbs = cluster.nodes.map(({ db }) => db);
+    await Promise.all(
+      Array.from({ length: 300 }, async (_, i) => {
+        await dbs[i % 2]?.run('INSERT INTO t(v) VALUES(?)', [`v${i}`]);
+      }),
+    );
+    expect(cluster.follower.db.reader.prepare('SELECT count(*), count(DISTINCT v) FROM t').raw().get()).toEqual([
+      300, 300,
+    ]);
+    await cluster.expectEqual();
+    cluster.expectOneWriterAtATime();
+  });
+});
