@@ -111,7 +111,7 @@ async function forwarding(): Promise<void> {
   }
   const [local, ping, forwarded] = [median(rounds.local), median(rounds.ping), median(rounds.forwarded)];
   const note = `local write ${local.toFixed(2)} ms, empty gRPC call ${ping.toFixed(2)} ms`;
-  report.cost('write on a follower, p50, ms', forwarded, note, local + 2 * ping);
+  report.cost('write on a follower, p50, ms', forwarded, note, Number((local + 2 * ping).toFixed(2)));
 }
 
 /** From the fault until a write of another node is done. */

@@ -58,11 +58,12 @@ describe('The key of the leader', () => {
     await cluster.elected();
     await node.db.exec(TABLE);
     // It stores its own without asking, when it believes that it leads.
-    const current = await bucket.get('redirect');
-    await bucket.update('redirect', 'go:5001', current?.revision ?? 0).then(async (stored) => {
-      if (stored === undefined) throw new Error('Somebody was faster: run this again.');
+    await until(async () => {
+      const current = await bucket.get('redirect');
+      return (await bucket.update('redirect', 'go:5001', current?.revision ?? 0)) !== undefined;
     });
-    await until(() => !node.leader.isLeader());
+    await until(() => node.leader.target()?.text === 'go:5001');
+    expect(node.leader.isLeader()).toBe(false);
     expect(node.leader.target()).toEqual({ text: 'go:5001', grpc: 'go:5001' });
     expect(node.leader.state.node).toBeUndefined();
   });
