@@ -128,14 +128,18 @@ export class Leading {
         written(Number(sequence));
         await position.waitFor(Number(sequence), { timeout });
       },
-      answerAt: (sequence) => this.answerAt(Number(sequence)),
+      answerAt: (sequence, id) => this.answerAt(Number(sequence), id),
     };
   }
 
   /** Asks the stream what the writer of a transaction was to be told. */
-  private async answerAt(sequence: number): Promise<WriteAnswer | undefined> {
+  private async answerAt(sequence: number, id: string): Promise<WriteAnswer | undefined> {
     const message = await this.ports.stream.messageAt(sequence).catch(() => undefined);
-    return message === undefined ? undefined : decodeChangeSet(Buffer.from(message.data).toString('utf8')).answer;
+    // Where its place is no longer known, another transaction stands there.
+    const isMeant = message?.id === id || message?.chunk?.startsWith(`${id};`) === true;
+    return message === undefined || !isMeant
+      ? undefined
+      : decodeChangeSet(Buffer.from(message.data).toString('utf8')).answer;
   }
 }
 

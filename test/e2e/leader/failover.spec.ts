@@ -1,3 +1,5 @@
+import { jest } from '@jest/globals';
+import type { Position } from '../../../lib/sqlite/position.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import type { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { failureOf, pause, until } from '../../helper/cluster.js';
@@ -149,7 +151,7 @@ describe('Where the answer of the leader is lost', () => {
     const leader = await cluster.elected();
     await leader.db.exec(TABLE);
     const { db } = cluster.follower;
-    await db.run("INSERT INTO t(v) VALUES('warm')");
+    const { txseq: warm } = await db.run("INSERT INTO t(v) VALUES('warm')");
     const lose = async <T>(call: () => Promise<T>): Promise<T> => {
       leader.line.muteServer();
       try {
@@ -171,6 +173,12 @@ describe('Where the answer of the leader is lost', () => {
       code: 'HA_RESULT_LOST',
       retryable: false,
     });
+    // Its place is not known any more: what another one was answered is not taken for its own.
+    const { position } = (cluster.follower.runtime as unknown as { replication: { position: Position } }).replication;
+    const forget = jest.spyOn(position, 'sequenceOf').mockReturnValue(Number(warm));
+    const confused = await lose(() => failureOf(db.run("INSERT INTO t(v) VALUES('s3')")));
+    expect(confused).toMatchObject({ code: 'HA_RESULT_LOST' });
+    forget.mockRestore();
     const value = db.transaction(async (tx) => {
       await tx.run("INSERT INTO t(v) VALUES('tx')");
       leader.line.muteServer();
@@ -179,7 +187,7 @@ describe('Where the answer of the leader is lost', () => {
     expect(await value).toBe('value');
     leader.line.restore();
     await cluster.expectEqual();
-    expect(rowsOf(leader)).toEqual(['lost', 'rows', 's1', 's2', 'tx', 'warm']);
+    expect(rowsOf(leader)).toEqual(['lost', 'rows', 's1', 's2', 's3', 'tx', 'warm']);
   });
 
   it('one that never arrived is not done, now or later', async () => {
