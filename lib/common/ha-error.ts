@@ -52,7 +52,9 @@ export type HAErrorCode =
   | 'HA_HISTORY_INVALID'
   | 'HA_UNDO_INVALID'
   | 'HA_UNDO_REFUSED'
-  | 'HA_UNDO_CONFLICT';
+  | 'HA_UNDO_CONFLICT'
+  | 'HA_CROSS_DATABASE_REFUSED'
+  | 'HA_CROSS_DATABASE_FAILED';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {
