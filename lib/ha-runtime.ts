@@ -82,6 +82,7 @@ import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import type { CommittedTransaction } from './write/commit-group.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
+import type { CrossPort } from './write/cross-port.js';
 import { HoldGate } from './write/hold-gate.js';
 import type { DatabaseLifecycle, OpenDatabase, ResyncOptions } from './write/ha-database.js';
 import { OutcomeFinder } from './write/outcome.js';
@@ -106,6 +107,8 @@ export interface RuntimeExtras {
   readonly stream?: ReplicationStream | undefined;
   /** Who receives what the stream changes here. */
   readonly cdc?: readonly Registration[] | undefined;
+  /** Answers SELECTs from several databases. */
+  readonly cross?: CrossPort | undefined;
   /** Milliseconds between the heartbeats of a member, which tests shorten. */
   readonly heartbeatMs?: number | undefined;
 }
@@ -124,6 +127,9 @@ interface Replication {
   readonly cdc: ChangeDataCapture | undefined;
   readonly idle: IdleAdvance | undefined;
 }
+
+/** Calls of all databases. */
+let uses = 0;
 
 /** What is special about one start. */
 interface Launch extends SnapshotStart {
@@ -214,6 +220,10 @@ export class HARuntime implements DatabaseLifecycle {
   private maintenance: Promise<unknown> = Promise.resolve();
   private closed = false;
   private stopped = false;
+  /** How often the file was opened: what was read of an earlier one may not hold any more. */
+  launches = 0;
+  /** Grows with every call, over all databases: the least is the one that was not used for longest. */
+  lastUse = 0;
 
   constructor(
     readonly options: ResolvedHAOptions,
@@ -258,6 +268,28 @@ export class HARuntime implements DatabaseLifecycle {
 
   get autoStart(): boolean {
     return this.options.autoStart && !this.closed && !this.stopped;
+  }
+
+  get cross(): CrossPort | undefined {
+    return this.extras.cross;
+  }
+
+  touch(): void {
+    this.lastUse = ++uses;
+  }
+
+  /** Whether the file can be closed for a while without anybody noticing: the next call opens it again. */
+  get isPausable(): boolean {
+    const { options, opened } = this;
+    const serves = options.grpcPort !== undefined || this.targets.length > 0 || this.changeFeed.changes.observed;
+    if (opened === undefined || options.memory || !this.autoStart || serves) return false;
+    return opened.committer.isIdle && !opened.connections.isLeased;
+  }
+
+  /** Closes the file until the next call, which opens it again. */
+  async pause(): Promise<void> {
+    this.stops++;
+    await this.impatiently(this.maintain(() => this.pauseNow())).finally(() => this.stops--);
   }
 
   get transactionTimeout(): number {
@@ -305,6 +337,20 @@ export class HARuntime implements DatabaseLifecycle {
     this.stopping = true;
     try {
       await this.stopOnce();
+    } finally {
+      this.starting = undefined;
+      this.stopping = false;
+    }
+  }
+
+  private async pauseNow(): Promise<void> {
+    const { opened } = this;
+    if (opened === undefined || this.starting === undefined) return;
+    this.stopping = true;
+    // Calls that come from now on wait, and open it again.
+    this.opened = undefined;
+    try {
+      await this.stopOnce(opened);
     } finally {
       this.starting = undefined;
       this.stopping = false;
@@ -620,6 +666,7 @@ export class HARuntime implements DatabaseLifecycle {
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
     const { options, extras } = this;
     // What looks like a resync that was not finished may be under way in another process.
+    this.launches++;
     const exclusive = this.hasStream || SetAside.unfinished(options.filename) !== undefined;
     const connections = new Connections({
       filename: options.filename,
@@ -1136,8 +1183,8 @@ export class HARuntime implements DatabaseLifecycle {
     await replication.position.waitFor(last);
   }
 
-  private async stopOnce(): Promise<void> {
-    await this.finishWrites(stoppedError());
+  private async stopOnce(opened = this.opened): Promise<void> {
+    await this.finishWrites(stoppedError(), opened);
     this.opened = undefined;
     await this.tearDown();
     await this.changeFeed.drained();
@@ -1145,10 +1192,10 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** Waits for the writes under way; for those that only the stream can bring back, no longer than for a publish. */
-  private async finishWrites(reason: HAError): Promise<void> {
+  private async finishWrites(reason: HAError, opened = this.opened): Promise<void> {
     const { position } = this.replication ?? {};
     const timer = setTimeout(() => position?.fail(reason), this.options.publisherTimeout);
-    await this.opened?.committer.close(reason);
+    await opened?.committer.close(reason);
     clearTimeout(timer);
     await this.replication?.async?.flush(this.options.publisherTimeout);
   }

@@ -3,10 +3,7 @@ import type { ResolvedHAOptions } from './resolved.js';
 
 /** Options of the reference that this version reads, but does not act on; with what they would have to be. */
 const NOT_YET: readonly (readonly [name: keyof ResolvedHAOptions, isUnset: (options: ResolvedHAOptions) => boolean])[] =
-  [
-    ['leaderProvider', (o) => o.leaderProvider === undefined],
-    ['queryRouter', (o) => o.queryRouter === undefined],
-  ];
+  [['leaderProvider', (o) => o.leaderProvider === undefined]];
 
 /** Names of the options that are refused when they ask for something. */
 export const UNSUPPORTED_OPTIONS = NOT_YET.map(([name]) => name);

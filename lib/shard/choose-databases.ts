@@ -6,6 +6,8 @@ export interface NamedDatabase {
   /** Its connection name. */
   readonly connection: string;
   readonly filename: string;
+  /** It has no file of its own name. */
+  readonly memory: boolean;
 }
 
 /**
@@ -26,7 +28,7 @@ export function chooseDatabases<T extends NamedDatabase>(databases: readonly T[]
     );
   }
   const files = new Set<string>();
-  return chosen.filter(({ filename }) => filename === ':memory:' || (!files.has(filename) && files.add(filename)));
+  return chosen.filter(({ filename, memory }) => memory || (!files.has(filename) && files.add(filename)));
 }
 
 /**

@@ -148,12 +148,16 @@ export class CrossDatabase implements CrossPort {
     const { safeIntegers, partial } = question;
     const nameOf = (index: number): string => targets[index]?.connection ?? '';
     try {
-      yield* this.settings.threads.run(plan.program, { safeIntegers, partial }, {
-        opened: (index) => {
-          if (targets[index]?.launches !== launches[index]) throw new Outdated(nameOf(index));
+      yield* this.settings.threads.run(
+        plan.program,
+        { safeIntegers, partial },
+        {
+          opened: (index) => {
+            if (targets[index]?.launches !== launches[index]) throw new Outdated(nameOf(index));
+          },
+          failed: (index, error) => told.failed.push({ connection: nameOf(index), error }),
         },
-        failed: (index, error) => told.failed.push({ connection: nameOf(index), error }),
-      });
+      );
     } catch (error) {
       if (!(error instanceof ProgramFailure)) throw error;
       if (error.isStale) throw new Outdated(nameOf(error.source));
@@ -211,7 +215,8 @@ function shaper(shape: RowShape, columns: readonly string[]): (row: unknown[]) =
     const object: Record<string, unknown> = {};
     for (const [i, name] of columns.entries()) {
       // As better-sqlite3 does, whose rows are plain objects too.
-      if (name === '__proto__') Object.defineProperty(object, name, { value: values[i], enumerable: true, writable: true, configurable: true });
+      if (name === '__proto__')
+        Object.defineProperty(object, name, { value: values[i], enumerable: true, writable: true, configurable: true });
       else object[name] = values[i];
     }
     return object;

@@ -107,9 +107,13 @@ class GroupsPlanner {
     }
     return core.groupBy.map((term) => {
       const bare = unwrap(term);
-      if (bare.type === 'NumericLiteral' && /^\d+$/.test(bare.value)) return columns[Number(bare.value) - 1] ?? needsRows();
+      if (bare.type === 'NumericLiteral' && /^\d+$/.test(bare.value))
+        return columns[Number(bare.value) - 1] ?? needsRows();
       // A column goes before an alias of its name.
-      const alias = bare.type === 'Id' && resolveColumn(this.tables, bare) === undefined ? this.aliases.get(columnName(bare)) : undefined;
+      const alias =
+        bare.type === 'Id' && resolveColumn(this.tables, bare) === undefined
+          ? this.aliases.get(columnName(bare))
+          : undefined;
       return alias ?? bare;
     });
   }
@@ -122,7 +126,11 @@ class GroupsPlanner {
     const column = isColumn(key) ? resolveColumn(this.tables, key) : undefined;
     if (column !== undefined) {
       this.declared.push(declareColumn(name, column.column.affinity, column.column.collation));
-      this.keys.push({ canonical: '', column: `${column.table.alias}.${foldCase(column.column.name)}`, reference: name });
+      this.keys.push({
+        canonical: '',
+        column: `${column.table.alias}.${foldCase(column.column.name)}`,
+        reference: name,
+      });
     } else {
       this.refuseCollations(facts);
       this.declared.push(declareColumn(name, 'BLOB', 'BINARY'));
@@ -267,7 +275,9 @@ class GroupsPlanner {
   private inexact(): string | undefined {
     if (this.sums.length === 0) return undefined;
     const real = this.sums.map(({ sum, count }) => `typeof(${sum}) = 'real' OR (${sum} IS NULL AND ${count} > 0)`);
-    const large = this.sums.map(({ sum }) => `(SELECT total(abs(${sum})) FROM ${MERGED_SCHEMA}.${GROUPS_TABLE}) >= 9e18`);
+    const large = this.sums.map(
+      ({ sum }) => `(SELECT total(abs(${sum})) FROM ${MERGED_SCHEMA}.${GROUPS_TABLE}) >= 9e18`,
+    );
     return `SELECT 1 WHERE EXISTS (SELECT 1 FROM ${MERGED_SCHEMA}.${GROUPS_TABLE} WHERE ${real.join(' OR ')}) OR ${large.join(' OR ')}`;
   }
 

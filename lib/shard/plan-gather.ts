@@ -149,6 +149,7 @@ function orderTerm(statement: Statement, core: SelectFrom, table: FromTable, exp
 /** A constant could be an ordinal. */
 function plainTerm({ text }: Statement, table: FromTable, expr: Expr): string | undefined {
   const facts = exprFacts(expr);
-  if (!isPlain(facts, [table]) || !facts.columns.some((node) => resolveColumn([table], node) !== undefined)) return undefined;
+  if (!isPlain(facts, [table]) || !facts.columns.some((node) => resolveColumn([table], node) !== undefined))
+    return undefined;
   return `(${sourceText(text, expr)})`;
 }

@@ -37,7 +37,9 @@ function rowColumns({ statement, core, tables }: SimpleSelect): string | undefin
       if (table === undefined || others.length > 0) return undefined;
       for (const { name } of table.shape.columns) {
         parts.push(
-          name === SOURCE_COLUMN ? `CAST(@${SOURCE_COLUMN} AS TEXT)` : `${quoteIdentifier(table.alias)}.${quoteIdentifier(name)}`,
+          name === SOURCE_COLUMN
+            ? `CAST(@${SOURCE_COLUMN} AS TEXT)`
+            : `${quoteIdentifier(table.alias)}.${quoteIdentifier(name)}`,
         );
       }
     }

@@ -137,7 +137,10 @@ function readObjects({ sql, sources }: PlanInput): ReadObjects {
   if (first === undefined) throw refused('no database is asked.');
   for (const { name, schema } of sources) {
     if (schema.encoding !== first.schema.encoding) {
-      throw refused(`'${name}' stores text as ${schema.encoding} and '${first.name}' as ${first.schema.encoding}, which sort differently.`, { connection: name });
+      throw refused(
+        `'${name}' stores text as ${schema.encoding} and '${first.name}' as ${first.schema.encoding}, which sort differently.`,
+        { connection: name },
+      );
     }
   }
   const withSource = nameTokens(sql).some(({ name, kind }) => name === SOURCE_COLUMN && kind !== 'string');
@@ -176,7 +179,9 @@ function tableNames(sql: string): string[] {
     if (node.type === 'TableSelectTable' || node.type === 'TableCallSelectTable') {
       names.push(foldCase(node.tblName.objName.text));
       if (node.type === 'TableSelectTable' && node.indexed?.type === 'IndexedByIndexed') {
-        throw refused(`INDEXED BY ${node.indexed.idxName.text} names an index, which rows of several databases do not have. Leave it out.`);
+        throw refused(
+          `INDEXED BY ${node.indexed.idxName.text} names an index, which rows of several databases do not have. Leave it out.`,
+        );
       }
     }
     if (node.type === 'InTableExpr') names.push(foldCase(node.rhs.objName.text));
@@ -191,7 +196,10 @@ function findObject(folded: string, sources: readonly PlanSource[]): SchemaObjec
   if (object === undefined) return undefined;
   const lacking = sources.find(({ schema }) => !schema.objects.has(folded));
   if (lacking !== undefined) {
-    throw refused(`the database '${lacking.name}' has no '${object.name}'. Migrate it, or choose databases that have it.`, { connection: lacking.name });
+    throw refused(
+      `the database '${lacking.name}' has no '${object.name}'. Migrate it, or choose databases that have it.`,
+      { connection: lacking.name },
+    );
   }
   for (const { name, schema } of sources) {
     const other = schema.objects.get(folded);
@@ -205,10 +213,13 @@ function findObject(folded: string, sources: readonly PlanSource[]): SchemaObjec
 }
 
 function differs(table: string, connection: string): Error {
-  return refused(`'${table}' is another one in the database '${connection}' than in the others. Migrate them to the same schema.`, {
-    connection,
-    table,
-  });
+  return refused(
+    `'${table}' is another one in the database '${connection}' than in the others. Migrate them to the same schema.`,
+    {
+      connection,
+      table,
+    },
+  );
 }
 
 function commonShape(
@@ -233,7 +244,9 @@ function shapeOf({ name, sql }: SchemaObject): TableShape {
   try {
     return tableShape(sql);
   } catch (error) {
-    throw refused(`the declaration of '${name}' needs what only this application's connections have: ${(error as Error).message}.`);
+    throw refused(
+      `the declaration of '${name}' needs what only this application's connections have: ${(error as Error).message}.`,
+    );
   }
 }
 

@@ -34,13 +34,15 @@ function functionReason({ name, kind, next }: NameToken, sources: readonly PlanS
 function nameReason(token: NameToken, sources: readonly PlanSource[]): string | undefined {
   const { name, next } = token;
   if (CONNECTION.has(name) && next === '(') return `${name}() tells about one connection.`;
-  if (next === '.' && (name === 'main' || name === 'temp')) return `'${name}.' names a schema of one database. Leave it out.`;
+  if (next === '.' && (name === 'main' || name === 'temp'))
+    return `'${name}.' names a schema of one database. Leave it out.`;
   if (next !== '(' && name.startsWith('sqlite_')) return `${name} tells about one database.`;
   if (name.startsWith('pragma_') || name === 'dbstat') return `${name} tells about one database.`;
   if (name.startsWith('ha_') && sources.some(({ schema }) => schema.objects.has(name))) {
     return `${name} holds what replication knows about one database.`;
   }
-  if (sources.some(({ schema }) => schema.temporary.has(name))) return `'${name}' is a temporary table of this application's connections.`;
+  if (sources.some(({ schema }) => schema.temporary.has(name)))
+    return `'${name}' is a temporary table of this application's connections.`;
   return undefined;
 }
 

@@ -45,7 +45,14 @@ export async function runProgram(
   const LARGEST_BATCH = 1024;
   const LONGEST_MS = 5;
   /** Errors of the statement, whatever the database; all others are of the database. */
-  const OF_STATEMENT = ['SQLITE_ERROR', 'SQLITE_MISMATCH', 'SQLITE_TOOBIG', 'SQLITE_RANGE', 'SQLITE_NOMEM', 'SQLITE_FULL'];
+  const OF_STATEMENT = [
+    'SQLITE_ERROR',
+    'SQLITE_MISMATCH',
+    'SQLITE_TOOBIG',
+    'SQLITE_RANGE',
+    'SQLITE_NOMEM',
+    'SQLITE_FULL',
+  ];
   let batch: unknown[][] = [];
   let size = FIRST_BATCH;
   let flushedAt = performance.now();
@@ -144,7 +151,8 @@ export async function runProgram(
         try {
           copy(db, merging, index);
         } catch (error) {
-          if (!options.partial || !isOfDatabase(error) || ++failures === merging.sources.length) throw blame(error, index);
+          if (!options.partial || !isOfDatabase(error) || ++failures === merging.sources.length)
+            throw blame(error, index);
           output.failed(index, error);
         }
       }

@@ -69,7 +69,8 @@ function isRowLocal({ statement, core, tables, where }: SimpleSelect): boolean {
   let isLocal = true;
   walk(statement.select, (node) => {
     if (!isColumn(node)) return undefined;
-    if (isSourceColumn(node) && !allowed.has(node) && resolveColumn(tables, node)?.table.optional !== false) isLocal = false;
+    if (isSourceColumn(node) && !allowed.has(node) && resolveColumn(tables, node)?.table.optional !== false)
+      isLocal = false;
     return 'skip';
   });
   return isLocal;
@@ -85,9 +86,7 @@ function equatesDatabases(
   const sides = [term.left, term.right].map((side) => (isColumn(side) ? resolveColumn(tables, side) : undefined));
   const [left, right] = sides;
   if (left?.column.name !== SOURCE_COLUMN || right?.column.name !== SOURCE_COLUMN) return false;
-  return (
-    (left.table === table && anchored.has(right.table)) || (right.table === table && anchored.has(left.table))
-  );
+  return (left.table === table && anchored.has(right.table)) || (right.table === table && anchored.has(left.table));
 }
 
 export function isColumn(node: Node): node is ColumnNode {

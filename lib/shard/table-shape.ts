@@ -42,11 +42,20 @@ function readShape(sql: string): TableShape {
   const db = new BetterSqlite3(':memory:');
   try {
     db.exec(sql);
-    const { name, strict } = db.prepare(`SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name <> 'sqlite_schema' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'`).get() as { name: string; strict: number };
+    const { name, strict } = db
+      .prepare(
+        `SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name <> 'sqlite_schema' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'`,
+      )
+      .get() as { name: string; strict: number };
     const table = quoteIdentifier(name);
-    const columns = db.prepare(`SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`).all(name) as { name: string; type: string }[];
+    const columns = db
+      .prepare(`SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid`)
+      .all(name) as { name: string; type: string }[];
     db.exec(`CREATE INDEX _ha_probe ON ${table}(${columns.map((column) => quoteIdentifier(column.name)).join(', ')})`);
-    const collations = db.prepare(`SELECT coll FROM pragma_index_xinfo('_ha_probe') ORDER BY seqno LIMIT ?`).pluck().all(columns.length) as string[];
+    const collations = db
+      .prepare(`SELECT coll FROM pragma_index_xinfo('_ha_probe') ORDER BY seqno LIMIT ?`)
+      .pluck()
+      .all(columns.length) as string[];
     const read = columns.map((column, i) => ({
       name: column.name,
       affinity: strict === 1 && column.type.toUpperCase() === 'ANY' ? 'BLOB' : affinityOf(column.type),

@@ -83,6 +83,8 @@ export interface DatabaseLifecycle {
   readonly transactionTimeout: number;
   readonly events: Observable<HAEvent>;
   readonly changes: Observable<HAChange>;
+  /** Called with every use. */
+  touch?(): void;
   /** Answers SELECTs from several databases; absent where there is no application that knows others. */
   readonly cross?: CrossPort | undefined;
   /** The database, while it is started. */
@@ -445,6 +447,7 @@ export class HADatabase implements HAExecutor {
 
   private opened(): OpenDatabase | Promise<OpenDatabase> {
     const { open } = this.lifecycle;
+    this.lifecycle.touch?.();
     if (open !== undefined) return open;
     if (!this.lifecycle.autoStart && this.lifecycle.status().state !== 'starting') throw notStarted();
     return this.lifecycle.start();
@@ -454,6 +457,7 @@ export class HADatabase implements HAExecutor {
   private call(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
     refuseNested(this);
     const { open } = this.lifecycle;
+    this.lifecycle.touch?.();
     return open === undefined
       ? this.callLater(method, sql, params, shape)
       : this.callOpen(open, method, sql, params, shape);

@@ -63,8 +63,20 @@ async function report(
     }
   });
   const tables = small.world.tables.map(
-    (table) => `${table.name}(${table.columns.map((column) => `"${column.name}" ${column.declared}`).join(', ')})${table.options} ${table.indexes.join('; ')}`,
+    (table) =>
+      `${table.name}(${table.columns.map((column) => `"${column.name}" ${column.declared}`).join(', ')})${table.options} ${table.indexes.join('; ')}`,
   );
-  const rows = small.world.rows.map((database, d) => `d${d}: ${database.map((list) => JSON.stringify(list, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value))).join(' ')}`);
-  return [`seed ${seed}: ${small.verdict.how}`, `plan: ${small.verdict.plan}`, selectText(small.query), JSON.stringify(small.query.args, (_, v: unknown) => (typeof v === 'bigint' ? `${v}n` : v)), ...tables, ...small.world.views.map((view) => view.sql), ...rows].join('\n');
+  const rows = small.world.rows.map(
+    (database, d) =>
+      `d${d}: ${database.map((list) => JSON.stringify(list, (_, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value))).join(' ')}`,
+  );
+  return [
+    `seed ${seed}: ${small.verdict.how}`,
+    `plan: ${small.verdict.plan}`,
+    selectText(small.query),
+    JSON.stringify(small.query.args, (_, v: unknown) => (typeof v === 'bigint' ? `${v}n` : v)),
+    ...tables,
+    ...small.world.views.map((view) => view.sql),
+    ...rows,
+  ].join('\n');
 }

@@ -48,7 +48,9 @@ export class Oracle {
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = OFF');
     for (const table of world.tables) {
-      const columns = table.columns.map((column) => `"${column.name}" ${column.declared}${column.isKey ? ' PRIMARY KEY' : ''}`);
+      const columns = table.columns.map(
+        (column) => `"${column.name}" ${column.declared}${column.isKey ? ' PRIMARY KEY' : ''}`,
+      );
       db.exec(`CREATE TABLE ${table.name}(${columns.join(', ')})${table.options}`);
       for (const sql of table.indexes) db.exec(sql);
     }
@@ -69,10 +71,16 @@ export class Oracle {
     for (const view of world.views) db.exec(view.sql);
     const random = new Random(seed);
     world.tables.forEach((_, t) => {
-      const rows = world.rows.flatMap((tables, d) => (tables[t] ?? []).map((row) => (withSource ? [...row, `d${d}`] : row)));
+      const rows = world.rows.flatMap((tables, d) =>
+        (tables[t] ?? []).map((row) => (withSource ? [...row, `d${d}`] : row)),
+      );
       if (order === 1) rows.sort(() => random.next() - 0.5);
       if (order === 2) rows.reverse();
-      insertAll(db, world, world.tables.map((__, i) => (i === t ? rows : [])));
+      insertAll(
+        db,
+        world,
+        world.tables.map((__, i) => (i === t ? rows : [])),
+      );
     });
     return db;
   }
@@ -87,15 +95,31 @@ export class Oracle {
     let actual: Answer;
     let unordered = false;
     try {
-      const made = planCross({ sql, args, sources: this.sources, pragmas: [], now: Date.now(), whole: false, gatherOnly });
-      plan = made.program.kind === 'merge' && made.program.setup.some((text) => text.includes('_ha_groups')) ? 'groups' : made.program.kind;
-      const rows: unknown[][] = [];
-      await runProgram({ open: BetterSqlite3 as never, emptyFile: join(this.folder, 'empty') }, made.program, { safeIntegers: true, partial: false }, {
-        opened: () => undefined,
-        failed: () => undefined,
-        rows: (batch) => Promise.resolve(rows.push(...batch) > 0),
-        isCancelled: false,
+      const made = planCross({
+        sql,
+        args,
+        sources: this.sources,
+        pragmas: [],
+        now: Date.now(),
+        whole: false,
+        gatherOnly,
       });
+      plan =
+        made.program.kind === 'merge' && made.program.setup.some((text) => text.includes('_ha_groups'))
+          ? 'groups'
+          : made.program.kind;
+      const rows: unknown[][] = [];
+      await runProgram(
+        { open: BetterSqlite3, emptyFile: join(this.folder, 'empty') },
+        made.program,
+        { safeIntegers: true, partial: false },
+        {
+          opened: () => undefined,
+          failed: () => undefined,
+          rows: (batch) => Promise.resolve(rows.push(...batch) > 0),
+          isCancelled: false,
+        },
+      );
       actual = { rows: rows.map(encode) };
     } catch (error) {
       if (error instanceof HAError) {
@@ -119,7 +143,8 @@ export class Oracle {
     const bags = new Set(answers.map(({ rows }) => [...rows].sort().join('\n')));
     const ownBag = [...actual.rows].sort().join('\n');
     if (bags.size === 1) {
-      if (!bags.has(ownBag)) return verdict('wrong', `rows\n${show(actual.rows)}\ninstead of\n${show(answers[0]?.rows ?? [])}`);
+      if (!bags.has(ownBag))
+        return verdict('wrong', `rows\n${show(actual.rows)}\ninstead of\n${show(answers[0]?.rows ?? [])}`);
       if (!unordered && sequences.size === 1 && !sequences.has(actual.rows.join('\n'))) {
         return verdict('wrong', `the order\n${show(actual.rows)}\ninstead of\n${show(answers[0]?.rows ?? [])}`);
       }
@@ -142,7 +167,9 @@ export class Oracle {
     if (query.limit === '') return verdict('indeterminate');
     const sql = selectText(query, false);
     const args = argumentsOf(sql, query.args);
-    const all = singles.map((db) => answerOf(db, sql, args)).map((answer) => ('rows' in answer ? [...answer.rows].sort() : []));
+    const all = singles
+      .map((db) => answerOf(db, sql, args))
+      .map((answer) => ('rows' in answer ? [...answer.rows].sort() : []));
     if (new Set(all.map((sorted) => sorted.join('\n'))).size !== 1) return verdict('indeterminate');
     const left = [...(all[0] ?? [])];
     for (const row of rows) {
@@ -171,7 +198,15 @@ function argumentsOf(sql: string, args: RandomSelect['args']): unknown[] {
 
 function answerOf(db: BetterSqlite3.Database, sql: string, args: readonly unknown[]): Answer {
   try {
-    return { rows: (db.prepare(sql).raw(true).safeIntegers(true).all(...args) as unknown[][]).map(encode) };
+    return {
+      rows: (
+        db
+          .prepare(sql)
+          .raw(true)
+          .safeIntegers(true)
+          .all(...args) as unknown[][]
+      ).map(encode),
+    };
   } catch (error) {
     return { error: (error as Error).message };
   }

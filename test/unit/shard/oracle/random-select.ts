@@ -106,7 +106,16 @@ export class SelectGenerator {
       }
       relations.push(own);
       const link = this.joinCondition(relations);
-      const join = this.random.pick(['JOIN', 'JOIN', 'LEFT JOIN', 'LEFT JOIN', 'CROSS JOIN', ',', 'RIGHT JOIN', 'FULL JOIN']);
+      const join = this.random.pick([
+        'JOIN',
+        'JOIN',
+        'LEFT JOIN',
+        'LEFT JOIN',
+        'CROSS JOIN',
+        ',',
+        'RIGHT JOIN',
+        'FULL JOIN',
+      ]);
       text += join === ',' ? `, ${item.text} AS ${alias}` : ` ${join} ${item.text} AS ${alias} ON ${link}`;
     }
     return { text, relations };
@@ -119,7 +128,10 @@ export class SelectGenerator {
     const column = this.random.pick(base.columns);
     const own = [{ alias: base.name, columns: base.columns }];
     if (this.chance(2)) {
-      return { text: `(SELECT "${column}" AS s, count(*) AS n FROM ${base.name} GROUP BY typeof("${column}"), hex("${column}"))`, columns: ['n'] };
+      return {
+        text: `(SELECT "${column}" AS s, count(*) AS n FROM ${base.name} GROUP BY typeof("${column}"), hex("${column}"))`,
+        columns: ['n'],
+      };
     }
     return { text: `(SELECT "${column}" AS s, ${this.expr(own, 1)} AS n FROM ${base.name})`, columns: ['s', 'n'] };
   }
@@ -152,7 +164,23 @@ export class SelectGenerator {
 
   private literal(): string {
     if (this.chance(5)) return this.parameter();
-    return this.random.pick(['0', '1', '2', '10', '-1', '1.5', "'a'", "'B'", "''", "'10'", 'NULL', "x'61'", '0x10', '1_0', 'TRUE']);
+    return this.random.pick([
+      '0',
+      '1',
+      '2',
+      '10',
+      '-1',
+      '1.5',
+      "'a'",
+      "'B'",
+      "''",
+      "'10'",
+      'NULL',
+      "x'61'",
+      '0x10',
+      '1_0',
+      'TRUE',
+    ]);
   }
 
   private parameter(): string {
@@ -164,36 +192,40 @@ export class SelectGenerator {
     const { random } = this;
     if (depth <= 0 || this.chance(3)) return this.chance(4) ? this.literal() : this.column(relations);
     const inner = (): string => this.expr(relations, depth - 1);
-    return random.pick<() => string>([
-      () => `${inner()} + ${inner()}`,
-      () => `(${inner()} * 2)`,
-      () => `${inner()} || ${inner()}`,
-      () => `coalesce(${inner()}, ${inner()})`,
-      () => `upper(${inner()})`,
-      () => `length(${inner()})`,
-      () => `typeof(${inner()})`,
-      () => `CASE WHEN ${this.condition(relations, depth - 1)} THEN ${inner()} ELSE ${inner()} END`,
-      () => `CAST(${inner()} AS ${random.pick(['TEXT', 'INTEGER', 'REAL', 'NUMERIC', 'BLOB'])})`,
-      () => `${inner()} /* a ${'/'} comment */ - ${inner()}`,
-      () => `max(${inner()}, ${inner()})`,
-      () => `nullif(${inner()}, ${inner()})`,
-      () => `iif(${this.condition(relations, depth - 1)}, ${inner()}, ${inner()})`,
-      () => `date(${inner()})`,
-      () => `substr(${inner()}, 1, 1)`,
-      () => (this.simple ? `abs(length(${inner()}))` : this.scalarSubquery(relations)),
-      () => `${inner()} COLLATE ${random.pick(['NOCASE', 'BINARY', 'RTRIM'])}`,
-      () => `-${inner()}`.replace('--', '- -'),
-      () => `(${inner()} = ${inner()})`,
-      () => `hex(${inner()})`,
-      () => `likely(${inner()})`,
-    ].slice(0, this.simple && !this.chance(10) ? 16 : undefined))();
+    return random.pick<() => string>(
+      [
+        () => `${inner()} + ${inner()}`,
+        () => `(${inner()} * 2)`,
+        () => `${inner()} || ${inner()}`,
+        () => `coalesce(${inner()}, ${inner()})`,
+        () => `upper(${inner()})`,
+        () => `length(${inner()})`,
+        () => `typeof(${inner()})`,
+        () => `CASE WHEN ${this.condition(relations, depth - 1)} THEN ${inner()} ELSE ${inner()} END`,
+        () => `CAST(${inner()} AS ${random.pick(['TEXT', 'INTEGER', 'REAL', 'NUMERIC', 'BLOB'])})`,
+        () => `${inner()} /* a comment */ - ${inner()}`,
+        () => `max(${inner()}, ${inner()})`,
+        () => `nullif(${inner()}, ${inner()})`,
+        () => `iif(${this.condition(relations, depth - 1)}, ${inner()}, ${inner()})`,
+        () => `date(${inner()})`,
+        () => `substr(${inner()}, 1, 1)`,
+        () => (this.simple ? `abs(length(${inner()}))` : this.scalarSubquery(relations)),
+        () => `${inner()} COLLATE ${random.pick(['NOCASE', 'BINARY', 'RTRIM'])}`,
+        () => `-${inner()}`.replace('--', '- -'),
+        () => `(${inner()} = ${inner()})`,
+        () => `hex(${inner()})`,
+        () => `likely(${inner()})`,
+      ].slice(0, this.simple && !this.chance(10) ? 16 : undefined),
+    )();
   }
 
   private scalarSubquery(outer: readonly Relation[]): string {
     const base = this.base();
     const alias = `s${this.aliases++}`;
     const own = [{ alias, columns: base.columns }];
-    const test = this.chance(2) ? `${this.columnOf(own[0] as Relation)} = ${this.column(outer)}` : this.condition(own, 1);
+    const test = this.chance(2)
+      ? `${this.columnOf(own[0] as Relation)} = ${this.column(outer)}`
+      : this.condition(own, 1);
     return `(SELECT ${this.random.pick(['count(*)', 'max', 'min'])} FROM ${base.name} AS ${alias} WHERE ${test})`.replace(
       /SELECT (max|min) /,
       (_, name: string) => `SELECT ${name}(${this.columnOf(own[0] as Relation)}) `,
@@ -203,19 +235,21 @@ export class SelectGenerator {
   private condition(relations: readonly Relation[], depth: number): string {
     const { random } = this;
     const expr = (): string => this.expr(relations, depth - 1);
-    return random.pick<() => string>([
-      () => `${expr()} ${random.pick(['=', '<', '>', '<=', '>=', '<>', 'IS', 'IS NOT', '==', '!='])} ${expr()}`,
-      () => `${this.column(relations)} ${random.pick(['=', '<', '>'])} ${this.literal()}`,
-      () => `${this.column(relations)} IS ${random.pick(['', 'NOT '])}NULL`,
-      () => `${expr()} BETWEEN ${expr()} AND ${expr()}`,
-      () => `${this.column(relations)} IN (${this.literal()}, ${this.literal()}, ${this.literal()})`,
-      () => `${this.column(relations)} LIKE ${random.pick(["'a%'", "'%b%'", "'_'"])}`,
-      () => `${this.column(relations)} GLOB 'a*'`,
-      () => `(${this.condition(relations, depth - 1)} OR ${this.condition(relations, depth - 1)})`,
-      () => `${this.condition(relations, depth - 1)} AND ${this.condition(relations, depth - 1)}`,
-      () => `NOT (${this.condition(relations, depth - 1)})`,
-      () => this.subqueryCondition(relations),
-    ].slice(0, depth <= 0 ? 3 : this.simple ? 10 : undefined))();
+    return random.pick<() => string>(
+      [
+        () => `${expr()} ${random.pick(['=', '<', '>', '<=', '>=', '<>', 'IS', 'IS NOT', '==', '!='])} ${expr()}`,
+        () => `${this.column(relations)} ${random.pick(['=', '<', '>'])} ${this.literal()}`,
+        () => `${this.column(relations)} IS ${random.pick(['', 'NOT '])}NULL`,
+        () => `${expr()} BETWEEN ${expr()} AND ${expr()}`,
+        () => `${this.column(relations)} IN (${this.literal()}, ${this.literal()}, ${this.literal()})`,
+        () => `${this.column(relations)} LIKE ${random.pick(["'a%'", "'%b%'", "'_'"])}`,
+        () => `${this.column(relations)} GLOB 'a*'`,
+        () => `(${this.condition(relations, depth - 1)} OR ${this.condition(relations, depth - 1)})`,
+        () => `${this.condition(relations, depth - 1)} AND ${this.condition(relations, depth - 1)}`,
+        () => `NOT (${this.condition(relations, depth - 1)})`,
+        () => this.subqueryCondition(relations),
+      ].slice(0, depth <= 0 ? 3 : this.simple ? 10 : undefined),
+    )();
   }
 
   private subqueryCondition(outer: readonly Relation[]): string {
@@ -229,7 +263,11 @@ export class SelectGenerator {
 
   private commonTable(): { text: string; name: string; columns: string[] } {
     if (this.chance(3)) {
-      return { text: 'WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 5)', name: 'c', columns: ['n'] };
+      return {
+        text: 'WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 5)',
+        name: 'c',
+        columns: ['n'],
+      };
     }
     const base = this.base();
     const own = [{ alias: base.name, columns: base.columns }];
@@ -245,7 +283,11 @@ export class SelectGenerator {
     if (!this.chance(3)) return '';
     const { random } = this;
     const count = this.chance(4) ? this.integerParameter() : String(random.pick([0, 1, 2, 5, 20, -1]));
-    return random.pick([`LIMIT ${count}`, `LIMIT ${count} OFFSET ${random.below(4)}`, `LIMIT ${random.below(4)}, ${count}`]);
+    return random.pick([
+      `LIMIT ${count}`,
+      `LIMIT ${count} OFFSET ${random.below(4)}`,
+      `LIMIT ${random.below(4)}, ${count}`,
+    ]);
   }
 
   private integerParameter(): string {
@@ -260,45 +302,67 @@ export class SelectGenerator {
   /** Sometimes by everything, which decides the order; sometimes by what comes to mind. */
   private orderBy(columns: readonly string[], relations: readonly Relation[] | undefined): string[] {
     if (this.chance(3)) return [];
-    const ordinals = columns.flatMap((column, i) => (column.includes('*') && !column.includes('(') ? [] : [String(i + 1)]));
+    const ordinals = columns.flatMap((column, i) =>
+      column.includes('*') && !column.includes('(') ? [] : [String(i + 1)],
+    );
     if (this.chance(2) || relations === undefined) return ordinals.map((ordinal) => ordinal + this.direction());
     return [`${this.expr(relations, 1)}${this.direction()}`, ...ordinals];
   }
 
-  private plain(base: Pick<RandomSelect, 'with' | 'from' | 'where' | 'window' | 'compound' | 'having' | 'groupBy'>, relations: readonly Relation[]): RandomSelect {
+  private plain(
+    base: Pick<RandomSelect, 'with' | 'from' | 'where' | 'window' | 'compound' | 'having' | 'groupBy'>,
+    relations: readonly Relation[],
+  ): RandomSelect {
     const { random } = this;
     const columns = this.chance(4)
       ? [random.pick(['*', `${random.pick(relations).alias}.*`])]
-      : Array.from({ length: 1 + random.below(3) }, (_, i) => this.expr(relations, 2) + (this.chance(3) ? ` AS ${random.pick(['a', 'z', 'b'])}${i}` : ''));
+      : Array.from(
+          { length: 1 + random.below(3) },
+          (_, i) => this.expr(relations, 2) + (this.chance(3) ? ` AS ${random.pick(['a', 'z', 'b'])}${i}` : ''),
+        );
     const distinct = this.chance(4);
-    return { ...base, distinct, columns, orderBy: this.orderBy(columns, distinct ? undefined : relations), limit: this.limit(), args: this.args };
+    return {
+      ...base,
+      distinct,
+      columns,
+      orderBy: this.orderBy(columns, distinct ? undefined : relations),
+      limit: this.limit(),
+      args: this.args,
+    };
   }
 
   private aggregate(relations: readonly Relation[]): string {
     const { random } = this;
     const column = (): string => (this.chance(3) ? this.expr(relations, 1) : this.column(relations));
-    const call = random.pick<() => string>([
-      () => 'count(*)',
-      () => `count(${column()})`,
-      () => `COUNT ( ${column()} )`,
-      () => `sum(${column()})`,
-      () => `"sum"(${column()})`,
-      () => `total(${column()})`,
-      () => `avg(${column()})`,
-      () => `min(${column()})`,
-      () => `max(${column()})`,
-      () => `count(${column()})`,
-      () => `count(DISTINCT ${column()})`,
-      () => `sum(DISTINCT ${column()})`,
-      () => `group_concat(${column()}, ';' ORDER BY 1)`.replace('ORDER BY 1', `ORDER BY hex(${column()})`),
-      () => `group_concat(DISTINCT ${column()})`,
-    ].slice(0, this.simple && !this.chance(8) ? 10 : undefined))();
+    const call = random.pick<() => string>(
+      [
+        () => 'count(*)',
+        () => `count(${column()})`,
+        () => `COUNT ( ${column()} )`,
+        () => `sum(${column()})`,
+        () => `"sum"(${column()})`,
+        () => `total(${column()})`,
+        () => `avg(${column()})`,
+        () => `min(${column()})`,
+        () => `max(${column()})`,
+        () => `count(${column()})`,
+        () => `count(DISTINCT ${column()})`,
+        () => `sum(DISTINCT ${column()})`,
+        () => `group_concat(${column()}, ';' ORDER BY 1)`.replace('ORDER BY 1', `ORDER BY hex(${column()})`),
+        () => `group_concat(DISTINCT ${column()})`,
+      ].slice(0, this.simple && !this.chance(8) ? 10 : undefined),
+    )();
     return this.chance(6) ? `${call} FILTER (WHERE ${this.condition(relations, 1)})` : call;
   }
 
-  private grouped(base: Pick<RandomSelect, 'with' | 'from' | 'where' | 'window' | 'compound' | 'having' | 'groupBy'>, relations: readonly Relation[]): RandomSelect {
+  private grouped(
+    base: Pick<RandomSelect, 'with' | 'from' | 'where' | 'window' | 'compound' | 'having' | 'groupBy'>,
+    relations: readonly Relation[],
+  ): RandomSelect {
     const { random } = this;
-    const keys = Array.from({ length: random.below(3) }, () => (this.chance(3) ? this.expr(relations, 2) : this.column(relations)));
+    const keys = Array.from({ length: random.below(3) }, () =>
+      this.chance(3) ? this.expr(relations, 2) : this.column(relations),
+    );
     const columns: string[] = [];
     const groupBy: string[] = [];
     for (const [i, key] of keys.entries()) {
@@ -317,25 +381,76 @@ export class SelectGenerator {
     for (let i = random.below(3) + (columns.length === 0 ? 1 : 0); i > 0; i--) {
       columns.push(this.chance(4) ? `${this.aggregate(relations)} + 1 AS g${i}` : this.aggregate(relations));
     }
-    const having = this.chance(4) ? random.pick([`${this.aggregate(relations)} > 1`, 'count(*) > 1', ...(keys.length > 0 ? [`${keys[0] as string} IS NOT NULL`] : [])]) : '';
-    const orderBy = this.chance(4) && keys.length > 0 ? [keys[0] as string, ...columns.map((_, i) => String(i + 1))] : this.orderBy(columns, undefined);
-    return { ...base, distinct: this.chance(8), columns, groupBy, having: groupBy.length > 0 || columns.some((c) => /\(/.test(c)) ? having : '', orderBy, limit: this.limit(), args: this.args };
+    const having = this.chance(4)
+      ? random.pick([
+          `${this.aggregate(relations)} > 1`,
+          'count(*) > 1',
+          ...(keys.length > 0 ? [`${keys[0] as string} IS NOT NULL`] : []),
+        ])
+      : '';
+    const orderBy =
+      this.chance(4) && keys.length > 0
+        ? [keys[0] as string, ...columns.map((_, i) => String(i + 1))]
+        : this.orderBy(columns, undefined);
+    return {
+      ...base,
+      distinct: this.chance(8),
+      columns,
+      groupBy,
+      having: groupBy.length > 0 || columns.some((c) => /\(/.test(c)) ? having : '',
+      orderBy,
+      limit: this.limit(),
+      args: this.args,
+    };
   }
 
-  private windowed(base: Pick<RandomSelect, 'with' | 'from' | 'where' | 'window' | 'compound' | 'having' | 'groupBy'>, relations: readonly Relation[]): RandomSelect {
-    const all = relations.flatMap(({ alias, columns }) => columns.map((column) => `typeof(${alias}."${column}"), hex(${alias}."${column}")`)).join(', ');
+  private windowed(
+    base: Pick<RandomSelect, 'with' | 'from' | 'where' | 'window' | 'compound' | 'having' | 'groupBy'>,
+    relations: readonly Relation[],
+  ): RandomSelect {
+    const all = relations
+      .flatMap(({ alias, columns }) =>
+        columns.map((column) => `typeof(${alias}."${column}"), hex(${alias}."${column}")`),
+      )
+      .join(', ');
     const partition = this.chance(2) ? `PARTITION BY ${this.column(relations)} ` : '';
-    const call = this.random.pick(['row_number()', `count(*)`, `sum(${this.column(relations)})`, `max(${this.column(relations)})`, `lag(${this.column(relations)})`, 'rank()']);
+    const call = this.random.pick([
+      'row_number()',
+      `count(*)`,
+      `sum(${this.column(relations)})`,
+      `max(${this.column(relations)})`,
+      `lag(${this.column(relations)})`,
+      'rank()',
+    ]);
     const columns = [`${call} OVER win`, this.column(relations), `count(*) OVER (${partition})`];
-    return { ...base, window: `WINDOW win AS (${partition}ORDER BY ${all})`, distinct: this.chance(6), columns, orderBy: this.orderBy(columns, undefined), limit: this.limit(), args: this.args };
+    return {
+      ...base,
+      window: `WINDOW win AS (${partition}ORDER BY ${all})`,
+      distinct: this.chance(6),
+      columns,
+      orderBy: this.orderBy(columns, undefined),
+      limit: this.limit(),
+      args: this.args,
+    };
   }
 
-  private compounded(base: Pick<RandomSelect, 'with' | 'from' | 'where' | 'window' | 'compound' | 'having' | 'groupBy'>, relations: readonly Relation[]): RandomSelect {
+  private compounded(
+    base: Pick<RandomSelect, 'with' | 'from' | 'where' | 'window' | 'compound' | 'having' | 'groupBy'>,
+    relations: readonly Relation[],
+  ): RandomSelect {
     const width = 1 + this.random.below(2);
     const columns = Array.from({ length: width }, () => this.expr(relations, 1));
     const { text, relations: others } = this.from(undefined);
     const right = Array.from({ length: width }, () => this.expr(others, 1)).join(', ');
     const operator = this.random.pick(['UNION', 'UNION ALL', 'EXCEPT', 'INTERSECT']);
-    return { ...base, compound: `${operator} SELECT ${right} FROM ${text}`, distinct: false, columns, orderBy: this.orderBy(columns, undefined), limit: this.limit(), args: this.args };
+    return {
+      ...base,
+      compound: `${operator} SELECT ${right} FROM ${text}`,
+      distinct: false,
+      columns,
+      orderBy: this.orderBy(columns, undefined),
+      limit: this.limit(),
+      args: this.args,
+    };
   }
 }

@@ -65,7 +65,11 @@ function randomView(random: Random, tables: readonly WorldTable[]): World['views
   const [first, second] = [table.columns[0], table.columns.at(-1)].map((column) => `"${column?.name ?? ''}"`);
   switch (random.below(4)) {
     case 0:
-      return { name: 'v', sql: `CREATE VIEW v AS SELECT * FROM ${table.name}`, columns: table.columns.map(({ name }) => name) };
+      return {
+        name: 'v',
+        sql: `CREATE VIEW v AS SELECT * FROM ${table.name}`,
+        columns: table.columns.map(({ name }) => name),
+      };
     case 1:
       return {
         name: 'v',
