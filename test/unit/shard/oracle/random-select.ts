@@ -59,6 +59,7 @@ export class SelectGenerator {
     this.usesSource = this.chance(6);
     const { random } = this;
     this.simple = this.chance(2);
+    if (this.simple && this.chance(2)) return this.focused();
     const cte = !this.simple && this.chance(8) ? this.commonTable() : undefined;
     const { text: from, relations } = this.from(cte);
     const where = this.chance(2) ? this.condition(relations, 2) : '';
@@ -329,6 +330,105 @@ export class SelectGenerator {
       limit: this.limit(),
       args: this.args,
     };
+  }
+
+  /** What goes wrong first where rows are left out, or put together from parts. */
+  private focused(): RandomSelect {
+    const { random } = this;
+    const { name, columns: names } = this.base();
+    const own: Relation = { alias: name, columns: names };
+    const column = (): string => this.columnOf(own);
+    const compare = (left: string): string => `${left} ${random.pick(['=', '<', '>', '>=', '<>'])} ${this.literal()}`;
+    const none = {
+      with: '',
+      distinct: false,
+      from: name,
+      where: '',
+      groupBy: [],
+      having: '',
+      window: '',
+      compound: '',
+      orderBy: [],
+      limit: '',
+    };
+    const where = this.chance(3) ? compare(column()) : '';
+    switch (random.below(6)) {
+      case 0: {
+        const columns = [column(), this.chance(2) ? column() : this.expr([own], 1), column()];
+        const orderBy = [
+          `${column()}${random.pick(['', ' COLLATE NOCASE'])}${this.direction()}`,
+          '1',
+          `3${this.direction()}`,
+          '2',
+        ];
+        const limit = `LIMIT ${1 + random.below(4)} OFFSET ${random.below(6)}`;
+        return { ...none, columns, where, orderBy, limit, args: this.args };
+      }
+      case 1: {
+        const key = column();
+        const columns = [
+          compare(key),
+          compare(key),
+          `typeof(${key})`,
+          `${key} IN (${this.literal()}, ${this.literal()})`,
+          'count(*)',
+        ];
+        return { ...none, columns, where, groupBy: [key], having: this.chance(2) ? compare(key) : '', args: this.args };
+      }
+      case 2: {
+        const key = this.expr([own], 1);
+        const other = column();
+        const columns = [`(${key}) = ${other}`, `(${key}) > ${other}`, compare(`(${key})`), 'count(*)'];
+        return { ...none, columns, where, groupBy: [key, other], args: this.args };
+      }
+      case 3: {
+        const right = this.base();
+        const other: Relation = { alias: 'r', columns: right.columns };
+        const z = this.columnOf(other);
+        return {
+          ...none,
+          from: `${name} LEFT JOIN ${right.name} AS r ON ${column()} = ${this.columnOf(other)}`,
+          columns: [column(), 'count(*)'],
+          groupBy: [`typeof(${column()})`, '1'],
+          where: random.pick([
+            `${z} IS NULL`,
+            `coalesce(${z}, 0) = 0`,
+            `${z} IS NOT ${this.literal()}`,
+            `${z} IS ${this.literal()}`,
+          ]),
+          args: this.args,
+        };
+      }
+      case 4: {
+        const key = `${column()} COLLATE ${random.pick(['NOCASE', 'RTRIM', 'BINARY'])}`;
+        const columns = [`upper(trim(min(${key})))`, 'count(*)', `sum(length(${column()}))`];
+        return {
+          ...none,
+          columns,
+          where,
+          groupBy: this.chance(4) ? [] : [random.pick([key, `(${key} = 'A')`, `(${column()} > ${column()})`])],
+          args: this.args,
+        };
+      }
+      default: {
+        const columns = [
+          `sum(${column()})`,
+          `avg(${column()})`,
+          `total(${this.expr([own], 1)})`,
+          `count(${column()})`,
+          `max(${column()})`,
+        ];
+        const groupBy = this.chance(3) ? [] : [`typeof(${column()})`];
+        return {
+          ...none,
+          columns,
+          where,
+          groupBy,
+          having: this.chance(3) ? compare(`sum(${column()})`) : '',
+          args: this.args,
+        };
+      }
+    }
   }
 
   private aggregate(relations: readonly Relation[]): string {
