@@ -376,7 +376,7 @@ export class SelectGenerator {
         return { ...none, columns, where, groupBy: [key], having: this.chance(2) ? compare(key) : '', args: this.args };
       }
       case 2: {
-        const key = this.expr([own], 1);
+        const key = this.chance(2) ? `length(${column()})` : this.expr([own], 1);
         const other = column();
         const columns = [`(${key}) = ${other}`, `(${key}) > ${other}`, compare(`(${key})`), 'count(*)'];
         return { ...none, columns, where, groupBy: [key, other], args: this.args };
@@ -401,7 +401,11 @@ export class SelectGenerator {
       }
       case 4: {
         const key = `${column()} COLLATE ${random.pick(['NOCASE', 'RTRIM', 'BINARY'])}`;
-        const columns = [`upper(trim(min(${key})))`, 'count(*)', `sum(length(${column()}))`];
+        const columns = [
+          this.chance(2) ? `upper(trim(min(${key})))` : `min(length(${column()}))`,
+          'count(*)',
+          `sum(length(${column()}))`,
+        ];
         return {
           ...none,
           columns,
