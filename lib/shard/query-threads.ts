@@ -4,6 +4,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import BetterSqlite3 from 'better-sqlite3';
+import { HAError } from '../common/ha-error.js';
 import type { Program } from './program.js';
 import { runProgram } from './run-program.js';
 import type { ProgramOptions } from './run-program.js';
@@ -74,6 +75,7 @@ type Message = { readonly id: number } & (
   | { readonly kind: 'rows'; readonly rows: unknown[][] }
   | { readonly kind: 'end' }
   | { readonly kind: 'error'; readonly error: PlainError }
+  | { readonly kind: 'lost'; readonly reason: string }
 );
 
 /** What a program tells besides its rows. */
@@ -132,9 +134,10 @@ export class QueryThreads {
           await new Promise<void>((resolve) => (wake = resolve));
           continue;
         }
-        isOver = message.kind === 'end' || message.kind === 'error';
+        isOver = message.kind === 'end' || message.kind === 'error' || message.kind === 'lost';
         if (message.kind === 'end') return;
         if (message.kind === 'error') throw rebuilt(message.error);
+        if (message.kind === 'lost') throw threadEnded(message.reason);
         if (message.kind === 'opened') listener.opened(message.index);
         else if (message.kind === 'failed') listener.failed(message.index, errorOf(message.error));
         else {
@@ -157,7 +160,7 @@ export class QueryThreads {
   }
 
   private idleThread(): Thread {
-    if (this.closed) throw new Error('the application is shutting down');
+    if (this.closed) throw threadEnded('the application is shutting down');
     const most = Math.max(1, Math.min(MOST_THREADS, availableParallelism()));
     const [least] = [...this.threads].sort((a, b) => a.running.size - b.running.size);
     if (least === undefined || (least.running.size > 0 && this.threads.length < most)) return this.start();
@@ -178,12 +181,21 @@ export class QueryThreads {
     worker.on('exit', () => {
       const at = this.threads.indexOf(thread);
       if (at >= 0) this.threads.splice(at, 1);
-      const error = { name: 'Error', message: reason, code: undefined, source: undefined, isStale: undefined };
-      for (const [id, tell] of thread.running) tell({ id, kind: 'error', error });
+      for (const [id, tell] of thread.running) tell({ id, kind: 'lost', reason });
     });
     this.threads.push(thread);
     return thread;
   }
+}
+
+function threadEnded(reason: string): HAError {
+  return new HAError(
+    'HA_UNAVAILABLE',
+    `The thread that read several databases has ended: ${reason}. Run the statement again.`,
+    {
+      retryable: true,
+    },
+  );
 }
 
 function rebuilt(error: PlainError): Error {

@@ -151,8 +151,9 @@ export async function runProgram(
         try {
           copy(db, merging, index);
         } catch (error) {
-          if (!options.partial || !isOfDatabase(error) || ++failures === merging.sources.length)
-            throw blame(error, index);
+          const isStale = (error as { isStale?: boolean }).isStale === true;
+          const isLeftOut = options.partial && isOfDatabase(error) && !isStale;
+          if (!isLeftOut || ++failures === merging.sources.length) throw blame(error, index);
           output.failed(index, error);
         }
       }

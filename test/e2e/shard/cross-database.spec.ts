@@ -82,6 +82,8 @@ describe('SELECT with the hint db=regex', () => {
       [Buffer.from([1]), 200],
     ]);
     expect(await statement.pluck().get()).toEqual(Buffer.from([0]));
+    const byNote = await main.all('/*+ db=tenant-.* */ SELECT cents FROM orders WHERE note = ?', [Buffer.from([1])]);
+    expect(byNote).toEqual([{ cents: 200 }]);
     expect(await main.prepare('/*+ db=tenant-.* */ SELECT sum(cents) FROM orders').pluck().safeIntegers().get()).toBe(
       330n,
     );
@@ -207,7 +209,7 @@ describe('what is refused', () => {
 
   it("passes SQLite's own errors on", async () => {
     const { main } = await tenants(2);
-    await expect(main.all('/*+ db=tenant-.* */ SELECT nothing FROM orders')).rejects.toThrow('no such column: nothing');
+    await expect(main.all('/*+ db=tenant-.* */ SELECT missing FROM orders')).rejects.toThrow('no such column: missing');
     await expect(main.all('/*+ db=tenant-.* */ SELECT sum(9223372036854775807) FROM orders')).rejects.toThrow(
       'integer overflow',
     );
