@@ -52,6 +52,7 @@ import { IdGenerator, randomSlot } from './sqlite/id-generator.js';
 import type { IdSlot } from './sqlite/id-generator.js';
 import { knownPayload, rememberPayload } from './sqlite/outbox-tables.js';
 import { Position } from './sqlite/position.js';
+import { realFile } from './sqlite/real-file.js';
 import { SetAside } from './sqlite/set-aside.js';
 import { WriteTurn } from './sqlite/write-turn.js';
 import { IdSlotLease } from './stream/membership/id-slots.js';
@@ -666,8 +667,8 @@ export class HARuntime implements DatabaseLifecycle {
   private async startOnce(launch: Launch): Promise<OpenDatabase> {
     const { options, extras } = this;
     // What looks like a resync that was not finished may be under way in another process.
+    const exclusive = this.hasStream || SetAside.unfinished(realFile(options.filename)) !== undefined;
     this.launches++;
-    const exclusive = this.hasStream || SetAside.unfinished(options.filename) !== undefined;
     const connections = new Connections({
       filename: options.filename,
       memory: options.memory,
@@ -727,7 +728,7 @@ export class HARuntime implements DatabaseLifecycle {
 
   /** The process died while the file was built anew. */
   private putBack(): void {
-    const unfinished = this.options.memory ? undefined : SetAside.unfinished(this.options.filename);
+    const unfinished = this.options.memory ? undefined : SetAside.unfinished(realFile(this.options.filename));
     if (unfinished === undefined) return;
     unfinished.restore();
     this.extras.logger.warn(
@@ -1127,10 +1128,10 @@ export class HARuntime implements DatabaseLifecycle {
     launch: Launch,
   ): Promise<{ readonly stream: ReplicationStream; readonly cursor: StreamCursor }> {
     const { subject } = this;
-    const { applier, path } = connections;
+    const { applier } = connections;
     const start = launch.startPoint ?? this.options.deliverPolicy;
     if (launch.halted !== undefined) {
-      const cursor = cursorWithoutStream(applier, path, subject, start);
+      const cursor = cursorWithoutStream(applier, subject, start);
       if (cursor === undefined) throw launch.halted;
       return { stream: this.lateStream(), cursor };
     }
@@ -1148,7 +1149,7 @@ export class HARuntime implements DatabaseLifecycle {
       // Whoever asked for other rows must not be told that they are there.
       const isDemanded = launch.snapshots !== undefined && launch.staged === undefined;
       if (!this.publishesLater || isDemanded || !isUnreachable(error)) throw error;
-      const cursor = cursorWithoutStream(applier, path, subject, start);
+      const cursor = cursorWithoutStream(applier, subject, start);
       if (cursor === undefined) throw error;
       await this.leaveCluster();
       await this.source.close();

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
@@ -12,7 +12,7 @@ import { HAError } from './common/ha-error.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { CopiedOverlay } from './snapshot/copied-overlay.js';
-import { copyAll, partOf, refuseFolder, removeDatabase, removeLarge } from './snapshot/database-copy.js';
+import { closeWhole, copyAll, partOf, refuseFolder, removeDatabase, removeLarge } from './snapshot/database-copy.js';
 import type { CopySource, OverlaySource } from './snapshot/database-copy.js';
 import { covering, findStart } from './snapshot/find-start.js';
 import type { StartPorts } from './snapshot/find-start.js';
@@ -143,8 +143,7 @@ export class Snapshotting {
     own: OwnRows,
   ): string | undefined {
     if (!existsSync(staged)) return undefined;
-    writeOwnRows(staged, own);
-    const old = put(staged, path, how.isAside);
+    const old = put(staged, path, how.isAside, own);
     if (this.obsolete !== undefined) removeDatabase(this.obsolete);
     this.obsolete = undefined;
     if (how.keep) return old;
@@ -190,7 +189,7 @@ export class Snapshotting {
     target: string,
     subject: string | undefined,
   ): Promise<HABackup> {
-    if (resolve(target) === resolve(connections.path)) throw ownFile(target);
+    if (isSameFile(target, connections.path)) throw ownFile(target);
     refuseFolder(target);
     const part = partOf(target);
     const { size, sequence } = await copyAll({ ...this.source(connections, outbox), subject }, part);
@@ -288,13 +287,15 @@ function writeOwnRows(path: string, { carried, targets = [] }: OwnRows): void {
     if (targets.length > 0) createCdcTables(db);
     for (const target of targets) writeTarget(db, target);
     db.exec('COMMIT');
+    closeWhole(db);
   } finally {
     db.close();
   }
 }
 
-function put(staged: string, path: string, isAside: boolean): string | undefined {
+function put(staged: string, path: string, isAside: boolean, own: OwnRows): string | undefined {
   try {
+    writeOwnRows(staged, own);
     return replaceDatabase(path, staged, isAside);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -304,6 +305,13 @@ function put(staged: string, path: string, isAside: boolean): string | undefined
       { cause, details: { path } },
     );
   }
+}
+
+/** Also by another name. */
+function isSameFile(one: string, other: string): boolean {
+  if (resolve(one) === resolve(other)) return true;
+  const [first, second] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false, bigint: true }));
+  return first !== undefined && first.ino === second?.ino && first.dev === second.dev;
 }
 
 function ownFile(path: string): HAError {

@@ -33,10 +33,21 @@ export type SkipReport = (index: number, change: Change, reason: string) => void
 /** Looks at changes of rows on their way. */
 export interface RowWitness {
   /**
-   * Called before a change is applied, with its place in the changeset; what it returns is called behind it, unless the
-   * change was refused.
+   * Called before a change is applied, with its place among those that take effect; what it returns is called behind it,
+   * unless the change was refused.
    */
-  before(planned: PlannedChange, index: number): (() => void) | undefined;
+  before(planned: PlannedChange, index: number, later: LaterChanges): (() => void) | undefined;
+}
+
+/** What comes behind a change in its changeset, as far as interceptors have not decided on it yet. */
+export interface LaterChanges {
+  readonly changes: readonly Change[];
+  /** Place of the first one among them. */
+  readonly from: number;
+  /** Place in the stream whose names they have. */
+  readonly epoch: number;
+  /** They are go-ha's. */
+  readonly foreign: boolean;
 }
 
 /** A changeset's place in the stream. */
@@ -117,6 +128,10 @@ export class Applier {
     return names;
   }
 
+  get hasInterceptors(): boolean {
+    return this.interceptors !== undefined;
+  }
+
   /** True where interceptors decide on a transaction that changes these tables; names in lower case. */
   intercepts(tables: readonly string[]): boolean {
     return this.interceptors?.concern(new Set(tables), false) === true;
@@ -164,19 +179,21 @@ export class Applier {
     report: SkipReport,
   ): Generator<Step, void> {
     const { sequence, foreign, interception } = place;
+    const { changes } = changeSet;
     let index = 0;
     let steps = 0;
     // Names in messages of go-ha are taken as they are: it does not say what its writer had seen.
     const epoch = foreign || interception !== undefined ? Infinity : Number(changeSet.epoch);
     const time = Number(changeSet.timestampNs / 1_000_000n);
-    for (const written of changeSet.changes) {
+    for (const [at, written] of changes.entries()) {
       if (steps > 0 && steps % CHANGES_PER_STEP === 0) yield;
       steps++;
       const change = interception !== undefined && isRowChange(written) ? interception.row(written) : written;
       if (change === undefined) continue;
       // Behind a change of the schema in the same message, names are those that it made.
       this.rows.place = { sequence, index, time };
-      const reason = this.applyChange(change, index, place, this.trace === undefined ? epoch : Infinity);
+      const names = this.trace === undefined ? epoch : Infinity;
+      const reason = this.applyChange(change, index, place, { changes, from: at + 1, epoch: names, foreign });
       if (reason !== undefined) report(index, change, reason);
       interception?.effective.push(change);
       index++;
@@ -235,13 +252,13 @@ export class Applier {
     return this.schema;
   }
 
-  private applyChange(change: Change, index: number, place: ApplyPlace, epoch: number): string | undefined {
+  private applyChange(change: Change, index: number, place: ApplyPlace, later: LaterChanges): string | undefined {
     if (change.operation === 'CUSTOM') return undefined;
     if (!isRowChange(change)) return this.applySql(change);
     if (isInternalTable(change.table)) return undefined;
-    const planned = this.rows.planned(this.named(change, epoch), place.foreign);
+    const planned = this.rows.planned(this.named(change, later.epoch), place.foreign);
     if ('reason' in planned) return planned.reason;
-    const behind = place.witness?.before(planned, index);
+    const behind = place.witness?.before(planned, index, later);
     const refusal = this.rows.apply(planned);
     if (refusal === undefined) behind?.();
     return refusal?.reason;

@@ -6,6 +6,7 @@ import type { WasApplied } from './conflict-watch.js';
 import { RecentMessages } from './recent-messages.js';
 import type { RecentMessage } from './recent-messages.js';
 import { RecentRows } from './recent-rows.js';
+import { RemovedRows } from './removed-rows.js';
 import { StoredRows } from './stored-rows.js';
 
 /** A message that is about to be applied. */
@@ -53,6 +54,10 @@ export interface ConflictPorts {
  * is lost, unless they have the same key. A DELETE that does not find its row does nothing. With `rowIdentify=rowid` the rowid
  * stands for the key, and the key is a unique index like others. Where columns shadow all names of the rowid, rows without a
  * key that gave way to a unique index are not told.
+ *
+ * *Where interceptors decide* on a table, old images prove no row: what the writer saw may be what its own transactions in front
+ * did, and at their place those do another thing, or nothing. There every message writes down which rows give way to its own by
+ * unique indexes ({@link RemovedRows}), also where nobody wrote at the same time: one SELECT for each row and unique index.
  *
  * *Messages of go-ha* have no epoch. They are looked at one by one: the old image of UPDATE and DELETE, and that INSERT
  * means that there was no row, say what the writer saw. Numbers are compared by value, for go-ha loses the storage class.
@@ -106,17 +111,27 @@ export class ConflictDetector {
     this.recent.rollback();
   }
 
-  /** What has to see the changes of a message; undefined where nobody wrote at the same time. */
-  open(message: WatchedMessage): ConflictWatch | undefined {
-    const { recent, rows, stored, ports } = this;
-    if (!message.foreign && !recent.hasOthers(message.origin, message.epoch)) return undefined;
-    return new ConflictWatch(message, recent, rows, stored, ports.wasApplied);
+  /** True where somebody wrote at the same time: then the changes of a message have to be looked at. */
+  meetsOthers(message: WatchedMessage): boolean {
+    return message.foreign || this.recent.hasOthers(message.origin, message.epoch);
   }
 
-  /** A message is applied. */
-  close(message: WatchedMessage, watch: ConflictWatch | undefined): readonly HAConflict[] {
+  /** What has to see the changes of a message; undefined where nothing has to. */
+  open(message: WatchedMessage): ConflictWatch | RemovedRows | undefined {
+    const { recent, rows, stored, ports } = this;
+    const removed = ports.applier.hasInterceptors ? new RemovedRows(stored, rows.isDecided) : undefined;
+    if (!this.meetsOthers(message)) return removed;
+    return new ConflictWatch(message, recent, rows, stored, ports.wasApplied, removed);
+  }
+
+  /** A message is applied; what it did is to be read from it now. */
+  close(message: WatchedMessage, witness: ConflictWatch | RemovedRows | undefined): readonly HAConflict[] {
+    const watch = witness instanceof ConflictWatch ? witness : undefined;
+    const removed = witness instanceof RemovedRows ? witness : watch?.removed;
     if (watch !== undefined && watch.missed.size > 0) message.missed = watch.missed;
-    this.recent.add(message);
+    const hasRemoved = removed !== undefined && removed.all.length > 0;
+    const bytes = message.bytes + (removed?.bytes ?? 0);
+    this.recent.add(hasRemoved ? { ...message, bytes, removed: removed.all } : message);
     return watch?.conflicts ?? [];
   }
 

@@ -4,7 +4,8 @@ import type { WatchedMessage } from './conflict-detector.js';
 import type { RecentMessage, RecentMessages } from './recent-messages.js';
 import { wholeRow } from './recent-rows.js';
 import type { MissingRow, RecentRows } from './recent-rows.js';
-import type { RowWitness } from './applier.js';
+import type { LaterChanges, RowWitness } from './applier.js';
+import type { RemovedRows } from './removed-rows.js';
 import type { PlannedChange } from './row-applier.js';
 import { isSameValue, legible } from './row-identity.js';
 import type { RowPlan } from './row-plan.js';
@@ -29,6 +30,8 @@ export class ConflictWatch implements RowWitness {
   readonly missed = new Set<number>();
   /** Rows that the message itself has changed. */
   private readonly own = new Set<string>();
+  /** What comes behind the change that is looked at. */
+  private later: LaterChanges | undefined;
   /** The same, whose names nobody has asked for yet. */
   private unnamed: (PlannedChange & { readonly index: number })[] = [];
   /** What its writer had applied. */
@@ -42,15 +45,21 @@ export class ConflictWatch implements RowWitness {
     private readonly rows: RecentRows,
     private readonly stored: StoredRows,
     private readonly wasApplied: WasApplied,
+    /** Rows that gave way to those of the message, by unique indexes; absent where no interceptor decides. */
+    readonly removed: RemovedRows | undefined,
   ) {
     this.epoch = message.foreign ? -1 : message.epoch;
     this.isCovered = !message.foreign && message.epoch >= recent.floor;
   }
 
   /** @inheritdoc */
-  before({ plan, change }: PlannedChange, index: number): () => void {
+  before(planned: PlannedChange, index: number, later: LaterChanges): () => void {
+    const { plan, change } = planned;
+    this.later = later;
     const losses = this.lossesBy(plan, change, index);
+    const removal = this.removed?.before(planned, index);
     return () => {
+      removal?.();
       this.unnamed.push({ plan, change, index });
       for (const loss of losses) {
         if (loss.row !== undefined) this.own.add(loss.row.identity);
@@ -70,7 +79,7 @@ export class ConflictWatch implements RowWitness {
       if (newValues !== undefined) this.own.add(this.stored.identity(plan, newValues, newRowid));
     }
     this.unnamed = [];
-    return this.own.has(identity);
+    return this.own.has(identity) || this.removed?.has(identity) === true;
   }
 
   private lossesBy(plan: RowPlan, change: RowChange, index: number): Loss[] {
@@ -80,7 +89,7 @@ export class ConflictWatch implements RowWitness {
     if (!byRowid && !plan.isKeyed(oldValues)) return this.lostInBag(plan, change, index);
     const row = byRowid ? this.stored.atRowid(plan, oldRowid) : this.stored.byKey(plan, oldValues);
     if (operation === 'DELETE') return row === undefined ? [] : this.lostAt(plan, change, row);
-    const target = row === undefined ? this.lostDelete({ plan, change }, index, false) : this.lostAt(plan, change, row);
+    const target = row === undefined ? this.lostDelete({ plan, change }, false) : this.lostAt(plan, change, row);
     return [...target, ...this.lostToRow(plan, change, row)];
   }
 
@@ -93,13 +102,14 @@ export class ConflictWatch implements RowWitness {
   }
 
   /** The row that a change means is not there. */
-  private lostDelete({ plan, change }: PlannedChange, index: number, isInBag: boolean): Loss[] {
+  private lostDelete({ plan, change }: PlannedChange, isInBag: boolean): Loss[] {
     const { oldValues = [], oldRowid } = change;
     const identity = this.stored.identity(plan, oldValues, oldRowid);
     if (this.isOwn(identity)) return [];
     // Where a row has its key, it was changed: that row is what is lost.
     if (plan.hasKey(oldValues) && this.stored.byKey(plan, oldValues) !== undefined) return [];
-    const isMadeBehind = (): boolean => this.rows.isMadeBehind(this.message, { plan, change }, index);
+    const { later } = this;
+    const isMadeBehind = (): boolean => later !== undefined && this.rows.isMadeBehind({ plan, change }, later);
     const missing = (): MissingRow | undefined => {
       const row = wholeRow(plan, oldValues);
       const isProven = this.rows.wasLeftLike(identity, row);
@@ -107,7 +117,8 @@ export class ConflictWatch implements RowWitness {
     };
     const culprit = this.rows.whoRemoved(plan, identity, missing, this.epoch);
     if (culprit?.message.origin === this.message.origin) return [];
-    if (culprit === undefined && (this.isCovered || isMadeBehind())) return [];
+    const isItsOwn = (): boolean => isMadeBehind() || this.rows.isMadeBy(this.message, identity, plan);
+    if (culprit === undefined && (this.isCovered || isItsOwn())) return [];
     // A row without a key that somebody else updated is still there: both are kept.
     if (isInBag && culprit?.operation !== 'DELETE') return [];
     return [{ row: undefined, loser: culprit?.message, inTheWay: false }];
@@ -119,7 +130,7 @@ export class ConflictWatch implements RowWitness {
     if (rowid === undefined) this.missed.add(index);
     if (change.operation === 'DELETE') return [];
     if (rowid === undefined)
-      return [...this.lostDelete({ plan, change }, index, true), ...this.lostToRow(plan, change, undefined)];
+      return [...this.lostDelete({ plan, change }, true), ...this.lostToRow(plan, change, undefined)];
     return rowid === null ? [] : this.lostToRow(plan, change, this.stored.atRowid(plan, rowid));
   }
 

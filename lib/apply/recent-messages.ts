@@ -1,4 +1,5 @@
 import type { Change } from '../changeset/changeset.js';
+import type { RemovedRow } from './removed-rows.js';
 
 /** Counters of the first and the last message id of a transaction. */
 export interface MessageIds {
@@ -23,6 +24,8 @@ export interface RecentMessage {
   readonly refused?: ReadonlySet<number> | undefined;
   /** Places of the changes that did not find the row without a key that they speak of. */
   readonly missed?: ReadonlySet<number> | undefined;
+  /** Rows that gave way to its own, in the order of the changes: where interceptors decide on their tables. */
+  readonly removed?: readonly RemovedRow[] | undefined;
   /** Reads it: only a conflict makes that necessary. */
   readonly read: () => { readonly changes: readonly Change[]; readonly epoch: bigint };
 }
@@ -33,7 +36,8 @@ export interface RecentLimits {
   readonly bytes: number;
 }
 
-const LIMITS: RecentLimits = { messages: 4_096, bytes: 4 * 1024 * 1024 };
+/** What is remembered where nothing else is said. */
+export const RECENT_LIMITS: RecentLimits = { messages: 4_096, bytes: 4 * 1024 * 1024 };
 
 interface State {
   /** Place of the oldest message that still counts. */
@@ -59,7 +63,7 @@ export class RecentMessages {
 
   constructor(
     sequence: number,
-    private readonly limits: RecentLimits = LIMITS,
+    private readonly limits: RecentLimits = RECENT_LIMITS,
   ) {
     this.state = empty(sequence);
   }

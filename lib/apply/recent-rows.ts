@@ -1,5 +1,7 @@
 import { isRowChange } from '../changeset/changeset.js';
+import type { LaterChanges } from './applier.js';
 import type { RowChange, RowOperation, SqlValue } from '../changeset/changeset.js';
+import type { RemovedRow } from './removed-rows.js';
 import type { PlannedChange } from './row-applier.js';
 import type { RecentMessage, RecentMessages } from './recent-messages.js';
 import { imageText } from './row-identity.js';
@@ -42,6 +44,8 @@ interface Rows {
 export interface ChangePlanner {
   readonly schemaAsKnown: unknown;
   planned(change: RowChange, epoch: number, foreign: boolean): PlannedChange | undefined;
+  /** True where interceptors decide on the rows of these tables; names in lower case. */
+  intercepts(tables: readonly string[]): boolean;
 }
 
 /** Who changed a row: a message, or one that is not remembered. */
@@ -76,7 +80,7 @@ export class RecentRows {
 
   /**
    * Who took a row away, behind a sequence. If no change names it, it may have given way to another row by a unique index;
-   * `missing` is asked then how it was.
+   * `missing` is asked then how it was. Where interceptors decide on the table, that was written down.
    */
   whoRemoved(
     plan: RowPlan,
@@ -86,13 +90,16 @@ export class RecentRows {
   ): Culprit | undefined {
     const last = this.lastToTouch([identity], after);
     if (last !== undefined && last.touch.wrote === undefined) return last;
-    if (!this.stored.hasUnique(plan)) return undefined;
+    if (!this.stored.hasUnique(plan) || this.isDecided(plan.table.name)) return undefined;
     const wrote = last?.touch.wrote;
     const row = wrote === undefined ? missing() : { row: wrote, isProven: true };
     if (row === undefined) return undefined;
     const from = last === undefined ? undefined : { sequence: last.message.sequence, at: last.touch.at };
     return this.firstInTheWayOf(plan, row, after, from);
   }
+
+  /** True where interceptors decide on the rows of a table. */
+  readonly isDecided = (table: string): boolean => this.planner.intercepts([table.toLowerCase()]);
 
   /** True where the last message that is known to have changed a row left it like this. */
   wasLeftLike(identity: string, row: readonly SqlValue[]): boolean {
@@ -105,14 +112,12 @@ export class RecentRows {
    * key or a trigger does to a row that was just made or moved is logged in front of the change that made it, for the triggers
    * of the inner statement fire first: https://www.sqlite.org/lang_createtrigger.html
    */
-  isMadeBehind({ sequence, foreign, read }: RecentMessage, { plan, change }: PlannedChange, index: number): boolean {
-    const { changes, epoch } = read();
-    const names = foreign ? sequence : Number(epoch);
+  isMadeBehind({ plan, change }: PlannedChange, { changes, from: first, epoch, foreign }: LaterChanges): boolean {
     let [, identity] = this.identitiesOf({ plan, change });
     let { newValues: image } = change;
-    for (const later of changes.slice(index + 1)) {
+    for (const later of changes.slice(first)) {
       if (identity === undefined || image === undefined || later.operation === 'SQL') return false;
-      const planned = isRowChange(later) ? this.planner.planned(later, names, foreign) : undefined;
+      const planned = isRowChange(later) ? this.planner.planned(later, epoch, foreign) : undefined;
       if (planned === undefined) continue;
       const [from, to] = this.identitiesOf(planned);
       const { newValues } = planned.change;
@@ -120,6 +125,18 @@ export class RecentRows {
       else if (to === identity) return imageText(planned.plan.pick(newValues ?? [])) === imageText(plan.pick(image));
     }
     return false;
+  }
+
+  /** True where a message, as it was written, makes a row that interceptors may have left out. */
+  isMadeBy({ sequence, foreign, read }: RecentMessage, identity: string, { table }: RowPlan): boolean {
+    if (!this.isDecided(table.name)) return false;
+    const { changes, epoch } = read();
+    const names = foreign ? sequence : Number(epoch);
+    return changes.some((change) => {
+      const planned = isRowChange(change) ? this.planner.planned(change, names, foreign) : undefined;
+      const [from, to] = planned === undefined ? [] : this.identitiesOf(planned);
+      return to === identity && from !== identity;
+    });
   }
 
   /** The row that a change speaks of, and the row that it makes of it. */
@@ -159,8 +176,9 @@ export class RecentRows {
     return rows;
   }
 
-  private read({ sequence, foreign, refused, missed, read }: RecentMessage): Rows {
+  private read({ sequence, foreign, refused, missed, removed = [], read }: RecentMessage): Rows {
     const { changes, epoch } = read();
+    let gone = 0;
     const touches = new Map<string, Touch>();
     const written: Written[] = [];
     // Behind a change of the schema in the same message, names are those that it made.
@@ -169,6 +187,10 @@ export class RecentRows {
       if (change.operation === 'SQL') names = sequence;
       if (!isRowChange(change) || refused?.has(at) === true) return;
       const planned = this.planner.planned(change, names, foreign);
+      for (; removed[gone]?.at === at; gone++) {
+        const identity = this.removedIdentity((removed[gone] as RemovedRow).change, names);
+        if (identity !== undefined) touches.set(identity, { at, operation: 'DELETE', wrote: undefined });
+      }
       if (planned === undefined) return;
       const { plan } = planned;
       const { operation, oldValues, newValues, oldRowid, newRowid = oldRowid } = planned.change;
@@ -181,6 +203,11 @@ export class RecentRows {
       written.push({ at, plan, row: wrote, before: oldValues && wholeRow(plan, oldValues) });
     });
     return { schema: this.planner.schemaAsKnown, touches, written };
+  }
+
+  private removedIdentity(change: RowChange, names: number): string | undefined {
+    const planned = this.planner.planned(change, names, false);
+    return planned && this.identitiesOf(planned)[0];
   }
 }
 

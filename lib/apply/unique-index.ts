@@ -55,6 +55,26 @@ export function readTableKeys(db: Connection, table: TableInfo): TableKeys {
   };
 }
 
+/**
+ * The unique indexes that speak of generated columns. Values of those are in no message, so {@link readTableKeys} leaves them
+ * out; here such a part is an expression, the name of its column.
+ */
+export function readGeneratedIndexes(db: Connection, table: TableInfo): UniqueIndex[] {
+  const generated = db.prepare(`SELECT lower(name) FROM pragma_table_xinfo(?, 'main') WHERE hidden IN (2, 3)`);
+  const names = generated.pluck().all(table.name) as string[];
+  if (names.length === 0) return [];
+  const list = db
+    .prepare(`SELECT name, origin FROM pragma_index_list(?, 'main') WHERE "unique" = 1 AND origin <> 'pk'`)
+    .all(table.name) as ListedIndex[];
+  return list.flatMap(({ name }) => {
+    const index = readIndex(db, table, name, true);
+    if (index === undefined) return [];
+    const written = index.parts.flatMap(({ sql, column }) => (column === undefined ? [sql] : []));
+    const text = [...written, index.where ?? ''].join(' ').toLowerCase();
+    return names.some((each) => text.includes(each)) ? [index] : [];
+  });
+}
+
 /** SQL for the stored rows that have given values in an index. */
 export function matches(index: UniqueIndex, values: readonly SqlValue[]): string {
   const terms = index.parts.map(({ sql, collation }, at) => `(${sql}) = ${mark(values[at])} COLLATE ${q(collation)}`);
@@ -62,13 +82,13 @@ export function matches(index: UniqueIndex, values: readonly SqlValue[]): string
 }
 
 /** Undefined for an index on generated columns: their values are in no message. */
-function readIndex(db: Connection, table: TableInfo, name: string): UniqueIndex | undefined {
+function readIndex(db: Connection, table: TableInfo, name: string, takesGenerated = false): UniqueIndex | undefined {
   const sql = db.prepare(`SELECT sql FROM main.sqlite_schema WHERE type = 'index' AND name = ?`).pluck().get(name);
   const text = typeof sql === 'string' ? readDefinition(sql) : { parts: [], where: undefined };
   const parts: IndexPart[] = [];
   for (const [at, { name: columnName, coll }] of keyColumns(db, name).entries()) {
     const column = table.columns.findIndex((c) => c.name === columnName);
-    if (columnName !== null && column < 0) return undefined;
+    if (columnName !== null && column < 0 && !takesGenerated) return undefined;
     const part = columnName === null ? text.parts[at] : q(columnName);
     if (part === undefined) return undefined;
     parts.push({ sql: part, column: column < 0 ? undefined : column, collation: coll });

@@ -14,7 +14,7 @@ export interface Terminal {
 }
 
 const HISTORY_LINES = 1_000;
-const HELP = `SQL ends with ';'. Besides: SHOW DATABASES; SET DATABASE name; \\timing  \\? this help  \\q end\n`;
+const HELP = `SQL ends with ';'. Besides: HISTORY; UNDO from; SHOW DATABASES; SET DATABASE name; \\timing  \\? this help  \\q end\n`;
 
 /** An error as a line. */
 export function errorLine(error: unknown): string {

@@ -7,7 +7,7 @@ import { HAError } from '../common/ha-error.js';
 import { subjectOf } from '../config/normalize.js';
 import { resolveOptions } from '../config/resolve.js';
 import type { ResolvedHAOptions } from '../config/resolved.js';
-import { OWN_TABLES, copyAll, partOf, refuseFolder, removeDatabase } from '../snapshot/database-copy.js';
+import { OWN_TABLES, closeWhole, copyAll, partOf, refuseFolder, removeDatabase } from '../snapshot/database-copy.js';
 import { download } from '../snapshot/download.js';
 import type { DownloadedSnapshot } from '../snapshot/download.js';
 import { Progress } from '../snapshot/progress.js';
@@ -16,8 +16,10 @@ import { checkInWorker } from '../snapshot/snapshot-worker.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isSqliteError, lockFile } from '../sqlite/connections.js';
 import { readCursor } from '../sqlite/control-tables.js';
+import { permitAsNew } from '../sqlite/file-access.js';
 import type { StreamCursor } from '../sqlite/control-tables.js';
 import { pendingMessages } from '../sqlite/outbox-tables.js';
+import { realFile } from '../sqlite/real-file.js';
 import { replaceDatabase } from '../sqlite/set-aside.js';
 import type { ReplicationStream } from '../stream/replication-stream.js';
 import { StreamSource } from '../stream/stream-source.js';
@@ -63,7 +65,7 @@ export async function restoreCommand(args: string[]): Promise<number> {
     options: { to: { type: 'string' }, force: { type: 'boolean' } },
   });
   const options = optionsOf(positionals);
-  const target = values.to ?? options.filename;
+  const target = realFile(values.to ?? options.filename);
   refuseFolder(target);
   if (existsSync(target) && values.force !== true) {
     throw new HAError(
@@ -88,6 +90,9 @@ export async function restoreCommand(args: string[]): Promise<number> {
 /** Replaces a file that nobody uses, and that holds nothing of its own. Where the process dies, one of the two is in place. */
 function putInPlace(part: string, target: string): void {
   if (!existsSync(target)) {
+    // What a file that was removed has left would be taken for a part of the new one.
+    removeDatabase(target);
+    permitAsNew(part);
     renameSync(part, target);
     return;
   }
@@ -178,7 +183,9 @@ function cleanCopy(copy: string, path: string): string {
     }
     const tables = db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).pluck().all();
     for (const table of OWN_TABLES) if (tables.includes(table)) db.exec(`DELETE FROM main.${table}`);
-    return readBase(db);
+    const base = readBase(db);
+    closeWhole(db);
+    return base;
   } finally {
     db.close();
   }

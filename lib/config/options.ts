@@ -3,7 +3,7 @@ import type { Duration, HAStreamOptions } from './stream-options.js';
 /** Every option of a replicated database. An option set to `undefined` counts as not set. */
 export interface HAOptions extends HAStreamOptions {
   /**
-   * Whether the hint `/*+ db=regex *\/` of a SELECT, and `db.acrossDatabases`, may read other databases of the application.
+   * Whether the hint `db=regex` of a SELECT, and `db.acrossDatabases`, may read other databases of the application.
    * DSN `allowCrossDatabase`, environment `HA_ALLOW_CROSS_DATABASE`.
    * @default false
    */

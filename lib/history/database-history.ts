@@ -17,16 +17,18 @@ import type {
 } from '../write/history-port.js';
 import { refuseUnfollowed } from '../write/statement-info.js';
 import type { TransactionRunner } from '../write/transaction-runner.js';
+import { checkHistoryOptions, checkUndoOptions } from './call-options.js';
 import { gone, invalidHistory, legibleError } from './history-errors.js';
 import { PastTransaction, isUserRow } from './history-transaction.js';
 import { MessageReader } from './message-reader.js';
+import { fileExists } from './new-file.js';
 import { Rebuild } from './rebuild.js';
 import type { RebuildSettings, SnapshotPort } from './rebuild.js';
 import { ReversedCopy } from './reversed-copy.js';
 import { TransactionLog, notThere } from './transaction-log.js';
 import type { StreamTransaction } from './transaction-assembler.js';
 import type { Intercepts } from './undo-selection.js';
-import { UndoRun } from './undo-run.js';
+import { UNDO_TIMEOUT_MS, UndoRun } from './undo-run.js';
 
 /** What history works with; all of it belongs to one start of the database. */
 export interface HistoryPorts {
@@ -91,17 +93,17 @@ export class DatabaseHistory implements HistoryPort {
 
   private async *list(
     from: HAHistoryStart | undefined,
-    { after, limit = Infinity, table, node, all = false }: HAHistoryOptions,
+    options: HAHistoryOptions,
   ): AsyncIterableIterator<HAHistoryTransaction> {
-    if (limit !== Infinity && !(Number.isSafeInteger(limit) && limit > 0)) {
-      throw invalidHistory(`limit is ${limit}, but has to be a whole number above 0.`, { limit });
-    }
+    checkHistoryOptions(options);
+    const { after, limit = Infinity, table, node, all = false } = options;
     const name = table?.toLowerCase();
     if (after !== undefined && from !== undefined) throw invalidHistory('history takes from or after, not both.');
     const range = after === undefined ? await this.log.rangeFrom(from) : await this.log.rangeAfter(after);
     if (typeof from === 'bigint') await this.refuseForeign(range.first, range.retained);
     let left = limit;
-    for await (const transaction of this.log.read(range)) {
+    const refusesGaps = from !== undefined || after !== undefined;
+    for await (const transaction of this.log.read({ ...range, refusesGaps })) {
       if (transaction.base !== undefined || transaction.sequence < range.first) continue;
       if (!all && transaction.outcome !== 'committed') continue;
       if (node !== undefined && transaction.changeSet.node !== node) continue;
@@ -114,18 +116,18 @@ export class DatabaseHistory implements HistoryPort {
   private async undoNow(options: HAUndoOptions): Promise<HAUndoResult> {
     const { ports, log, rebuild } = this;
     if (!ports.followsStream) refuseUnfollowed('An undo');
-    refuseUnknownScope(options.scope);
-    if ((options as { from?: unknown }).from === undefined)
-      throw invalidHistory('undo needs from: a sequence or a duration.');
+    checkUndoOptions(options);
     const range = await log.rangeFrom(options.from);
     if (typeof options.from === 'bigint') await this.refuseForeign(range.first, range.retained);
+    // Changes of the schema that lie in front of the range or in it may still be on their way here.
+    await ports.position.waitFor(range.last, { timeout: options.timeout ?? UNDO_TIMEOUT_MS });
     return new UndoRun(ports, log, rebuild, range, options).run();
   }
 
   private async restoreNow(point: bigint | Date, path: string): Promise<HARestored> {
     if (typeof path !== 'string' || path === '' || path === ':memory:')
       throw invalidHistory('restoreTo needs the path of a new file.');
-    if (existsSync(path)) throw invalidHistory(`'${path}' exists already. Name a file that does not.`, { path });
+    if (existsSync(path)) throw fileExists(path);
     const sequence = await this.sequenceAt(point);
     try {
       await this.rebuild.write(sequence, path);
@@ -188,9 +190,4 @@ function leftOutIn(reader: Connection): Set<string> {
 
 function touches({ changeSet }: StreamTransaction, table: string): boolean {
   return changeSet.changes.some((change) => isUserRow(change) && change.table.toLowerCase() === table);
-}
-
-function refuseUnknownScope(scope: string | undefined): void {
-  if (scope === undefined || scope === 'all' || scope === 'entities' || scope === 'transactions') return;
-  throw invalidHistory(`There is no scope '${scope}'. Use all, entities or transactions.`);
 }

@@ -3,6 +3,8 @@ import { gone, silent } from './history-errors.js';
 
 /** Messages that may wait for the reader: the delivery is held back behind them, so memory stays flat. */
 const MOST_WAITING = 512;
+/** The same in bytes. */
+const MOST_WAITING_BYTES = 8 * 1024 * 1024;
 
 /** Reads a part of the past from a stream, from a delivery of its own. */
 export class MessageReader {
@@ -15,9 +17,10 @@ export class MessageReader {
   /**
    * The messages behind `after`, up to and with `last`, in batches. There has to be a message at `last`.
    *
+   * @param refusesGaps Whether it matters that none of them is forgotten before it is read.
    * @throws HAError `HA_UNAVAILABLE` (retryable) where the stream falls silent, `HA_HISTORY_GONE` where it forgot them meanwhile.
    */
-  async *read(after: number, last: number): AsyncGenerator<readonly IncomingMessage[], void> {
+  async *read(after: number, last: number, refusesGaps = false): AsyncGenerator<readonly IncomingMessage[], void> {
     if (last <= after) return;
     const inbox = new Inbox(last);
     let subscription: StreamSubscription | undefined;
@@ -27,6 +30,7 @@ export class MessageReader {
       while (reached < last) {
         const batch = await inbox.next(this.patienceMs);
         if (batch.length === 0) throw await this.why(reached, last);
+        if (refusesGaps) await this.refuseForgotten(reached, batch);
         reached = batch.at(-1)?.sequence ?? reached;
         if (reached <= last) yield batch;
         else yield batch.filter(({ sequence }) => sequence <= last);
@@ -35,6 +39,18 @@ export class MessageReader {
       inbox.close();
       await subscription?.stop();
     }
+  }
+
+  /** Sequences that were not delivered are those of others, or were forgotten: that is so where the stream begins behind them. */
+  private async refuseForgotten(reached: number, batch: readonly IncomingMessage[]): Promise<void> {
+    let before = reached;
+    for (const { sequence } of batch) {
+      if (sequence > before + 1) break;
+      before = sequence;
+    }
+    if (before === batch.at(-1)?.sequence) return;
+    const { firstSequence } = await this.stream.state();
+    if (firstSequence > before + 1) throw gone(`What lies behind sequence ${before}`, firstSequence);
   }
 
   private async why(reached: number, last: number): Promise<Error> {
@@ -46,6 +62,7 @@ export class MessageReader {
 /** What was delivered and not read yet. */
 class Inbox {
   private messages: IncomingMessage[] = [];
+  private bytes = 0;
   private arrived: (() => void) | undefined;
   private emptied: (() => void) | undefined;
   private closed = false;
@@ -55,9 +72,11 @@ class Inbox {
   take(message: IncomingMessage): void | Promise<void> {
     if (this.closed) return undefined;
     this.messages.push(message);
+    this.bytes += message.data.length;
     // A batch that is not full yet is read all the same, as soon as the loop is free.
     this.arrived?.();
-    if (this.messages.length < MOST_WAITING && message.sequence < this.last) return undefined;
+    const isFull = this.messages.length >= MOST_WAITING || this.bytes >= MOST_WAITING_BYTES;
+    if (!isFull && message.sequence < this.last) return undefined;
     return new Promise((resolve) => {
       this.emptied = resolve;
     });
@@ -68,6 +87,7 @@ class Inbox {
     if (this.messages.length === 0) await this.arrival(timeoutMs);
     const { messages } = this;
     this.messages = [];
+    this.bytes = 0;
     this.emptied?.();
     return messages;
   }

@@ -1,4 +1,3 @@
-import { existsSync, renameSync, rmSync } from 'node:fs';
 import { Applier } from '../apply/applier.js';
 import { quoteIdentifier } from '../sql/identifiers.js';
 import { immediate } from '../common/timing.js';
@@ -11,6 +10,7 @@ import type { RowIdentify } from '../sqlite/schema.js';
 import type { ReplicationStream } from '../stream/replication-stream.js';
 import type { BaseChange } from '../subscribe/base.js';
 import { gone, refusedUndo } from './history-errors.js';
+import { removeFiles, writeNewFile } from './new-file.js';
 import type { TransactionLog } from './transaction-log.js';
 
 /** Copies of the database from before, from which a rebuild may start. */
@@ -56,18 +56,14 @@ export class Rebuild {
    */
   async write(sequence: number, path: string): Promise<void> {
     if (this.isIntercepted) throw intercepted();
-    const part = `${path}.part`;
-    removeFiles(part);
-    try {
+    await writeNewFile(path, async (part) => {
       const start = await this.begin(sequence, part);
       await this.refuseGap(start, sequence);
       await this.replay(part, start, sequence);
       // What the stream forgot meanwhile was not read.
       await this.refuseGap(start, sequence);
-      if (existsSync(part)) renameSync(part, path);
-    } finally {
-      removeFiles(part);
-    }
+      return true;
+    });
   }
 
   /** Brings the last known state to a file. Returns the sequence at which it stands: 0 is an empty database, without a file. */
@@ -183,9 +179,4 @@ export function withoutReplication({ writer, applier, reader }: Connections): vo
   for (const name of own.pluck().all() as string[]) writer.exec(`DROP TABLE main.${quoteIdentifier(name)}`);
   writer.pragma('wal_checkpoint(TRUNCATE)');
   writer.pragma('journal_mode = DELETE');
-}
-
-/** Removes a database and what SQLite keeps beside it. */
-export function removeFiles(path: string): void {
-  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(`${path}${suffix}`, { force: true });
 }

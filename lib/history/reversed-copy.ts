@@ -1,4 +1,3 @@
-import { renameSync } from 'node:fs';
 import { Applier } from '../apply/applier.js';
 import { HAError } from '../common/ha-error.js';
 import { immediate } from '../common/timing.js';
@@ -6,7 +5,8 @@ import type { Connection } from '../sqlite/connection.js';
 import { Connections } from '../sqlite/connections.js';
 import { IdGenerator, randomSlot } from '../sqlite/id-generator.js';
 import { readSchema } from '../sqlite/schema.js';
-import { removeFiles, withoutReplication } from './rebuild.js';
+import { writeNewFile } from './new-file.js';
+import { withoutReplication } from './rebuild.js';
 import type { RebuildSettings } from './rebuild.js';
 import { RowPlaces } from './row-places.js';
 import type { TransactionLog } from './transaction-log.js';
@@ -32,9 +32,7 @@ export class ReversedCopy {
 
   /** Writes it. Returns false where it cannot be had in this way: then there is no file. */
   async write(sequence: number, retained: number, path: string): Promise<boolean> {
-    const part = `${path}.part`;
-    removeFiles(part);
-    try {
+    return writeNewFile(path, async (part) => {
       await this.copy(part);
       const { pragmas, configure } = this.settings;
       const ids = new IdGenerator({ slot: randomSlot });
@@ -45,11 +43,8 @@ export class ReversedCopy {
       } finally {
         files.close();
       }
-      renameSync(part, path);
       return true;
-    } finally {
-      removeFiles(part);
-    }
+    });
   }
 
   /** In one snapshot: else the copy would begin anew with every write. */

@@ -5,8 +5,8 @@ import { letterOf, valueLiteral } from '../changeset/values.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import { keyText } from '../apply/row-identity.js';
 import { bound, doubled, RowPlan } from '../apply/row-plan.js';
-import { readTableKeys } from '../apply/unique-index.js';
-import type { TableKeys } from '../apply/unique-index.js';
+import { readGeneratedIndexes, readTableKeys } from '../apply/unique-index.js';
+import type { TableKeys, UniqueIndex } from '../apply/unique-index.js';
 import type { Connection } from '../sqlite/connection.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
@@ -33,6 +33,7 @@ export class RowPlaces {
   readonly statements: StatementCache;
   private readonly tables = new Map<string, TableInfo>();
   private readonly keys = new Map<TableInfo, TableKeys>();
+  private readonly generated = new Map<TableInfo, readonly UniqueIndex[]>();
   private readonly plans = new Map<TableInfo, RowPlan>();
 
   constructor(
@@ -51,6 +52,13 @@ export class RowPlaces {
     let keys = this.keys.get(table);
     if (keys === undefined) this.keys.set(table, (keys = readTableKeys(this.db, table)));
     return keys;
+  }
+
+  /** Unique indexes on generated columns. */
+  generatedOf(table: TableInfo): readonly UniqueIndex[] {
+    let indexes = this.generated.get(table);
+    if (indexes === undefined) this.generated.set(table, (indexes = readGeneratedIndexes(this.db, table)));
+    return indexes;
   }
 
   planOf(table: TableInfo): RowPlan {
@@ -73,7 +81,7 @@ export class RowPlaces {
   }
 
   atKey(table: TableInfo, key: readonly SqlValue[]): RowPlace {
-    const text = `${table.name}\0k${keyText(key, this.keysOf(table).collations)}`;
+    const text = `${table.name}\0k${keyText(key.map(distinct), this.keysOf(table).collations)}`;
     return { table, by: 'key', rowid: undefined, key, text };
   }
 
@@ -127,17 +135,34 @@ export function exactRow(
   args: readonly unknown[],
 ): SqlValue[] | undefined {
   const values = statements.exact(sql).get(...args) as SqlValue[] | undefined;
-  if (values?.some((value) => typeof value === 'string' && value.includes('\uFFFD')) !== true) return values;
-  // What is not UTF-8 has become this character; so has, of course, the character itself.
+  if (values === undefined || !mayHideBytes(values)) return values;
   const names = table.columns.map(({ name }) => q(name));
   const rest = sql.slice(`SELECT ${names.join(', ')}`.length);
-  const bytes = statements
-    .exact(`SELECT ${names.map((name) => `CAST(${name} AS BLOB)`).join(', ')}${rest}`)
-    .get(...args);
-  return values.map((value, index) => {
-    const raw = (bytes as (Buffer | null)[])[index];
-    return typeof value === 'string' && raw && !isUtf8(raw) ? new InvalidText(raw) : value;
-  });
+  return exactRows(statements, names, rest, args)[0];
+}
+
+/** The rows of `SELECT names` and the rest of a statement; text that is not UTF-8 with its bytes. */
+export function exactRows(
+  statements: StatementCache,
+  names: readonly string[],
+  rest: string,
+  args: readonly unknown[],
+): SqlValue[][] {
+  const rows = statements.exact(`SELECT ${names.join(', ')}${rest}`).all(...args) as SqlValue[][];
+  if (!rows.some(mayHideBytes)) return rows;
+  // Values and bytes of one row have to come together, for the order of rows may be anything.
+  const casts = names.map((name) => `CAST(${name} AS BLOB)`);
+  const both = statements.exact(`SELECT ${[...names, ...casts].join(', ')}${rest}`).all(...args) as SqlValue[][];
+  return both.map((row) => names.map((_name, index) => exactValue(row[index] ?? null, row[names.length + index])));
+}
+
+/** What is not UTF-8 has become this character; so has, of course, the character itself. */
+function mayHideBytes(values: readonly SqlValue[]): boolean {
+  return values.some((value) => typeof value === 'string' && value.includes('\uFFFD'));
+}
+
+function exactValue(value: SqlValue, bytes: SqlValue | undefined): SqlValue {
+  return typeof value === 'string' && Buffer.isBuffer(bytes) && !isUtf8(bytes) ? new InvalidText(bytes) : value;
 }
 
 /** True where two images are the same row in every value, by storage class and bytes, and at the same rowid. */
@@ -150,6 +175,11 @@ function isSameValue(a: SqlValue, b: SqlValue | undefined): boolean {
   if (typeof a !== 'object' || a === null || typeof b !== 'object' || b === null) return Object.is(a, b);
   if (a instanceof InvalidText) return b instanceof InvalidText && a.bytes.equals(b.bytes);
   return Buffer.isBuffer(b) && a.equals(b);
+}
+
+/** Text that is not UTF-8 by its bytes, so that it is equal to no other: behind a half character, which no text begins with. */
+function distinct(value: SqlValue): SqlValue {
+  return value instanceof InvalidText ? `\uDC00${value.bytes.toString('latin1')}` : value;
 }
 
 /** The key of a row; undefined where its table has none, or NULL is in it. */

@@ -1,4 +1,5 @@
 import { HAError } from '../common/ha-error.js';
+import { emptyRecord } from '../common/own.js';
 import { Lexer } from '../sql/lexer.js';
 import { unquoteIdentifier } from '../sql/identifiers.js';
 import type {
@@ -22,6 +23,8 @@ export interface HistoryAnswer {
   readonly rows: AsyncIterable<readonly (bigint | string)[]>;
 }
 
+type KeyValue = bigint | number | string | Buffer;
+
 type Statement =
   | { readonly kind: 'history'; readonly from: HAHistoryStart | undefined }
   | { readonly kind: 'undo'; readonly options: HAUndoOptions };
@@ -32,12 +35,17 @@ const SCOPES: Readonly<Record<string, NonNullable<HAUndoOptions['scope']>>> = {
   UNDOT: 'transactions',
 };
 
-const GRAMMAR = 'HISTORY [sequence|duration] and UNDO|UNDOE|UNDOT sequence|duration [WHERE table(rowid, …)]';
+const GRAMMAR =
+  'HISTORY [sequence|duration] and UNDO|UNDOE|UNDOT sequence|duration [WHERE table(rowid or key, (key, of, columns), …)]';
+
+const VERB = /^(?:HISTORY|UNDO[ET]?)$/i;
 
 /** True for a text that is one of the statements of history, and so no SQL. */
 export function isHistoryStatement(sql: string): boolean {
-  const [first] = words(sql);
-  return first !== undefined && /^(?:HISTORY|UNDO[ET]?)$/i.test(first);
+  const lexer = new Lexer(sql);
+  // Only the first word is looked at: what comes behind it may be a script of many megabytes.
+  while (lexer.next()) if (!lexer.trivia) return VERB.test(sql.slice(lexer.start, lexer.end));
+  return false;
 }
 
 /**
@@ -73,7 +81,7 @@ async function* one<T>(row: T): AsyncGenerator<T, void> {
 /** Reads a statement. @throws HAError `HA_HISTORY_INVALID`. */
 export function parseHistoryStatement(sql: string): Statement {
   const tokens = words(sql);
-  if (tokens.at(-1) === ';') tokens.pop();
+  while (tokens.at(-1) === ';') tokens.pop();
   const verb = tokens.shift()?.toUpperCase() ?? '';
   const where = tokens.findIndex((token) => token.toUpperCase() === 'WHERE');
   const [start = '', ...others] = joinedSigns(where < 0 ? tokens : tokens.slice(0, where));
@@ -98,33 +106,61 @@ function startOf(text: string): HAHistoryStart {
   return /^[+-]?\d+$/.test(text) && text !== '0' ? BigInt(text) : text;
 }
 
-/** `table(1, 2, 'key')`, several of them with commas in between. */
-function rowsOf(sql: string, tokens: readonly string[]): Record<string, HARowKey[]> {
-  const rows: Record<string, HARowKey[]> = {};
-  let at = 0;
-  for (;;) {
-    const name = tokens[at];
-    if (name === undefined || !/^[\w"`[$\u0080-\uffff]/.test(name) || tokens[at + 1] !== '(')
+/** `table(1, 2, 'key')`, several of them with commas in between; a key of several columns has brackets of its own. */
+function rowsOf(sql: string, tokens: readonly string[]): Record<string, readonly HARowKey[]> {
+  const rows = emptyRecord<readonly HARowKey[]>();
+  const rest = new Rest(sql, tokens);
+  do {
+    const name = rest.take();
+    if (name === undefined || !/^[\w"`[$\u0080-\uffff]/.test(name) || !rest.skip('('))
       throw malformed(sql, 'WHERE names no table(rowid, …)');
-    const keys: HARowKey[] = [];
-    for (at += 2; ; at++) {
-      const sign = tokens[at] === '-' || tokens[at] === '+' ? tokens[at++] : '';
-      keys.push(keyOf(sql, `${sign}${tokens[at]}`));
-      if (tokens[++at] === ')') break;
-      if (tokens[at] !== ',') throw malformed(sql, `a ',' or ')' is missing`);
-    }
     const table = unquoteIdentifier(name);
-    rows[table] = [...(rows[table] ?? []), ...keys];
-    if (tokens[++at] === undefined) return rows;
-    if (tokens[at++] !== ',') throw malformed(sql, `'${tokens[at - 1]}' was not expected`);
-  }
+    rows[table] = [
+      ...(rows[table] ?? []),
+      ...rest.list(() => (rest.skip('(') ? rest.list(() => rest.value()) : rest.value())),
+    ];
+  } while (rest.skip(','));
+  const more = rest.take();
+  if (more !== undefined) throw malformed(sql, `'${more}' was not expected`);
+  return rows;
 }
 
-function keyOf(sql: string, text: string): HARowKey {
-  if (/^[+-]?\d+$/.test(text)) return BigInt(text);
-  if (/^'.*'$/s.test(text)) return unquoteIdentifier(text);
-  if (/^x'[0-9a-f]*'$/i.test(text)) return Buffer.from(text.slice(2, -1), 'hex');
-  throw malformed(sql, `'${text}' is no rowid and no key`);
+/** What is left of a statement. */
+class Rest {
+  private at = 0;
+
+  constructor(
+    private readonly sql: string,
+    private readonly tokens: readonly string[],
+  ) {}
+
+  take(): string | undefined {
+    return this.tokens[this.at++];
+  }
+
+  skip(token: string): boolean {
+    if (this.tokens[this.at] !== token) return false;
+    this.at++;
+    return true;
+  }
+
+  /** Reads up to the bracket that ends it. */
+  list<T>(read: () => T): T[] {
+    const list = [read()];
+    while (this.skip(',')) list.push(read());
+    if (!this.skip(')')) throw malformed(this.sql, `a ',' or ')' is missing`);
+    return list;
+  }
+
+  value(): KeyValue {
+    const sign = this.skip('-') ? '-' : this.skip('+') ? '+' : '';
+    const text = `${sign}${this.take() ?? ''}`;
+    if (/^[+-]?\d+$/.test(text)) return BigInt(text);
+    if (/^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(text)) return Number(text);
+    if (/^'.*'$/s.test(text)) return unquoteIdentifier(text);
+    if (/^x'(?:[0-9a-f]{2})*'$/i.test(text)) return Buffer.from(text.slice(2, -1), 'hex');
+    throw malformed(this.sql, `'${text}' is no rowid and no key`);
+  }
 }
 
 function words(sql: string): string[] {

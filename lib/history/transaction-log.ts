@@ -18,6 +18,8 @@ export interface Range {
   readonly last: number;
   /** First sequence that the stream holds, whoever's it is. */
   readonly retained: number;
+  /** True where none of it may be missing, in place of beginning with what is kept. */
+  readonly refusesGaps?: boolean;
 }
 
 /** The transactions that a stream holds, in its order. */
@@ -51,7 +53,7 @@ export class TransactionLog {
 
   /** The range behind a sequence that was told before; there may be nothing in it yet. */
   async rangeAfter(after: unknown): Promise<Range> {
-    if (typeof after !== 'bigint' || after < 0n)
+    if (typeof after !== 'bigint' || after < 0n || after >= BigInt(Number.MAX_SAFE_INTEGER))
       throw invalidHistory(`${String(after)} is no sequence to go on behind.`);
     const first = Number(after) + 1;
     const [{ firstSequence: retained }, last] = await Promise.all([
@@ -73,11 +75,11 @@ export class TransactionLog {
   }
 
   /** The transactions of a range, those too that do not count. */
-  async *read({ first, last, retained }: Range): AsyncGenerator<StreamTransaction, void> {
+  async *read({ first, last, retained, refusesGaps }: Range): AsyncGenerator<StreamTransaction, void> {
     let assembler = new TransactionAssembler(this.skips);
     let lower = first;
     let more = 0;
-    for await (const batch of this.reader.read(first - 1, last)) {
+    for await (const batch of this.reader.read(first - 1, last, refusesGaps)) {
       for (const message of batch) {
         let transaction = assembler.feed(message);
         if (transaction === undefined) continue;

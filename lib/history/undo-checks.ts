@@ -1,10 +1,11 @@
 import { StoredRows } from '../apply/stored-rows.js';
-import { bound } from '../apply/row-plan.js';
+import { bound, mark } from '../apply/row-plan.js';
 import type { SqlValue } from '../changeset/changeset.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
 import type { TableInfo } from '../sqlite/schema.js';
-import { exactRow, exactText, isSameImage } from './row-places.js';
+import type { GeneratedUniques } from './generated-uniques.js';
+import { exactRow, exactRows, exactText, isSameImage } from './row-places.js';
 import type { RowImage, RowPlace, RowPlaces } from './row-places.js';
 import type { RowStep, UndoPlan } from './undo-plan.js';
 
@@ -31,6 +32,7 @@ export class UndoChecks {
     private readonly db: Connection,
     private readonly places: RowPlaces,
     private readonly plan: UndoPlan,
+    private readonly generated: GeneratedUniques,
   ) {
     this.stored = new StoredRows(db);
     for (const step of plan.steps) this.future.set(step.place.text, step);
@@ -50,8 +52,10 @@ export class UndoChecks {
       for (const other of later) {
         if (other === step || other.place.table !== place.table || other.target === undefined) continue;
         const plan = this.places.planOf(place.table);
-        if (this.stored.exclude(plan, target.values, other.target.values))
-          this.plan.conflict(place, 'unique', other.target, target);
+        const exclude =
+          this.stored.exclude(plan, target.values, other.target.values) ||
+          this.generated.exclude(place.table, target, other.target);
+        if (exclude) this.plan.conflict(place, 'unique', other.target, target);
       }
     }
   }
@@ -70,15 +74,17 @@ export class UndoChecks {
     }
   }
 
-  private inTheWayOf(place: RowPlace, { values }: RowImage): { readonly text: string; readonly image: RowImage }[] {
+  private inTheWayOf(place: RowPlace, target: RowImage): { readonly text: string; readonly image: RowImage }[] {
+    const { values } = target;
     const plan = this.places.planOf(place.table);
     const rows = this.stored.inTheWayOf(plan, values);
     const sameKey = place.by === 'rowid' && plan.hasKey(values) ? this.stored.byKey(plan, values) : undefined;
-    return [...rows, ...(sameKey === undefined ? [] : [sameKey])].map((row) => {
-      const rowid = row.rowid ?? this.rowidOf(place.table, row.values);
-      const image = { values: row.values, rowid };
-      return { text: this.places.place(place.table, image).text, image };
-    });
+    const images: RowImage[] = [...rows, ...(sameKey === undefined ? [] : [sameKey])].map((row) => ({
+      values: row.values,
+      rowid: row.rowid ?? this.rowidOf(place.table, row.values),
+    }));
+    images.push(...this.generated.inTheWayOf(place.table, target));
+    return images.map((image) => ({ text: this.places.place(place.table, image).text, image }));
   }
 
   /** What is found by its key has no rowid there. */
@@ -146,15 +152,15 @@ export class UndoChecks {
     values: readonly SqlValue[],
     limit: string,
   ): RowImage[] {
-    const where = columns.map((column) => `${q(table.columns[column]?.name ?? '')} = ?`).join(' AND ');
-    const names = table.columns.map(({ name }) => q(name)).join(', ');
+    const where = columns
+      .map((column, index) => `${q(table.columns[column]?.name ?? '')} = ${mark(values[index])}`)
+      .join(' AND ');
     const from = `FROM main.${q(table.name)} WHERE ${where}`;
     const { statements } = this.places;
     if (table.rowid === undefined) {
-      return (statements.exact(`SELECT ${names} ${from}${limit}`).all(...bound(values)) as SqlValue[][]).map((row) => ({
-        values: row,
-        rowid: undefined,
-      }));
+      const names = table.columns.map(({ name }) => q(name));
+      const rows = exactRows(statements, names, ` ${from}${limit}`, bound(values));
+      return rows.map((row) => ({ values: row, rowid: undefined }));
     }
     const rowids = statements.exact(`SELECT ${q(table.rowid)} ${from}${limit}`).all(...bound(values)) as [bigint][];
     const plan = this.places.planOf(table);

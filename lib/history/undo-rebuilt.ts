@@ -1,11 +1,11 @@
 import type { SqlValue } from '../changeset/changeset.js';
-import { bound } from '../apply/row-plan.js';
+import { bound, marks } from '../apply/row-plan.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { TableInfo } from '../sqlite/schema.js';
 import { refusedUndo } from './history-errors.js';
-import { exactText, keyIn } from './row-places.js';
+import { exactRows, exactText, keyIn } from './row-places.js';
 import type { RowImage, RowPlace, RowPlaces } from './row-places.js';
 import type { UndoPlan } from './undo-plan.js';
 import type { UndoSelection } from './undo-selection.js';
@@ -50,16 +50,12 @@ export class RebuiltRows {
   /** Every place of a table in order, page by page: an open cursor would lock its connection. Undefined behind each page. */
   private *placesIn(statements: StatementCache, table: TableInfo): Generator<RowPlace | undefined, void> {
     const names = (table.rowid === undefined ? table.pk : [table.rowid]).map(q);
-    const select = `SELECT ${names.join(', ')} FROM main.${q(table.name)}`;
-    const order = `ORDER BY ${names.join(', ')} LIMIT ${PAGE_ROWS}`;
-    const behind = `WHERE (${names.join(', ')}) > (${names.map(() => '?').join(', ')})`;
-    let last: SqlValue[] | undefined;
+    const from = ` FROM main.${q(table.name)}`;
+    const order = ` ORDER BY ${names.join(', ')} LIMIT ${PAGE_ROWS}`;
+    let last: readonly SqlValue[] | undefined;
     for (;;) {
-      const rows = (
-        last === undefined
-          ? statements.exact(`${select} ${order}`).all()
-          : statements.exact(`${select} ${behind} ${order}`).all(...bound(last))
-      ) as SqlValue[][];
+      const behind = last === undefined ? '' : ` WHERE (${names.join(', ')}) > (${marks(last)})`;
+      const rows = exactRows(statements, names, `${from}${behind}${order}`, bound(last ?? []));
       for (const row of rows) {
         yield table.rowid === undefined ? this.places.atKey(table, row) : this.places.atRowid(table, row[0] as bigint);
       }
@@ -73,8 +69,8 @@ export class RebuiltRows {
   private counted(table: TableInfo, plan: UndoPlan): void {
     const balance = new Map<string, { readonly image: RowImage; count: number }>();
     for (const [statements, sign] of [[this.statements, 1] as const, [this.places.statements, -1] as const]) {
-      const names = table.columns.map(({ name }) => q(name)).join(', ');
-      for (const values of statements.exact(`SELECT ${names} FROM main.${q(table.name)}`).all() as SqlValue[][]) {
+      const names = table.columns.map(({ name }) => q(name));
+      for (const values of exactRows(statements, names, ` FROM main.${q(table.name)}`, [])) {
         const text = exactText(values);
         const entry = balance.get(text) ?? { image: { values, rowid: undefined }, count: 0 };
         entry.count += sign;
@@ -101,7 +97,8 @@ export function refuseUncertain(selection: UndoSelection, places: RowPlaces): vo
     if (blame === undefined) continue;
     const isKeyed = table.rowidAlias !== undefined || (table.withoutRowid && keyIn(table, image.values) !== undefined);
     const { others } = places.keysOf(table);
-    if (isKeyed && others.length === 0 && !isLater) continue;
+    const hasUnique = others.length > 0 || places.generatedOf(table).length > 0;
+    if (isKeyed && !hasUnique && !isLater) continue;
     throw refusedUndo(
       `What the rows of '${table.name}' were cannot be told for some of them alone: in the transaction at sequence ${blame.sequence}, of ${blame.changeSet.node}, writers met, or REPLACE took rows away. Undo everything from there on (scope 'all'), or look at a copy of the time before: db.restoreTo().`,
       { table: table.name, sequence: blame.sequence },

@@ -10,6 +10,7 @@ import type { HistoryPorts } from './database-history.js';
 import { gone, invalidHistory, refusedUndo } from './history-errors.js';
 import { describeChange } from './history-transaction.js';
 import type { Rebuild } from './rebuild.js';
+import { GeneratedUniques } from './generated-uniques.js';
 import { RowPlaces } from './row-places.js';
 import { withTemporaryFolder } from './temporary-folder.js';
 import type { Range, TransactionLog } from './transaction-log.js';
@@ -18,7 +19,8 @@ import { UndoPlan, encode } from './undo-plan.js';
 import { RebuiltRows, refuseUncertain } from './undo-rebuilt.js';
 import { UndoSelection } from './undo-selection.js';
 
-const TIMEOUT_MS = 60_000;
+/** Default of {@link HAUndoOptions.timeout}. */
+export const UNDO_TIMEOUT_MS = 60_000;
 /** Work between two looks at the event loop, ms. */
 const SLICE_MS = 4;
 /** Bytes of changes that are encoded together. */
@@ -26,11 +28,16 @@ const LARGEST_PIECE = 256 * 1024;
 /** Conflicts that an error tells of. */
 const MOST_TOLD = 100;
 
+/** The turn of an undo among the writes; where it is over, others write. */
+interface Turn {
+  isOver: boolean;
+}
+
 /**
- * One undo.
+ * One undo. Its range has to be applied here: what it is compared with is in the schema of then.
  *
  * ```
- * read the range → wait until it is applied here → in line with the other writes, ordered:
+ * wait until the range is applied here → read it → in line with the other writes, ordered:
  *    read what came meanwhile → compare with the rows as they are → conflicts? refuse : publish as one transaction
  * ```
  * The comparison happens inside an ordered transaction that runs behind nothing whose place is not known: so what it saw is what
@@ -63,8 +70,7 @@ export class UndoRun {
   }
 
   async run(): Promise<HAUndoResult> {
-    const { ports, range, selection, options } = this;
-    await ports.position.waitFor(range.last, { timeout: options.timeout ?? TIMEOUT_MS });
+    const { range, selection } = this;
     await this.readUpTo(range.last);
     selection.refuseEmpty();
     const withoutCopy = this.needsCopy ? undefined : await this.enqueue(undefined);
@@ -95,7 +101,8 @@ export class UndoRun {
 
   /** Undefined where it turned out that a copy is needed. */
   private enqueue(copy: Connection | undefined): Promise<HAUndoResult | undefined> {
-    const { timeout = TIMEOUT_MS } = this.options;
+    const { timeout = UNDO_TIMEOUT_MS } = this.options;
+    let turn: Turn = { isOver: false };
     return new Promise((resolve, reject) => {
       this.ports.committer.enqueue({
         key: 'undo of nestjs-ha',
@@ -105,8 +112,10 @@ export class UndoRun {
         retry: true,
         timeout,
         enqueuedAt: performance.now(),
-        run: () => this.compute(copy),
-        abandon: () => undefined,
+        run: () => this.compute(copy, (turn = { isOver: false })),
+        abandon: () => {
+          turn.isOver = true;
+        },
         resolve: (value, sequence) => {
           const result = value as HAUndoResult | undefined;
           resolve(result && { ...result, sequence: sequence === undefined ? undefined : BigInt(sequence) });
@@ -117,21 +126,23 @@ export class UndoRun {
   }
 
   /** Runs in the transaction; more than once where that was refused. */
-  private async compute(copy: Connection | undefined): Promise<HAUndoResult | undefined> {
+  private async compute(copy: Connection | undefined, turn: Turn): Promise<HAUndoResult | undefined> {
     const { options, ports, selection } = this;
     this.refuseOtherSchema();
-    await this.readUpTo(ports.position.received);
+    await this.readUpTo(ports.position.received, turn);
     if (copy === undefined && this.needsCopy) return undefined;
     if (copy !== undefined && !selection.isWhole) refuseUncertain(selection, this.places);
     const plan = new UndoPlan(this.places);
-    await inSlices(this.plan(plan, copy));
+    await inSlices(this.plan(plan, copy), turn);
     const { conflicts } = plan;
     if (conflicts.length > 0 && options.force !== true && options.dryRun !== true) throw refusedBy(plan);
     const changes = plan.changes();
     if (options.dryRun !== true && changes.length > 0) {
       const now = BigInt(Date.now()) * 1_000_000n;
       const pieces: Buffer[] = [];
-      await inSlices(encode(changes, now, Math.min(LARGEST_PIECE, Math.floor(ports.stream.maxPayload / 4)), pieces));
+      const pieceBytes = Math.min(LARGEST_PIECE, Math.floor(ports.stream.maxPayload / 4));
+      await inSlices(encode(changes, now, pieceBytes, pieces), turn);
+      refuseLate(turn);
       ports.runner.take(pieces, changes.length);
     }
     const count = (operation: string): number => changes.filter((change) => change.operation === operation).length;
@@ -162,17 +173,22 @@ export class UndoRun {
       for (const table of selection.tainted.keys()) if (rebuilt !== undefined) yield* rebuilt.wholeTable(table, plan);
       return;
     }
-    const checks = new UndoChecks(places.db, places, plan);
-    yield* checks.unique(({ text }) => selection.rows.get(text)?.isLater === true);
+    const generated = new GeneratedUniques(places, ports.rebuild.configure);
+    const checks = new UndoChecks(places.db, places, plan, generated);
+    try {
+      yield* checks.unique(({ text }) => selection.rows.get(text)?.isLater === true);
+    } finally {
+      generated.close();
+    }
     if (ports.connections.writer.pragma('foreign_keys', { simple: true }) === 1) yield* checks.foreignKeys();
   }
 
   /** Takes everything up to a sequence into the selection. */
-  private async readUpTo(last: number): Promise<void> {
+  private async readUpTo(last: number, turn?: Turn): Promise<void> {
     if (last <= this.read) return;
     const { retained } = this.range;
     for await (const transaction of this.log.read({ first: this.read + 1, last, retained })) {
-      await inSlices(this.selection.take(transaction));
+      await inSlices(this.selection.take(transaction), turn);
     }
     const { firstSequence } = await this.ports.stream.state();
     if (firstSequence > this.range.first) throw gone(`Sequence ${this.range.first}`, firstSequence);
@@ -206,13 +222,21 @@ function refusedIn(reader: Connection): Set<number> {
   return new Set(reader.prepare('SELECT DISTINCT sequence FROM main.ha_skipped').pluck().all() as number[]);
 }
 
-async function inSlices(steps: Generator<void, void>): Promise<void> {
+/** Works step by step, and lets others work in between; nothing more is done once its turn is over. */
+async function inSlices(steps: Generator<void, void>, turn?: Turn): Promise<void> {
   let until = performance.now() + SLICE_MS;
   for (const _step of steps) {
     if (performance.now() < until) continue;
     await immediate();
+    refuseLate(turn);
     until = performance.now() + SLICE_MS;
   }
+  refuseLate(turn);
+}
+
+/** The writer, and what is recorded there, belong to another transaction then: what was computed must not get into it. */
+function refuseLate(turn: Turn | undefined): void {
+  if (turn?.isOver === true) throw new Error('The turn of the undo is over.');
 }
 
 function refusedBy({ conflicts }: UndoPlan): HAError {

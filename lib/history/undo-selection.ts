@@ -265,6 +265,8 @@ function replacedAll({ sequence, changeSet: { node } }: StreamTransaction): Erro
 function exactKeyValue(value: unknown, table: string): SqlValue {
   if (typeof value === 'number' && Number.isInteger(value)) {
     if (Number.isSafeInteger(value)) return BigInt(value);
+    // No INTEGER is so large: it is a REAL.
+    if (Math.abs(value) > 2 ** 63) return value;
     throw invalidUndo(`${value} is beyond 2^53, where numbers are not exact: pass a bigint.`, { table });
   }
   if (typeof value === 'bigint' || typeof value === 'string' || Buffer.isBuffer(value)) return value;

@@ -10,6 +10,7 @@ import type { OutboxFile } from '../sqlite/outbox-file.js';
 import { NODE_OUTBOX_TABLES } from '../sqlite/outbox-tables.js';
 import { NODE_CDC_TABLES, NODE_TABLES } from '../sqlite/control-tables.js';
 import type { RowIdentify } from '../sqlite/schema.js';
+import { closeWhole } from './database-copy.js';
 import type { OverlaySource } from './database-copy.js';
 
 export interface CopiedOverlayPorts {
@@ -66,6 +67,7 @@ export class CopiedOverlay implements OverlaySource {
       db.exec('BEGIN IMMEDIATE');
       await work(db);
       db.exec('COMMIT');
+      closeWhole(db);
     } finally {
       db.close();
     }

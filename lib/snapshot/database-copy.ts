@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { rmSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { HAError } from '../common/ha-error.js';
+import type { Connection } from '../sqlite/connection.js';
 import { NODE_CDC_TABLES, NODE_TABLES } from '../sqlite/control-tables.js';
+import { createLike } from '../sqlite/file-access.js';
 import { NODE_OUTBOX_TABLES } from '../sqlite/outbox-tables.js';
 import { copyInWorker } from './snapshot-worker.js';
 
@@ -72,6 +74,7 @@ async function copy(
   removeDatabase(target);
   const release = overlay?.retain();
   try {
+    createLike(target, source);
     const sequence = await copyInWorker({ source, target, subject, statements, gently }, signal);
     await finish();
     return { path: target, size: statSync(target).size, sequence: sequence ?? 0 };
@@ -94,6 +97,16 @@ export function refuseFolder(path: string): void {
   throw new HAError('HA_SNAPSHOT_FAILED', `'${path}' is a folder. Name a file in it.`, { details: { path } });
 }
 
+/**
+ * Closes a database that has to be one whole file from then on: closing alone says nothing where the WAL could not be
+ * written back.
+ */
+export function closeWhole(db: Connection): void {
+  const [answer] = db.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
+  if (answer?.busy === 1) throw new Error('somebody else has it open');
+  db.close();
+}
+
 const SUFFIXES = ['', '-wal', '-shm', '-journal'] as const;
 
 /** Removes a database with what SQLite keeps beside it. */
@@ -106,7 +119,8 @@ export async function removeLarge(path: string): Promise<void> {
   for (const suffix of SUFFIXES) await rm(path + suffix, { force: true });
 }
 
-function copyFailed(source: string, target: string, cause: unknown): HAError {
+/** What a copy that could not be made is told as. */
+export function copyFailed(source: string, target: string, cause: unknown): HAError {
   if (cause instanceof HAError) return cause;
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new HAError(

@@ -4,9 +4,10 @@ import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import type { StreamCursor } from '../sqlite/control-tables.js';
 import { readCursor, readSeen } from '../sqlite/control-tables.js';
+import { PRIVATE } from '../sqlite/file-access.js';
 import type { SeenIds } from '../sqlite/seen-ids.js';
 import { ObjectDamaged, ObjectGone } from '../stream/object-store.js';
-import { removeDatabase } from './database-copy.js';
+import { closeWhole, removeDatabase } from './database-copy.js';
 import { Progress } from './progress.js';
 import type { SnapshotStore, StoredSnapshot } from './snapshot-store.js';
 import { checkInWorker } from './snapshot-worker.js';
@@ -80,7 +81,9 @@ export async function verify(
       const there = cursor === undefined ? 'no position' : `position ${cursor.received}`;
       throw new ObjectDamaged(`it says that it stands at ${snapshot.sequence}, but holds ${there} of '${subject}'`);
     }
-    return { cursor, seen: readSeen(db) };
+    const seen = readSeen(db);
+    closeWhole(db);
+    return { cursor, seen };
   } finally {
     db.close();
   }
@@ -93,7 +96,7 @@ async function write(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   removeDatabase(path);
-  const file = await open(path, 'wx');
+  const file = await open(path, 'wx', PRIVATE);
   try {
     for await (const piece of unlessAborted(pieces, signal)) {
       await file.writeFile(piece);

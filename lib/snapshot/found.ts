@@ -1,28 +1,17 @@
 import { statSync } from 'node:fs';
-import BetterSqlite3 from 'better-sqlite3';
-import { parseMessageId } from '../changeset/message-id.js';
 import type { EventSink } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import { retry } from '../common/timing.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy } from '../sqlite/connections.js';
-import {
-  CursorWriter,
-  NODE_CDC_TABLES,
-  NODE_TABLES,
-  WHOLE_MESSAGE,
-  createControlTables,
-  readSeen,
-} from '../sqlite/control-tables.js';
-import type { StreamCursor } from '../sqlite/control-tables.js';
-import { NODE_OUTBOX_TABLES } from '../sqlite/outbox-tables.js';
-import type { SeenIds } from '../sqlite/seen-ids.js';
+import { readCursor } from '../sqlite/control-tables.js';
 import { StreamRefusal } from '../stream/replication-stream.js';
 import type { IncomingMessage, OutgoingMessage, ReplicationStream } from '../stream/replication-stream.js';
-import { writeBase } from '../subscribe/base.js';
+import { verifyCursor } from '../subscribe/establish-cursor.js';
+import { becomeBase, makeBase } from './base-file.js';
 import { copyAll, removeDatabase } from './database-copy.js';
 import type { CopySource } from './database-copy.js';
-import { beginFounding, endFounding, newBase, pendingFoundings } from './founding.js';
+import { beginFounding, newBase, pendingFoundings } from './founding.js';
 import type { FoundingPlace } from './founding.js';
 import { cursorAt } from './move-to-base.js';
 import { Progress } from './progress.js';
@@ -48,7 +37,7 @@ export interface FoundPorts {
 
 /** How often somebody may write in between before this is given up. */
 const ATTEMPTS = 20;
-const FIRST_MESSAGE_MS = 2_000;
+const FIRST_MESSAGE_MS = 10_000;
 const BUSY_PAUSE_MS = 20;
 
 /**
@@ -66,15 +55,23 @@ export async function found(ports: FoundPorts, isEmpty: boolean): Promise<number
   const { db, stream, store, source } = ports;
   const place = { path: source.path, subject: source.subject, created: (await stream.state()).created };
   const earlier = isEmpty ? pendingFoundings(db, place) : [];
+  const follows = await followsStream(ports);
   const base = await lock(ports, isEmpty ? place : undefined);
   let waiting = 0;
   try {
-    const { ids, size, facts } = await copyFor(ports, base);
-    await store.putBase(ports.staging, facts, new Progress('store', size, ports.emit).count);
+    const { ids, size, facts } = await copyFor(ports, base, follows);
+    const { count } = new Progress('store', size, ports.emit);
+    await store.putBase(ports.staging, facts, (bytes) => {
+      ports.signal?.throwIfAborted();
+      count(bytes);
+    });
     ports.signal?.throwIfAborted();
     const sequence = await publish(ports, base, isEmpty);
     if (sequence === undefined) await store.deleteBase(base);
-    else moveOn(db, source.subject, base, ids, await cursorAt(stream, sequence));
+    else {
+      const cursor = await cursorAt(stream, sequence);
+      becomeBase(db, { subject: source.subject, base, waiting: ids, cursor, follows });
+    }
     if (sequence === undefined) return undefined;
     waiting = ids.length;
   } finally {
@@ -112,11 +109,15 @@ async function lock({ db, source, busyTimeout }: FoundPorts, place: FoundingPlac
       (error) => isBusy(error) && performance.now() < deadline,
       BUSY_PAUSE_MS,
     );
+  const synchronous = db.pragma('synchronous', { simple: true }) as number;
   try {
+    // The note has to outlive a power cut: the message that it speaks of does.
+    if (place !== undefined) db.pragma('synchronous = FULL');
     await begin();
     if (place === undefined) return newBase();
     const base = beginFounding(db, place);
     db.exec('COMMIT');
+    db.pragma(`synchronous = ${synchronous}`);
     await begin();
     return base;
   } catch (error) {
@@ -139,40 +140,28 @@ interface BaseCopy {
 }
 
 /** Makes the copy that the others start from. */
-async function copyFor({ staging, source, stream, signal }: FoundPorts, base: string): Promise<BaseCopy> {
+async function copyFor(
+  { staging, source, stream, signal }: FoundPorts,
+  base: string,
+  follows: boolean,
+): Promise<BaseCopy> {
   await copyAll(source, staging, signal);
   const { lastSequence: sequence, created } = await stream.state();
-  const ids = prepare(staging, source.subject, sequence, created, base);
+  const ids = makeBase(source.path, staging, { subject: source.subject, base, received: sequence, created, follows });
   return { facts: { sequence, created, base }, ids, size: statSync(staging).size };
 }
 
-/** The file itself is the base from here on, as the others have it; what it knows of itself stays. */
-function moveOn(db: Connection, subject: string, base: string, waiting: readonly string[], cursor: StreamCursor): void {
-  createControlTables(db);
-  const tables = tablesOf(db);
-  const seen = readSeen(db);
-  count(seen, base, waiting);
-  // Targets of change data capture go on: what they were not told yet lies in front of the message.
-  for (const table of ['ha_foreign_writes', 'ha_chunks', ...NODE_OUTBOX_TABLES, 'ha_stats', 'ha_cursor']) {
-    if (tables.has(table)) db.exec(`DELETE FROM main.${table}`);
-  }
-  db.prepare('DELETE FROM main.ha_skipped WHERE change = ?').run(BigInt(WHOLE_MESSAGE));
-  new CursorWriter(db, subject).write(cursor, seen);
-  writeBase(db, base);
-  endFounding(db);
-  db.exec('COMMIT');
-}
-
-function tablesOf(db: Connection): Set<unknown> {
-  return new Set(db.prepare(`SELECT name FROM main.sqlite_schema WHERE type = 'table'`).pluck().all());
-}
-
-/** Their rows are in the base: where they are in the stream too, they must not count once more. */
-function count(seen: SeenIds, base: string, waiting: readonly string[]): void {
-  seen.add(base, 1);
-  for (const id of waiting) {
-    const parsed = parseMessageId(id);
-    if (parsed !== undefined) seen.add(parsed.origin, parsed.n);
+/** True where this node has followed the stream as it is now: what it knows of places in it goes on to count. */
+async function followsStream({ db, stream, source }: FoundPorts): Promise<boolean> {
+  const cursor = readCursor(db, source.subject);
+  if (cursor === undefined) return false;
+  try {
+    await verifyCursor(cursor, stream, source.subject);
+    return true;
+  } catch (error) {
+    if (error instanceof HAError && error.code === 'HA_STREAM_RESET') return false;
+    if (error instanceof HAError && error.code === 'HA_STREAM_GAP') return true;
+    throw error;
   }
 }
 
@@ -187,7 +176,10 @@ async function publish(ports: FoundPorts, base: string, isEmpty: boolean): Promi
     } catch (error) {
       if (!(error instanceof StreamRefusal)) throw unanswered(error);
       // An earlier attempt whose answer was lost may be what stands there.
-      if (isEmpty) return (await firstMessage(stream))?.id === message.id ? error.lastSequence : undefined;
+      if (isEmpty) {
+        const first = await firstMessage(stream);
+        return first?.id === message.id ? first.sequence : undefined;
+      }
       const stored = error.lastSequence === undefined ? undefined : await stream.messageAt(error.lastSequence);
       if (stored?.id === message.id) return stored.sequence;
     }
@@ -199,7 +191,11 @@ async function publish(ports: FoundPorts, base: string, isEmpty: boolean): Promi
   );
 }
 
-/** The first message that the stream holds of the subject. */
+/**
+ * The first message that the stream holds of the subject.
+ *
+ * @throws HAError `HA_STREAM_CONNECT` where there is one, but it does not come.
+ */
 async function firstMessage(stream: ReplicationStream): Promise<IncomingMessage | undefined> {
   if ((await stream.lastSubjectSequence()) === 0) return undefined;
   let met: (message: IncomingMessage | undefined) => void = () => undefined;
@@ -208,35 +204,14 @@ async function firstMessage(stream: ReplicationStream): Promise<IncomingMessage 
   const subscription = await stream.consume(firstSequence - 1, (message) => met(message));
   const timer = setTimeout(() => met(undefined), FIRST_MESSAGE_MS);
   try {
-    return await first;
+    const message = await first;
+    if (message !== undefined || (await stream.lastSubjectSequence()) === 0) return message;
+    throw new HAError('HA_STREAM_CONNECT', 'The first message of this database did not come. Try again.', {
+      retryable: true,
+    });
   } finally {
     clearTimeout(timer);
     await subscription.stop();
-  }
-}
-
-/** Makes the copy what all others are to start from: nothing of this node, and nothing that is still under way. */
-function prepare(path: string, subject: string, received: number, created: string, base: string): readonly string[] {
-  const db = new BetterSqlite3(path);
-  try {
-    db.exec('BEGIN IMMEDIATE');
-    createControlTables(db);
-    const tables = tablesOf(db);
-    const waiting = tables.has('ha_outbox') ? db.prepare('SELECT id FROM main.ha_outbox').pluck().all() : [];
-    const seen = readSeen(db);
-    count(seen, base, waiting as string[]);
-    for (const table of [...NODE_TABLES, ...NODE_OUTBOX_TABLES, ...NODE_CDC_TABLES, 'ha_stats', 'ha_cursor']) {
-      if (tables.has(table)) db.exec(`DELETE FROM main.${table}`);
-    }
-    db.prepare('DELETE FROM main.ha_skipped WHERE change = ?').run(BigInt(WHOLE_MESSAGE));
-    const cursor = { received, subjectSequence: 0, messageTime: '', messageId: null, streamCreated: created };
-    new CursorWriter(db, subject).write(cursor, seen);
-    writeBase(db, base);
-    endFounding(db);
-    db.exec('COMMIT');
-    return waiting as string[];
-  } finally {
-    db.close();
   }
 }
 

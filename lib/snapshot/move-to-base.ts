@@ -1,5 +1,6 @@
 import BetterSqlite3 from 'better-sqlite3';
 import { HAError } from '../common/ha-error.js';
+import { closeWhole, copyFailed } from './database-copy.js';
 import { CursorWriter, createControlTables, readSeen } from '../sqlite/control-tables.js';
 import type { StreamCursor } from '../sqlite/control-tables.js';
 import type { ReplicationStream } from '../stream/replication-stream.js';
@@ -21,7 +22,10 @@ export async function moveToBase(
     new CursorWriter(db, subject).write(cursor, readSeen(db));
     writeBase(db, change.base);
     db.exec('COMMIT');
+    closeWhole(db);
     return cursor;
+  } catch (error) {
+    throw copyFailed(change.base, path, error);
   } finally {
     db.close();
   }

@@ -120,9 +120,11 @@ export class SnapshotStore {
     await this.upload(this.baseName(facts.base), path, facts, 0, count);
   }
 
+  /** Deletes such a state, and what an upload of it has left that was interrupted. */
   async deleteBase(id: string): Promise<void> {
-    const info = await this.objects.info(this.baseName(id));
-    if (info !== undefined) await this.objects.delete(info.name, info.revision);
+    const name = this.baseName(id);
+    const info = await this.objects.info(name);
+    await this.objects.delete(name, info?.revision ?? 0);
   }
 
   private baseName(id: string): string {
@@ -147,7 +149,7 @@ export class SnapshotStore {
     count: ByteCounter,
   ): Promise<ObjectInfo | undefined> {
     const headers = { [SEQUENCE]: String(sequence), [CREATED]: created, ...(base === '' ? {} : { [BASE]: base }) };
-    return this.objects.put({ name, headers, data: counted(path, count), revision });
+    return this.objects.put({ name, headers, data: counted(path, count), file: { path, passed: count }, revision });
   }
 }
 

@@ -27,8 +27,9 @@ async function copy({ source, target, subject, statements, gently }) {
   try {
     made.pragma('synchronous = FULL');
     for (const [table, sql] of statements) if (has(made, table)) made.exec(sql);
+    // The copy has to be one file, and closing alone says nothing where the WAL cannot be written back.
+    if (made.pragma('wal_checkpoint(TRUNCATE)')[0].busy) throw new Error('somebody else has the copy open');
   } finally {
-    // The last connection writes the WAL back, so that the copy is one file.
     made.close();
   }
   return position;

@@ -6,6 +6,7 @@ import { HAError } from '../common/ha-error.js';
 import type { ConfigureConnection, Connection, ConnectionRole } from './connection.js';
 import { registerFunctions } from './functions.js';
 import type { IdGenerator } from './id-generator.js';
+import { realFile } from './real-file.js';
 
 /** How to open a database file. */
 export interface ConnectionSettings {
@@ -46,7 +47,7 @@ export class Connections {
 
   constructor(private readonly settings: ConnectionSettings) {
     this.temporary = settings.memory ? mkdtempSync(join(tmpdir(), 'nestjs-ha-')) : undefined;
-    this.path = this.temporary === undefined ? settings.filename : join(this.temporary, 'memory.db');
+    this.path = this.temporary === undefined ? realFile(settings.filename) : join(this.temporary, 'memory.db');
     const opened: Connection[] = [];
     const open = (role: ConnectionRole): Connection => {
       const db = this.open(role);

@@ -1,8 +1,9 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { createLike, permitLike } from './file-access.js';
 
-/** A database in WAL mode is up to three files: https://www.sqlite.org/walformat.html */
-const SUFFIXES = ['', '-wal', '-shm'] as const;
+/** A database is up to four files: https://www.sqlite.org/tempfiles.html. What is left of an old one would be taken for a part of the new one. */
+const SUFFIXES = ['', '-wal', '-shm', '-journal'] as const;
 
 /**
  * Moves a database out of the way while another one is built in its place, and back. Call only while nothing of ours has it
@@ -39,6 +40,7 @@ export class SetAside {
     writeDurably(marker(this.path), basename(this.target));
     // The database itself last: where it is tells whether the move was complete.
     for (const suffix of SUFFIXES.toReversed()) rename(this.path + suffix, this.target + suffix);
+    createLike(this.path, this.target);
   }
 
   /** The new database is complete: it counts from now on. */
@@ -66,6 +68,7 @@ export class SetAside {
  * @returns Where the old one is.
  */
 export function replaceDatabase(path: string, by: string, isAside: boolean): string | undefined {
+  permitLike(by, path);
   const aside = isAside ? undefined : SetAside.begin(path, new Date());
   aside?.move();
   for (const suffix of SUFFIXES) rmSync(path + suffix, { force: true });

@@ -27,7 +27,10 @@ export interface ObjectStore {
    * not those that were put.
    */
   read(info: ObjectInfo): AsyncIterable<Buffer>;
-  /** Deletes an object that is at a revision. False where it is at another. */
+  /**
+   * Deletes an object that is at a revision. False where it is at another. With revision 0 it removes what interrupted
+   * uploads have left under the name, and what is being uploaded.
+   */
   delete(name: string, revision: number): Promise<boolean>;
 }
 
@@ -56,8 +59,16 @@ export interface ObjectUpload {
   readonly headers: Readonly<Record<string, string>>;
   /** In pieces of any size. The source may fill the memory of one anew {@link OBJECT_PIECES_HELD} pieces later. */
   readonly data: AsyncIterable<Uint8Array>;
+  /** The file that `data` reads, where there is one: an implementation may send that, and then asks nothing of `data`. */
+  readonly file?: UploadFile | undefined;
   /** What the caller saw under the name; 0 where it saw nothing. */
   readonly revision: number;
+}
+
+export interface UploadFile {
+  readonly path: string;
+  /** Told of bytes that have come through. A promise holds the next ones back; what it throws ends the upload. */
+  readonly passed: (bytes: number) => void | Promise<void>;
 }
 
 /** The bytes of an object are gone, because it was replaced or deleted. */

@@ -57,20 +57,12 @@ function writeFirst(db: Connection, subject: string, cursor: StreamCursor): void
 /**
  * Where a database stands as far as its file tells, for a start without the stream; what the file says is verified when the
  * stream can be reached. A file that was never connected stands in front of the first message. Undefined where only the stream
- * can tell: `deliverPolicy` asks for another place.
- *
- * @throws HAError `HA_FOREIGN_DATABASE`.
+ * can tell: `deliverPolicy` asks for another place, or there are rows, which may found the cluster.
  */
-export function cursorWithoutStream(
-  db: Connection,
-  path: string,
-  subject: string,
-  start: StartPoint,
-): StreamCursor | undefined {
+export function cursorWithoutStream(db: Connection, subject: string, start: StartPoint): StreamCursor | undefined {
   const stored = readCursor(db, subject);
   if (stored !== undefined) return stored;
-  if (hasUserTables(db)) throw foreign(path, subject);
-  if (start.kind !== 'all') return undefined;
+  if (hasUserTables(db) || start.kind !== 'all') return undefined;
   const cursor = { received: 0, subjectSequence: 0, messageTime: '', messageId: null, streamCreated: '' };
   writeFirst(db, subject, cursor);
   return cursor;
@@ -125,7 +117,29 @@ async function checkStream(
   if (message !== undefined && !isSame(cursor, message.id ?? null, message.time)) {
     throw reset(subject, `another message stands at ${place}`, cursor, state);
   }
+  if (message === undefined && wasMet(cursor)) await refuseRemoved(cursor, stream, subject);
   return refuseGap(cursor, state, stream, subject);
+}
+
+/** True where a message is known to have stood at the place on our subject. */
+function wasMet({ subjectSequence, messageId, messageTime }: StreamCursor): boolean {
+  return subjectSequence > 0 && (messageId !== null || messageTime !== '');
+}
+
+/**
+ * A limit takes messages from the front of the stream. One that is gone behind its front was removed by hand, as a purge of
+ * one subject does, and what else went with it nobody can tell.
+ */
+async function refuseRemoved(cursor: StreamCursor, stream: ReplicationStream, subject: string): Promise<void> {
+  // Asked behind the message: else a limit may have taken it in between.
+  const { firstSequence } = await stream.state();
+  if (firstSequence > cursor.subjectSequence) return;
+  throw gap(
+    subject,
+    cursor.received,
+    firstSequence,
+    `The message at sequence ${cursor.subjectSequence} that this database applied last was removed from the stream of '${subject}': others may have gone with it, and no snapshot from which the stream can be followed was found or may be used (bootstrap).`,
+  );
 }
 
 function isSame(cursor: StreamCursor, id: string | null, time: string): boolean {
@@ -157,9 +171,18 @@ async function refuseGap(
 
 /** Messages that this database needs are gone from the stream. */
 export function streamGap(subject: string, received: number, first: number): HAError {
+  return gap(
+    subject,
+    received,
+    first,
+    `The stream of '${subject}' begins at sequence ${first}, but this database has applied only up to ${received}: messages in between are gone, and no snapshot that covers them was found or may be used (bootstrap).`,
+  );
+}
+
+function gap(subject: string, received: number, first: number, what: string): HAError {
   return new HAError(
     'HA_STREAM_GAP',
-    `The stream of '${subject}' begins at sequence ${first}, but this database has applied only up to ${received}: messages in between are gone, and no snapshot that covers them was found or may be used (bootstrap). Call db.snapshot() on a node that runs, and start this one again; or copy the database file of another node here while that node is stopped; or, where the rows of this node are right, call db.resync({ from: 'this-node' }). Keep streamMaxAge well above snapshotInterval.`,
+    `${what} Call db.snapshot() on a node that runs, and start this one again; or copy the database file of another node here while that node is stopped; or, where the rows of this node are right, call db.resync({ from: 'this-node' }). Keep streamMaxAge well above snapshotInterval.`,
     { details: { subject, first, received } },
   );
 }

@@ -390,7 +390,7 @@ export class ReplicationSubscriber {
       const changeSet = joined(messages);
       const watched = watchedOf({ message, id, changeSet, bytes: sizeOf(messages) }, changeSet);
       // What others wrote meanwhile has to be seen without it.
-      if (conflicts.open(watched) !== undefined) return undefined;
+      if (conflicts.meetsOthers(watched)) return undefined;
       conflicts.close(watched, undefined);
     }
     if (chunk !== undefined) cursorWriter.endTransaction(chunk.split(';')[0] ?? '', 'committed', sequence);
@@ -457,7 +457,8 @@ export class ReplicationSubscriber {
         : yield* effects.around({ sequence: message.sequence, node, timestampNs: changeSet.timestampNs }, steps);
     const taken = interception === undefined ? changeSet : interception.taken;
     if (watched !== undefined) {
-      const known = interception === undefined ? watched : { ...watched, read: readAlready(taken) };
+      // What interceptors left is not go-ha's any more: its values are as they are stored.
+      const known = interception === undefined ? watched : { ...watched, foreign: false, read: readAlready(taken) };
       for (const conflict of conflicts.close(known, witness)) notices.push(() => emit(conflict));
     }
     if (interception !== undefined && interception.names.length > 0) {

@@ -180,3 +180,36 @@ describe('a connection', () => {
     }
   });
 });
+
+describe('what is read once', () => {
+  const count = async (name: string): Promise<number> =>
+    (await (await backend.connection.jetstreamManager()).streams.info(name)).state.consumer_count;
+
+  it('leaves no consumer behind on the server', async () => {
+    const stream = make({ stream: 'once', subject: 'once.a' });
+    await stream.open();
+    for (const id of ['1', '2', '3']) await stream.publish({ id, data: Buffer.from(id) }, 5_000);
+    for (let round = 0; round < 3; round++) {
+      const seen: number[] = [];
+      const subscription = await stream.consume(0, ({ sequence }) => void seen.push(sequence));
+      await until(() => seen.length === 3);
+      await subscription.stop();
+      expect(await stream.startPosition({ kind: 'startTime', time: new Date(0) })).toBe(0);
+    }
+    await until(async () => (await count('once')) === 0);
+  });
+
+  it('is not taken for nothing where the server says nothing in time', async () => {
+    const stream = make({ stream: 'slow', subject: 'slow.a' });
+    await stream.open();
+    const time = new Date();
+    for (const id of ['1', '2', '3']) await stream.publish({ id, data: Buffer.from(id) }, 5_000);
+    const { js } = (stream as unknown as { session: { js: { consumers: object } } }).session;
+    const { consumers } = js;
+    // What the client makes of a server that does not answer before its time is over.
+    js.consumers = { get: async () => ({ next: async () => null, delete: async () => true }) };
+    await expect(stream.startPosition({ kind: 'startTime', time })).rejects.toThrow(/did not tell/);
+    js.consumers = consumers;
+    expect(await stream.startPosition({ kind: 'startTime', time })).toBe(0);
+  });
+});

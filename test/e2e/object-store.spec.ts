@@ -1,17 +1,25 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { connect } from 'nats';
+import { NatsError, connect } from 'nats';
 import { OBJECT_CHUNK, ObjectGone } from '../../lib/stream/object-store.js';
-import type { ObjectInfo, ObjectStore } from '../../lib/stream/object-store.js';
+import type { ObjectInfo, ObjectStore, UploadFile } from '../../lib/stream/object-store.js';
 import type { ReplicationStream } from '../../lib/stream/replication-stream.js';
 import { EmbeddedNatsServer } from '../../lib/stream/embedded/server.js';
+import { JetStreamObjectStore } from '../../lib/stream/jetstream/object-store.js';
 import { JetStreamStream } from '../../lib/stream/jetstream/jetstream-stream.js';
 import { failureOf, onCleanup, temporaryFolder } from '../helper/cluster.js';
 import { JetStreamBackend, memoryBackend, until } from './stream-backends.js';
-import { writeFileSync } from 'node:fs';
+import { createReadStream, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 async function* pieces(...list: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
   for (const piece of list) yield piece;
+}
+
+async function* read({ path, passed }: UploadFile): AsyncGenerator<Uint8Array> {
+  for await (const piece of createReadStream(path)) {
+    yield piece as Uint8Array;
+    await passed((piece as Uint8Array).length);
+  }
 }
 
 async function collect(data: AsyncIterable<Uint8Array>): Promise<Buffer> {
@@ -129,6 +137,52 @@ describe.each([memoryBackend(), new JetStreamBackend()])('an object store of $na
     expect((await collect(store.read(again))).toString()).toBe('two');
   });
 
+  it('stores a file, tells how far it has come, and goes on when it is told to', async () => {
+    const [path, bytes] = [join(temporaryFolder(), 'file'), randomBytes(20 * OBJECT_CHUNK + 7)];
+    writeFileSync(path, bytes);
+    let passed = 0;
+    let isHeld = false;
+    const file = {
+      path,
+      passed: async (count: number): Promise<void> => {
+        if (isHeld) throw new Error('It did not wait.');
+        isHeld = true;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        isHeld = false;
+        passed += count;
+      },
+    };
+    const stored = await store.put({ name: 'my.db', headers: {}, data: read(file), file, revision: 0 });
+    expect(stored).toMatchObject({ size: bytes.length, digest: digestOf(bytes), chunks: 21 });
+    expect(passed).toBe(bytes.length);
+    expect((await collect(store.read((await store.info('my.db')) as ObjectInfo))).equals(bytes)).toBe(true);
+    for (const size of [0, 8 * OBJECT_CHUNK]) {
+      writeFileSync(path, bytes.subarray(0, size));
+      const { revision } = (await store.info('my.db')) as ObjectInfo;
+      expect(await store.put({ name: 'my.db', headers: {}, data: read(file), file, revision })).toMatchObject({ size });
+      const info = (await store.info('my.db')) as ObjectInfo;
+      expect((await collect(store.read(info))).equals(bytes.subarray(0, size))).toBe(true);
+    }
+  });
+
+  it('leaves the old object where the upload of a file is ended', async () => {
+    const path = join(temporaryFolder(), 'file');
+    writeFileSync(path, randomBytes(20 * OBJECT_CHUNK));
+    const first = (await put(Buffer.from('one'), 0)) as ObjectInfo;
+    const upload = (file: UploadFile): Promise<unknown> =>
+      store.put({ name: 'my.db', headers: {}, data: read(file), file, revision: first.revision });
+    const ended = upload({
+      path,
+      passed: () => {
+        throw new Error('stopped');
+      },
+    });
+    expect((await failureOf(ended)).message).toBe('stopped');
+    const missing = upload({ path: `${path}-none`, passed: () => undefined });
+    expect(await failureOf(missing)).toMatchObject({ code: 'ENOENT' });
+    expect((await collect(store.read((await store.info('my.db')) as ObjectInfo))).toString()).toBe('one');
+  });
+
   it('leaves the old object where the source fails', async () => {
     const first = (await put(Buffer.from('one'), 0)) as ObjectInfo;
     async function* broken(): AsyncGenerator<Uint8Array> {
@@ -216,6 +270,69 @@ describe('an object store of NATS', () => {
     expect(kept).toHaveLength(4);
   });
 
+  it('sends a file itself where the server takes no second connection', async () => {
+    await open('alone');
+    const nc = backend.connection;
+    const client = { js: nc.jetstream(), jsm: await nc.jetstreamManager(), maxPayload: 1_000_000, version: undefined };
+    const store = new JetStreamObjectStore(() => client, {
+      bucket: 'alone_SNAPSHOTS',
+      replicas: 1,
+      servers: 'x',
+      access: { servers: ['nats://127.0.0.1:1'], name: 'x' },
+    });
+    const [path, bytes] = [join(temporaryFolder(), 'file'), randomBytes(300_000)];
+    writeFileSync(path, bytes);
+    let passed = 0;
+    const file = { path, passed: (count: number) => void (passed += count) };
+    await store.put({ name: 'my.db', headers: {}, data: read(file), file, revision: 0 });
+    expect((await collect(store.read((await store.info('my.db')) as ObjectInfo))).equals(bytes)).toBe(true);
+    expect(passed).toBe(bytes.length);
+  });
+
+  it('removes what died under a name that nobody uploads to again', async () => {
+    const store = await open('forgotten');
+    const js = backend.connection.jetstream();
+    const first = (await store.put({
+      name: 'my.db',
+      headers: {},
+      data: pieces(randomBytes(9)),
+      revision: 0,
+    })) as ObjectInfo;
+    expect(await store.delete('my.db', first.revision)).toBe(true);
+    await js.publish(`$O.forgotten_SNAPSHOTS.C.${first.id.slice(0, 16)}dead`, randomBytes(100));
+    await js.publish('$O.forgotten_SNAPSHOTS.C.other', randomBytes(100));
+    expect(await store.delete('my.db', 0)).toBe(true);
+    const manager = await backend.connection.jetstreamManager();
+    const { state } = await manager.streams.info('OBJ_forgotten_SNAPSHOTS', { subjects_filter: '$O.*.C.>' });
+    expect(Object.keys(state.subjects ?? {})).toEqual(['$O.forgotten_SNAPSHOTS.C.other']);
+  });
+
+  it('keeps the pieces where nobody knows whether the message that names them comes through', async () => {
+    await open('late');
+    const nc = backend.connection;
+    const js = nc.jetstream();
+    const jsm = await nc.jetstreamManager();
+    let comeThrough = (): Promise<unknown> => Promise.reject(new Error('nothing was sent'));
+    const slow = Object.assign(Object.create(js) as typeof js, {
+      publish: (subject: string, ...rest: [Uint8Array, object]) => {
+        if (!subject.includes('.M.')) return js.publish(subject, ...rest);
+        comeThrough = () => js.publish(subject, ...rest);
+        return Promise.reject(new NatsError('TIMEOUT', 'TIMEOUT'));
+      },
+    });
+    const store = new JetStreamObjectStore(() => ({ js: slow, jsm, maxPayload: 1_000_000, version: undefined }), {
+      bucket: 'late_SNAPSHOTS',
+      replicas: 1,
+      servers: 'x',
+    });
+    const bytes = randomBytes(300_000);
+    const failed = store.put({ name: 'my.db', headers: {}, data: pieces(bytes), revision: 0 });
+    expect(await failureOf(failed)).toMatchObject({ code: 'HA_STREAM_CONNECT' });
+    await comeThrough();
+    const info = (await store.info('my.db')) as ObjectInfo;
+    expect((await collect(store.read(info))).equals(bytes)).toBe(true);
+  });
+
   it('says clearly that there is no room', async () => {
     const store = await open('full');
     const manager = await backend.connection.jetstreamManager();
@@ -227,13 +344,13 @@ describe('an object store of NATS', () => {
       data: pieces(Buffer.from('one')),
       revision: 0,
     })) as ObjectInfo;
-    const large = store.put({
-      name: 'my.db',
-      headers: {},
-      data: pieces(randomBytes(3 * OBJECT_CHUNK)),
-      revision: first.revision,
-    });
-    expect(await failureOf(large)).toMatchObject({ code: 'HA_SNAPSHOT_STORE', retryable: false });
+    const path = join(temporaryFolder(), 'file');
+    writeFileSync(path, randomBytes(3 * OBJECT_CHUNK));
+    for (const file of [undefined, { path, passed: () => undefined }]) {
+      const data = pieces(randomBytes(3 * OBJECT_CHUNK));
+      const large = store.put({ name: 'my.db', headers: {}, data, file, revision: first.revision });
+      expect(await failureOf(large)).toMatchObject({ code: 'HA_SNAPSHOT_STORE', retryable: false });
+    }
     expect((await collect(store.read((await store.info('my.db')) as ObjectInfo))).toString()).toBe('one');
   });
 
@@ -265,7 +382,8 @@ authorization { users: [{ user: u, password: x, permissions: { publish: ${publis
     await stream.open();
     const attempt = async (): Promise<void> => {
       const store = await stream.objects('denied_SNAPSHOTS');
-      await store.put({ name: 'my.db', headers: {}, data: pieces(randomBytes(9)), revision: 0 });
+      const file = { path: configFile, passed: () => undefined };
+      await store.put({ name: 'my.db', headers: {}, data: read(file), file, revision: 0 });
     };
     expect(await failureOf(attempt)).toMatchObject({ code: 'HA_SNAPSHOT_STORE', retryable: false });
   });

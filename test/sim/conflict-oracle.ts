@@ -3,6 +3,7 @@ import type { HAConflict, HARow, HAValue } from '../../lib/common/events.js';
 import type { ChangeSet, RowChange, SqlValue } from '../../lib/changeset/changeset.js';
 import type { RowWitness } from '../../lib/apply/applier.js';
 import type { PlannedChange } from '../../lib/apply/row-applier.js';
+import { RECENT_LIMITS } from '../../lib/apply/recent-messages.js';
 import type { RowPlan } from '../../lib/apply/row-plan.js';
 
 /** Who did something, and where in the stream. */
@@ -26,6 +27,15 @@ export interface Placed extends Author {
   readonly epoch: number;
 }
 
+/** How much of the stream there is up to a message. */
+interface Extent {
+  readonly sequence: number;
+  readonly bytes: number;
+}
+
+/** A part of what nodes remember: they count each transaction whole at its end, and the rows that it removed too. */
+const REMEMBERED_BYTES = RECENT_LIMITS.bytes / 2;
+
 /**
  * Finds conflicts the naive way: it copies the whole table in front of each change and behind it, and remembers for every
  * row that ever was who touched it last. Nothing of the detector is used but the change as the applier takes it.
@@ -36,8 +46,28 @@ export class ConflictOracle {
   private readonly last = new Map<string, Author>();
   /** Who removed a row without a key last, by table and values, and whether by an UPDATE of it. */
   private readonly removed = new Map<string, Author & { readonly moved: boolean }>();
+  private readonly extents: Extent[] = [{ sequence: 0, bytes: 0 }];
+  /** Sequences of messages: there was more in front of them that their writers had not seen than nodes may remember. */
+  private readonly beyond = new Set<number>();
 
   constructor(private readonly db: Database) {}
+
+  /** True where nodes may have forgotten what the writer of a message had not seen. They tell less then, and still alike. */
+  isBeyond(sequence: number): boolean {
+    return this.beyond.has(sequence);
+  }
+
+  /** A transaction comes to be applied. `bytes`: of all messages up to its last one. */
+  meet({ sequence, epoch }: Placed, bytes: number): void {
+    const { extents } = this;
+    const seenLast = extents.findLastIndex((extent) => extent.sequence <= epoch);
+    // Up to the end of a transaction that the writer had seen: of the next one, parts may lie in front of the epoch.
+    const seen = extents[Math.max(0, seenLast)] as Extent;
+    if (bytes - seen.bytes > REMEMBERED_BYTES || extents.length - seenLast > RECENT_LIMITS.messages) {
+      this.beyond.add(sequence);
+    }
+    extents.push({ sequence, bytes });
+  }
 
   /** Runs something that may rename tables: what is known of their rows goes with them. */
   following(work: () => void): void {

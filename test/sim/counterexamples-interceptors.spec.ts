@@ -476,3 +476,107 @@ describe('the first write', () => {
       first,
     ));
 });
+
+describe('conflicts where interceptors decide', () => {
+  /** No change names what REPLACE takes away. */
+  const last = { interceptors: () => [LastWriteWinsByColumn('at')], recursiveTriggers: false };
+  const told = (world: World): unknown[] => world.nodes.map(({ conflicts }) => conflicts);
+
+  it.each([
+    [
+      'in its own transaction',
+      [`INSERT OR REPLACE INTO t VALUES(3, 'x', 20, 'n1'); UPDATE t SET u = 'y' WHERE id = 3`],
+    ],
+    ['in one before', [`INSERT OR REPLACE INTO t VALUES(3, 'x', 20, 'n1')`, `UPDATE t SET u = 'y' WHERE id = 3`]],
+  ])('are no more than rows that were there: not one whose INSERT was left out %s', (_name, second) =>
+    scenario(
+      ROWS,
+      async (world) => {
+        await hold(world, ...second);
+        world.exec(1, `INSERT INTO t VALUES(2, 'x', 40, 'first')`);
+        await world.finish(1);
+        // What it updates was never there.
+        await expectRows(world, 'SELECT id, u, v FROM t ORDER BY id', ['1|one|start', '2|x|first', '3|y|n1']);
+        expect(told(world)).toEqual([[], []]);
+      },
+      { ...ASYNC, ...last },
+    ),
+  );
+
+  it('tell nothing of a row whose INSERT was left out, also where a node has forgotten what its writer had not seen', () =>
+    scenario(
+      ROWS,
+      async (world) => {
+        await hold(world, `INSERT OR REPLACE INTO t VALUES(3, 'x', 20, 'n0'); UPDATE t SET u = 'y' WHERE id = 3`);
+        world.exec(1, `INSERT INTO t VALUES(2, 'x', 40, 'first')`);
+        await world.finish(1);
+        world.kill(1);
+        await expectRows(world, 'SELECT id, u FROM t ORDER BY id', ['1|one', '2|x', '3|y']);
+        expect(told(world)).toEqual([[], []]);
+      },
+      { ...ASYNC, ...last },
+    ));
+
+  it('tell of a row that gave way while nobody else wrote, and is brought back', () =>
+    scenario(
+      ROWS,
+      async (world) => {
+        await race(
+          world,
+          [`INSERT OR REPLACE INTO t VALUES(2, 'one', 40, 'first')`],
+          [`UPDATE t SET u = 'z' WHERE id = 1`],
+        );
+        await expectRows(world, 'SELECT id, u FROM t ORDER BY id', ['1|z', '2|one']);
+        expect(told(world)).toMatchObject(
+          [0, 1].map(() => [{ key: { id: 1n }, operation: 'UPDATE', lost: undefined, loser: { node: 'n0' } }]),
+        );
+      },
+      last,
+    ));
+
+  it('tell of it also where the table was renamed since', () =>
+    scenario(
+      ROWS,
+      async (world) => {
+        await hold(world, `UPDATE t SET u = 'z' WHERE id = 1`);
+        world.exec(1, `INSERT OR REPLACE INTO t VALUES(2, 'one', 40, 'first')`);
+        await world.finish(1);
+        world.exec(1, 'ALTER TABLE t RENAME TO s');
+        await world.finish(1);
+        await expectRows(world, 'SELECT id, u FROM s ORDER BY id', ['1|z', '2|one']);
+        expect(told(world)).toMatchObject([0, 1].map(() => [{ table: 's', lost: undefined, loser: { node: 'n1' } }]));
+      },
+      { ...ASYNC, ...last },
+    ));
+
+  it('tell of it also where an own change of the row was left out in front', () =>
+    scenario(
+      ROWS,
+      async (world) => {
+        await hold(world, `UPDATE t SET u = 'two', at = 5; UPDATE t SET u = 'z'`);
+        world.exec(1, `INSERT OR REPLACE INTO t VALUES(2, 'one', 40, 'first'), (3, 'two', 40, 'first')`);
+        await world.finish(1);
+        await expectRows(world, 'SELECT id, u FROM t ORDER BY id', ['1|z', '2|one', '3|two']);
+        expect(told(world)).toMatchObject(
+          [0, 1].map(() => [{ key: { id: 1n }, operation: 'UPDATE', lost: undefined, loser: { node: 'n1' } }]),
+        );
+      },
+      { ...ASYNC, ...last },
+    ));
+
+  it('tell nothing of a row that an own transaction took away in front', () =>
+    scenario(
+      ROWS,
+      async (world) => {
+        // At its place the first one takes row 1 away; at its writer it was left out.
+        await hold(world, `INSERT OR REPLACE INTO t VALUES(2, 'one', 5, 'n0')`);
+        await hold(world, `UPDATE t SET u = 'z' WHERE id = 1`);
+        world.exec(1, 'DELETE FROM t', `INSERT INTO t VALUES(1, 'one', 1, 'n1')`);
+        await world.finish(1);
+        await expectRows(world, 'SELECT id, u FROM t ORDER BY id', ['1|z', '2|one']);
+        const lost = { id: 1n, at: 1n };
+        expect(told(world)).toMatchObject([0, 1].map(() => [{ key: { id: 1n }, operation: 'INSERT', lost }]));
+      },
+      { ...ASYNC, ...last },
+    ));
+});

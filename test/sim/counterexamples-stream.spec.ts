@@ -271,6 +271,38 @@ describe('transactions of several messages', () => {
   );
 });
 
+describe('the memory of what came last', () => {
+  it.each([
+    [
+      'beyond it, UPDATE is told without a loser, and INSERT is not',
+      2_500_000,
+      [{ operation: 'UPDATE', loser: undefined }],
+    ],
+    ['within it, both are told, with their loser', 1_000, [{ loser: { node: 'n1' } }, { loser: { node: 'n1' } }]],
+  ])('%s', (_name, size, conflicts) =>
+    scenario(
+      ['CREATE TABLE t(id INTEGER PRIMARY KEY, v)', `INSERT INTO t VALUES(1, 'start')`],
+      async (world) => {
+        world.node(0).stream.disconnect();
+        world.exec(0, `INSERT INTO t VALUES(2, 'last')`, `UPDATE t SET v = 'last' WHERE id = 1`);
+        await world.calm();
+        world.exec(
+          1,
+          `UPDATE t SET v = printf('%.*c', ${size}, 'x')`,
+          `INSERT INTO t VALUES(2, printf('%.*c', ${size}, 'x'))`,
+        );
+        await world.finish(1);
+        await expectRows(world, 'SELECT id, v FROM t', ['1|last', '2|last']);
+        for (const node of world.nodes) {
+          expect(node.conflicts).toMatchObject(conflicts);
+          expect(node.conflicts).toHaveLength(conflicts.length);
+        }
+      },
+      { maxPayload: 8_388_608, generatedIds: 'overwrite', asyncNodes: [true, false] },
+    ),
+  );
+});
+
 describe('ordered transactions in an atomic batch', () => {
   const T = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v)';
   const THREE = { replicas: 3 };

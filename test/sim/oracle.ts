@@ -35,6 +35,8 @@ export class Oracle {
   private readonly chunks = new Map<string, ChangeSet[]>();
   private readonly dumps = new Map<number, string>();
   private position = 0;
+  /** Of all messages up to the position. */
+  private bytes = 0;
 
   constructor(
     private readonly log: () => MemoryLog,
@@ -83,6 +85,11 @@ export class Oracle {
     return this.conflictOracle.found;
   }
 
+  /** True where nodes may have forgotten what the writer of a message had not seen. */
+  isBeyond(sequence: number): boolean {
+    return this.conflictOracle.isBeyond(sequence);
+  }
+
   /** The fold up to a position, and what lies over it on a node: messages that are not in the stream yet. */
   over(sequence: number, messages: readonly OutboxMessage[]): string {
     if (messages.length === 0) return this.at(sequence);
@@ -110,6 +117,7 @@ export class Oracle {
     while (this.position < to) {
       const message = this.log().at(++this.position);
       if (message === undefined) throw new Error(`The stream has no message ${this.position}.`);
+      this.bytes += message.data.length;
       if (message.subject === SUBJECT) this.apply(message);
     }
   }
@@ -121,7 +129,9 @@ export class Oracle {
     if (whole === undefined) return;
     this.db.exec('BEGIN');
     this.applier.prepare();
-    const witness = this.conflictOracle.witness(placed(message, whole));
+    const by = placed(message, whole);
+    this.conflictOracle.meet(by, this.bytes);
+    const witness = this.conflictOracle.witness(by);
     const place = { sequence: message.sequence, foreign: message.version === undefined, witness };
     const steps = this.applier.apply(whole, place, (_index, _change, reason) =>
       this.leftOut.push({ sequence: message.sequence, reason }),

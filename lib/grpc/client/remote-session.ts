@@ -17,6 +17,12 @@ export class RemoteSession {
   onEnd: () => void = () => undefined;
   /** Rows are still to come. */
   private unfinished = false;
+  /** When the answer that is waited for has to be there. */
+  private deadline = 0;
+  private timeoutMs = 0;
+  private timer: NodeJS.Timeout | undefined;
+  /** When the timer fires. */
+  private wakes = 0;
 
   constructor(
     private readonly stream: QueryStream,
@@ -60,28 +66,39 @@ export class RemoteSession {
   /** Breaks the stream off; the server rolls back. */
   cancel(): void {
     this.failure ??= unavailable(this.address, 'the session was given up');
+    clearTimeout(this.timer);
     this.stream.cancel();
   }
 
   private arrival(timeoutMs: number): Promise<QueryResponse> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     this.stream.resume();
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.end(timedOut(this.address, timeoutMs));
-        this.stream.cancel();
-      }, timeoutMs);
-      this.waiting = {
-        resolve: (answer) => {
-          clearTimeout(timer);
-          resolve(answer);
-        },
-        reject: (error) => {
-          clearTimeout(timer);
-          reject(error);
-        },
-      };
-    });
+    this.watch(timeoutMs);
+    return new Promise((resolve, reject) => (this.waiting = { resolve, reject }));
+  }
+
+  /** One timer serves all requests, one after another: making and clearing one for each costs more than the rest of a call. */
+  private watch(timeoutMs: number): void {
+    this.deadline = performance.now() + timeoutMs;
+    this.timeoutMs = timeoutMs;
+    if (this.timer !== undefined && this.deadline >= this.wakes) return;
+    clearTimeout(this.timer);
+    this.sleep(timeoutMs);
+  }
+
+  private sleep(ms: number): void {
+    this.wakes = performance.now() + ms;
+    // The stream itself keeps the process running, while it is open.
+    this.timer = setTimeout(() => this.look(), Math.ceil(ms)).unref();
+  }
+
+  private look(): void {
+    this.timer = undefined;
+    if (this.waiting === undefined || this.failure !== undefined) return;
+    const left = this.deadline - performance.now();
+    if (left > 0) return this.sleep(left);
+    this.end(timedOut(this.address, this.timeoutMs));
+    this.stream.cancel();
   }
 
   private receive(answer: QueryResponse): void {
@@ -93,6 +110,8 @@ export class RemoteSession {
 
   private end(failure: Error): void {
     this.failure ??= failure;
+    clearTimeout(this.timer);
+    this.timer = undefined;
     this.waiting?.reject(this.failure);
     this.waiting = undefined;
     this.onEnd();

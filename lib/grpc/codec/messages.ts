@@ -171,29 +171,40 @@ export class AnswerWriter {
 
 /** @throws WireError where it is no answer. */
 export function readResponse(bytes: Uint8Array): QueryResponse {
-  let resultSet: QueryResponse['resultSet'];
-  const numbers = new Map<number, bigint>();
-  const texts = new Map<number, string>();
+  const answer = { ...NO_ANSWER };
+  const fields = { code: '', retryable: false, details: '' };
   const reader = new WireReader(bytes);
   while (!reader.done) {
     const { field, type } = reader.tag();
-    if (field === 1 && type === WireType.BYTES) resultSet = readData(reader.bytes());
-    else if (type === WireType.VARINT) numbers.set(field, reader.varint64());
-    else if (type === WireType.BYTES) texts.set(field, utf8(reader.bytes()));
-    else reader.skip(type);
+    if (type === WireType.BYTES) {
+      const value = reader.bytes();
+      if (field === 1) answer.resultSet = readData(value);
+      else if (field === 5) answer.error = utf8(value);
+      else if (field === 101) fields.code = utf8(value);
+      else if (field === 103) fields.details = utf8(value);
+    } else if (type !== WireType.VARINT) reader.skip(type);
+    else {
+      const value = reader.varint64();
+      if (field === 2) answer.rowsAffected = BigInt.asIntN(64, value);
+      else if (field === 3) answer.lastInsertId = BigInt.asIntN(64, value);
+      else if (field === 4) answer.txseq = value;
+      else if (field === 100) answer.more = value !== 0n;
+      else if (field === 102) fields.retryable = value !== 0n;
+    }
   }
-  const code = texts.get(101);
-  return {
-    resultSet,
-    rowsAffected: BigInt.asIntN(64, numbers.get(2) ?? 0n),
-    lastInsertId: BigInt.asIntN(64, numbers.get(3) ?? 0n),
-    txseq: numbers.get(4) ?? 0n,
-    error: texts.get(5) ?? '',
-    more: (numbers.get(100) ?? 0n) !== 0n,
-    errorFields:
-      code === undefined ? undefined : { code, retryable: numbers.get(102) === 1n, details: texts.get(103) ?? '' },
-  };
+  if (fields.code !== '') answer.errorFields = fields;
+  return answer;
 }
+
+const NO_ANSWER: { -readonly [Field in keyof QueryResponse]: QueryResponse[Field] } = {
+  resultSet: undefined,
+  rowsAffected: 0n,
+  lastInsertId: 0n,
+  txseq: 0n,
+  error: '',
+  more: false,
+  errorFields: undefined,
+};
 
 function readData(bytes: Buffer): NonNullable<QueryResponse['resultSet']> {
   const columns: string[] = [];

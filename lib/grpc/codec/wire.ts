@@ -128,6 +128,10 @@ export class WireReader {
 
   /** A whole number below 2^53. */
   varint(): number {
+    const { at } = this;
+    const small = this.small();
+    if (small >= 0) return small;
+    this.at = at;
     const value = this.varint64();
     if (value > 0x1f_ffff_ffff_ffffn) throw new WireError('a number is too large here');
     return Number(value);
@@ -135,15 +139,12 @@ export class WireReader {
 
   /** 64 bits, as an unsigned number. */
   varint64(): bigint {
-    let low = 0;
-    let factor = 1;
-    for (let read = 0; read < 4; read++, factor *= 0x80) {
-      const byte = this.byte();
-      low += (byte & 0x7f) * factor;
-      if (byte < 0x80) return BigInt(low);
-    }
-    let value = BigInt(low);
-    for (let shift = 28n; shift < 70n; shift += 7n) {
+    const { at } = this;
+    const small = this.small();
+    if (small >= 0) return BigInt(small);
+    this.at = at;
+    let value = 0n;
+    for (let shift = 0n; shift < 70n; shift += 7n) {
       const byte = this.byte();
       value |= BigInt(byte & 0x7f) << shift;
       if (byte < 0x80) return BigInt.asUintN(64, value);
@@ -170,6 +171,17 @@ export class WireReader {
     else if (type === WireType.BYTES) this.bytes();
     else if (type === WireType.FIXED32) this.take(4);
     else throw new WireError(`a field is written in the unknown way ${type}`);
+  }
+
+  /** A number of up to four bytes, as nearly all are; -1 where it is longer. */
+  private small(): number {
+    let value = 0;
+    for (let shift = 0; shift < 28; shift += 7) {
+      const byte = this.byte();
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+    return -1;
   }
 
   private byte(): number {

@@ -17,6 +17,7 @@ export class ParameterBinder {
   bind(sql: string, given: readonly NamedValue[]): HAParameters | undefined {
     if (given.length === 0) return undefined;
     const wanted = this.parametersOf(sql);
+    if (isInOrder(wanted, given)) return given.map(({ value }) => value);
     const offered = new Offered(given);
     const values: unknown[] = [];
     const named: Record<string, unknown> = {};
@@ -40,6 +41,17 @@ export class ParameterBinder {
     }
     return found;
   }
+}
+
+/** Whether values without names are already in the order in which they are bound, as they are nearly always. */
+function isInOrder(wanted: readonly Parameter[], given: readonly NamedValue[]): boolean {
+  return (
+    wanted.length === given.length &&
+    wanted.every(({ key, ordinal }, at) => {
+      const value = given[at];
+      return key === undefined && value?.name === '' && value.ordinal === ordinal;
+    })
+  );
 }
 
 /** What the caller sent, each to be taken once. */

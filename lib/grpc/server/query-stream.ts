@@ -74,23 +74,91 @@ export class OpenStreams {
     if (this.calls.delete(call)) refuse(call, status.UNAVAILABLE, reason);
   }
 
+  /** Answers requests one after another, until the caller sends no more. */
   private async pump(call: QueryCall, session: QuerySession, ended: AbortSignal): Promise<void> {
-    // A plain loop destroys the stream behind the last request, and its status would never be sent.
-    const requests = call.iterator({ destroyOnReturn: false }) as AsyncIterable<ReceivedRequest>;
-    for await (const received of requests) {
-      const state = this.calls.get(call);
-      if (state === undefined || ended.aborted) return;
-      state.isAnswering = true;
-      await session.answer(received, (answer) => {
-        ended.throwIfAborted();
-        return call.write(answer) ? undefined : drained(call, ended);
-      });
-      state.isAnswering = false;
-      if (this.ending !== undefined) break;
+    const state = this.calls.get(call);
+    if (state === undefined) return;
+    const send = (answer: Buffer): Promise<void> | undefined => {
+      ended.throwIfAborted();
+      return call.write(answer) ? undefined : drained(call, ended);
+    };
+    const requests = new Requests(call);
+    try {
+      while (this.calls.has(call) && !ended.aborted && this.ending === undefined) {
+        const received = requests.take() ?? (await requests.arrival());
+        if (received === undefined || !this.calls.has(call) || ended.aborted) break;
+        state.isAnswering = true;
+        await session.answer(received, send);
+        state.isAnswering = false;
+      }
+    } finally {
+      requests.drop();
     }
-    // Not inside of the loop: that would destroy the stream with an answer in it that is not sent yet.
     if (this.ending !== undefined) this.end(call, this.ending);
   }
+}
+
+/**
+ * Requests of a stream as they come. Much faster than a loop over the stream (`for await`): nothing is created for a request,
+ * and no end of it is looked for. What comes while another is answered is kept, and the stream takes no more then.
+ */
+class Requests {
+  private readonly kept: ReceivedRequest[] = [];
+  private wake: ((received: ReceivedRequest | undefined) => void) | undefined;
+  private fail: (error: Error) => void = () => undefined;
+  private over = false;
+  private failure: Error | undefined;
+
+  constructor(private readonly call: QueryCall) {
+    call.on('data', this.receive);
+    call.on('end', this.finish);
+    call.on('close', this.finish);
+    call.on('error', this.broke);
+  }
+
+  take(): ReceivedRequest | undefined {
+    return this.kept.shift();
+  }
+
+  /** The next one; undefined behind the last. */
+  arrival(): Promise<ReceivedRequest | undefined> {
+    if (this.failure !== undefined) return Promise.reject(this.failure);
+    if (this.over) return Promise.resolve(undefined);
+    if (this.call.isPaused()) this.call.resume();
+    return new Promise((resolve, reject) => {
+      this.wake = resolve;
+      this.fail = reject;
+    });
+  }
+
+  drop(): void {
+    this.call.off('data', this.receive);
+    this.call.off('end', this.finish);
+    this.call.off('close', this.finish);
+  }
+
+  private readonly receive = (received: ReceivedRequest): void => {
+    const { wake } = this;
+    if (wake === undefined) {
+      this.kept.push(received);
+      this.call.pause();
+      return;
+    }
+    this.wake = undefined;
+    wake(received);
+  };
+
+  private readonly finish = (): void => {
+    this.over = true;
+    this.wake?.(undefined);
+    this.wake = undefined;
+  };
+
+  private readonly broke = (error: Error): void => {
+    this.failure = error;
+    this.fail(error);
+    this.wake = undefined;
+  };
 }
 
 /** What a stream is doing. */

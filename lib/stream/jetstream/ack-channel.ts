@@ -1,6 +1,5 @@
-import { createInbox, headers, NatsError, nuid } from 'nats';
+import { createInbox, NatsError, nuid } from 'nats';
 import type { Msg, MsgHdrs, NatsConnection, Subscription } from 'nats';
-import { WIRE_VERSION } from '../../changeset/codec.js';
 import {
   StreamBatchBroken,
   StreamRefusal,
@@ -9,6 +8,7 @@ import {
   StreamUnavailable,
 } from '../replication-stream.js';
 import type { OutgoingMessage, PublishReceipt } from '../replication-stream.js';
+import { messageHeaders } from './message-headers.js';
 
 /** The stream takes only so many messages in a batch; nothing was stored. */
 export class BatchTooLarge extends StreamUnavailable {
@@ -79,7 +79,7 @@ export class AckChannel {
     return new Promise((resolve, reject) => {
       const resolveAck = ({ seq, duplicate }: PubAck): void =>
         resolve({ sequence: seq ?? 0, duplicate: duplicate === true });
-      this.request(message.data, headersOf(message), timeoutMs, resolveAck, reject);
+      this.request(message.data, messageHeaders(message), timeoutMs, resolveAck, reject);
     });
   }
 
@@ -93,13 +93,10 @@ export class AckChannel {
     const batch = nuid.next();
     const ack = await new Promise<PubAck>((resolve, reject) => {
       messages.forEach((message, index) => {
-        const list = batchHeaders(message, batch, index + 1);
-        if (index < messages.length - 1) {
-          this.nc.publish(this.subject, message.data, { headers: list });
-          return;
-        }
-        list.set('Nats-Batch-Commit', '1');
-        this.request(message.data, list, timeoutMs, resolve, reject);
+        const isLast = index === messages.length - 1;
+        const list = messageHeaders(message, { batch, place: index + 1, isLast });
+        if (isLast) this.request(message.data, list, timeoutMs, resolve, reject);
+        else this.nc.publish(this.subject, message.data, { headers: list });
       });
     }).catch((error: unknown) => {
       // Without its last message nothing of a batch is stored.
@@ -169,26 +166,6 @@ export class AckChannel {
       if (deadline <= now) this.settle(token)?.reject(new StreamTimeout('the stream did not answer in time'));
     }
   }
-}
-
-function headersOf(message: OutgoingMessage): MsgHdrs {
-  const list = headers();
-  list.set('Nats-Msg-Id', message.id);
-  list.set('HA-Version', WIRE_VERSION);
-  if (message.chunk !== undefined) list.set('HA-Chunk', message.chunk);
-  const { expect } = message;
-  if (expect?.lastSubjectSequence !== undefined) {
-    list.set('Nats-Expected-Last-Subject-Sequence', String(expect.lastSubjectSequence));
-  }
-  if (expect?.lastMessageId !== undefined) list.set('Nats-Expected-Last-Msg-Id', expect.lastMessageId);
-  return list;
-}
-
-function batchHeaders(message: OutgoingMessage, batch: string, place: number): MsgHdrs {
-  const list = headersOf(message);
-  list.set('Nats-Batch-Id', batch);
-  list.set('Nats-Batch-Sequence', String(place));
-  return list;
 }
 
 /**

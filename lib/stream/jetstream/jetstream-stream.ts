@@ -1,6 +1,14 @@
 import { retry, sleep } from '../../common/timing.js';
 import { connect, ConsumerEvents, DiscardPolicy, NatsError, RetentionPolicy, StorageType, nanos } from 'nats';
-import type { ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg, NatsConnection, StreamInfo } from 'nats';
+import type {
+  Consumer,
+  ConsumerMessages,
+  JetStreamClient,
+  JetStreamManager,
+  JsMsg,
+  NatsConnection,
+  StreamInfo,
+} from 'nats';
 import { HAError } from '../../common/ha-error.js';
 import { StreamUnavailable } from '../replication-stream.js';
 import type {
@@ -51,6 +59,8 @@ const PREFETCH = 128;
 const LARGEST_BATCH = 1_000;
 /** Room that headers and envelope may take beside a payload. */
 const HEADER_ROOM = 4_096;
+/** How long the first message since a time is waited for, ms: the server holds it. */
+const SLOWEST_ANSWER_MS = 5_000;
 /** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const NO_MESSAGE_FOUND = 10_037;
 const STREAM_NOT_FOUND = 10_059;
@@ -186,14 +196,9 @@ export class JetStreamStream implements ReplicationStream {
   async startPosition(point: StartPoint): Promise<number> {
     if (point.kind === 'startSequence') return Math.max(0, Number(point.sequence) - 1);
     if (point.kind === 'all') return 0;
+    if (point.kind === 'startTime') return this.positionAt(point.time);
     const last = await this.lastSubjectSequence();
-    if (point.kind !== 'startTime') return point.kind === 'new' ? last : Math.max(0, last - 1);
-    const consumer = await this.current().js.consumers.get(this.settings.stream, {
-      filterSubjects: this.settings.subject,
-      opt_start_time: point.time.toISOString(),
-    });
-    const first = await consumer.next({ expires: 1_000 });
-    return first === null ? last : first.seq - 1;
+    return point.kind === 'new' ? last : Math.max(0, last - 1);
   }
 
   publish(message: OutgoingMessage, timeoutMs: number): Promise<PublishReceipt> {
@@ -264,7 +269,12 @@ export class JetStreamStream implements ReplicationStream {
       const { nc, js, jsm } = session;
       return { js, jsm, maxPayload: this.maxPayload, version: nc.info?.version };
     };
-    const made = new JetStreamObjectStore(client, { bucket, replicas: this.replicas, servers });
+    const made = new JetStreamObjectStore(client, {
+      bucket,
+      replicas: this.replicas,
+      servers,
+      access: this.settings.access,
+    });
     await made.open();
     return made;
   }
@@ -278,6 +288,23 @@ export class JetStreamStream implements ReplicationStream {
     for (const end of this.endings) end();
     session?.acks.close();
     await session?.nc.close();
+  }
+
+  /** Who asks for the first message since then has to know whether there is one: no answer in time looks the same as none. */
+  private async positionAt(time: Date): Promise<number> {
+    const last = await this.messageAt(await this.lastSubjectSequence());
+    if (last === undefined) return 0;
+    if (Number(last.time) < time.getTime()) return last.sequence;
+    const consumer = await this.ask(({ js }) =>
+      js.consumers.get(this.settings.stream, {
+        filterSubjects: this.settings.subject,
+        opt_start_time: time.toISOString(),
+      }),
+    );
+    const first = await consumer.next({ expires: SLOWEST_ANSWER_MS }).finally(() => forget(consumer));
+    if (first === null)
+      throw new StreamUnavailable(`${this.description} did not tell what it has since ${time.toISOString()}`);
+    return first.seq - 1;
   }
 
   private current(): Session {
@@ -306,7 +333,7 @@ export class JetStreamStream implements ReplicationStream {
       }),
     );
     const messages = await consumer.consume({ max_messages: PREFETCH, expires: 5_000, idle_heartbeat: 1_000 });
-    void this.watchConsumer(messages);
+    void this.watchConsumer(messages).finally(() => forget(consumer));
     return messages;
   }
 
@@ -511,6 +538,12 @@ async function connectSession({ access, subject }: JetStreamSettings): Promise<S
     await nc.close();
     throw error;
   }
+}
+
+/** Else the server keeps it for minutes, and there may be one for every page of a history. */
+function forget(consumer: Consumer): void {
+  // Without a connection, or where it is gone already, there is nothing to be done.
+  consumer.delete().catch(() => undefined);
 }
 
 async function find(jsm: JetStreamManager, stream: string): Promise<StreamInfo | undefined> {

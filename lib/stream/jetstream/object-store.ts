@@ -6,6 +6,9 @@ import { inChunks, ObjectDigest } from '../object-digest.js';
 import { OBJECT_CHUNK, OBJECT_PIECES_HELD } from '../object-store.js';
 import type { ObjectInfo, ObjectStore, ObjectUpload } from '../object-store.js';
 import { connectError } from './connect-error.js';
+import type { NatsAccess } from './connect-options.js';
+import { sendFile } from './file-sender.js';
+import type { SentFile } from './file-sender.js';
 import { ObjectReader } from './object-reader.js';
 import { takesCompression } from './server-version.js';
 
@@ -23,6 +26,8 @@ export interface JetStreamObjectSettings {
   readonly replicas: number;
   /** For messages. */
   readonly servers: string;
+  /** Files are sent from a thread and over a connection of their own; absent: they are read here. */
+  readonly access?: NatsAccess | undefined;
 }
 
 /** The object as NATS' clients store it, beside its bytes. */
@@ -100,8 +105,9 @@ export class JetStreamObjectStore implements ObjectStore {
     if (previous !== undefined) await this.purge(previous);
     const prefix = prefixOf(upload.name);
     const id = `${prefix}${randomBytes(11).toString('hex')}`;
+    let isNamed = false;
     try {
-      const { size, digest, chunks } = await this.send(upload, id);
+      const { size, digest, chunks } = (await this.sendFile(upload, id)) ?? (await this.send(upload, id));
       // Listed in front of the switch: whoever began before it is refused behind it, so its pieces are of no use.
       const dead = (await this.chunkIds(prefix)).filter((other) => other !== id && other !== before?.meta.nuid);
       const meta: ObjectMeta = {
@@ -118,6 +124,7 @@ export class JetStreamObjectStore implements ObjectStore {
           ? {}
           : { metadata: { previous: before.meta.nuid } }),
       };
+      isNamed = true;
       const revision = await this.store(meta, before?.revision ?? 0);
       if (revision === undefined) {
         await this.purge(id);
@@ -126,7 +133,8 @@ export class JetStreamObjectStore implements ObjectStore {
       await Promise.all(dead.map((other) => this.purge(other)));
       return infoOf({ meta, revision, stored: Date.now() });
     } catch (error) {
-      await this.purge(id);
+      // A message that names the pieces may still come through; if not, the next upload removes them.
+      if (!isNamed) await this.purge(id);
       throw error;
     }
   }
@@ -140,7 +148,10 @@ export class JetStreamObjectStore implements ObjectStore {
   async delete(name: string, revision: number): Promise<boolean> {
     const before = await this.ask((client) => this.metaOf(client, name));
     if (revisionOf(before) !== revision) return false;
-    if (before === undefined || before.meta.deleted === true) return true;
+    if (before === undefined || before.meta.deleted === true) {
+      for (const id of await this.chunkIds(prefixOf(name))) await this.purge(id);
+      return true;
+    }
     const { meta } = before;
     const deleted: ObjectMeta = { ...meta, deleted: true, size: 0, chunks: 0, digest: '', metadata: {} };
     if ((await this.store(deleted, revision)) === undefined) return false;
@@ -197,6 +208,23 @@ export class JetStreamObjectStore implements ObjectStore {
       const code = apiCode(error);
       if (code === NO_MESSAGE_FOUND || code === STREAM_NOT_FOUND) return undefined;
       throw error;
+    }
+  }
+
+  /** Undefined where the upload is no file, or the server takes no second connection. */
+  private async sendFile({ file }: ObjectUpload, id: string): Promise<SentFile | undefined> {
+    const { access } = this.settings;
+    if (file === undefined || access === undefined) return undefined;
+    const task = {
+      path: file.path,
+      subject: this.chunkSubject(id),
+      pieceBytes: this.chunkSize,
+      timeout: PIECE_TIMEOUT_MS,
+    };
+    try {
+      return await sendFile(access, task, file.passed);
+    } catch (error) {
+      throw this.explain(error);
     }
   }
 

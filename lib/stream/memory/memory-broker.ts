@@ -87,6 +87,11 @@ export class MemoryBroker {
     this.existing(stream).trim(toSequence);
   }
 
+  /** Removes all messages of one subject. */
+  purge(subject: string, stream?: string): void {
+    this.existing(stream).purge(subject);
+  }
+
   /** Removes all messages behind a sequence; their sequences are used again. */
   truncate(afterSequence: number, stream?: string): void {
     this.existing(stream).truncate(afterSequence);

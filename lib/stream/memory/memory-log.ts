@@ -129,6 +129,11 @@ export class MemoryLog {
     this.remove((message) => message.sequence <= to);
   }
 
+  /** Removes all messages of one subject, as an operator does; others stay where they are. */
+  purge(subject: string): void {
+    this.remove((message) => message.subject === subject);
+  }
+
   /** Removes everything behind a sequence, as a server that lost its unsynced end; sequences are then used again. */
   truncate(afterSequence: number): void {
     if (afterSequence >= this.last) return;

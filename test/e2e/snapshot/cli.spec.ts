@@ -1,6 +1,16 @@
 import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
 import { startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import { dumpFile } from '../../helper/dump.js';
 import { compileLib } from '../../support/compile-lib.js';
@@ -101,6 +111,23 @@ describe('nestjs-ha snapshot, restore and verify', () => {
     await a.start();
     await cluster.expectEqual();
     expect(await a.all('SELECT v FROM t')).toEqual([{ v: 'waits' }]);
+  });
+
+  it('do not take what a file that was removed has left for a part of the new one', async () => {
+    const cluster = await startCluster({ nodes: 1, options: { disableDBSnapshotter: true } });
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await cluster.a.run(`INSERT INTO t VALUES(1, 'of the cluster')`);
+    await cluster.a.snapshot();
+    const target = join(temporaryFolder(), 'x.db');
+    const old = new BetterSqlite3(target);
+    old.exec(`PRAGMA journal_mode = WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'old')`);
+    copyFileSync(`${target}-wal`, `${target}-left`);
+    old.close();
+    rmSync(target);
+    renameSync(`${target}-left`, `${target}-wal`);
+    const query = `?replicationURL=${cluster.url}&replicationStream=${cluster.stream}&replicationID=db`;
+    expect(await cli('restore', `file:${target}${query}`)).toMatchObject({ code: 0 });
+    expect(dumpFile(target)).toEqual(cluster.dump(0));
   });
 
   it('say what is wrong', async () => {

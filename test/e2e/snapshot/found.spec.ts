@@ -1,6 +1,7 @@
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
+import { HAError } from '../../../lib/common/ha-error.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import { failureOf, temporaryFolder, until } from '../../helper/cluster.js';
@@ -62,6 +63,106 @@ describe('files that founded a cluster once', () => {
     const fresh = make('fresh', 'new');
     await fresh.db.start();
     expect(dumpFile(fresh.path)).toEqual(before[ends.findIndex(({ status }) => status === 'fulfilled')]);
+  });
+});
+
+describe('renames that a file has met in another stream', () => {
+  /** What a schema change that rebuilds a table leaves: the old name was free again behind it. */
+  const REBUILD = `CREATE TABLE rebuilt(id INTEGER PRIMARY KEY, v); ALTER TABLE rebuilt RENAME TO t`;
+
+  async function expectOwnRows(a: MemoryNode<MemoryStream>, b: MemoryNode<MemoryStream>): Promise<void> {
+    await a.db.exec('CREATE TABLE rebuilt(id INTEGER PRIMARY KEY, v)');
+    await a.db.run(`INSERT INTO rebuilt VALUES(7, 'of rebuilt')`);
+    await b.db.waitFor(a.db.position().received);
+    expect(await b.db.all('SELECT id FROM rebuilt')).toEqual([{ id: 7 }]);
+    expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
+  }
+
+  async function renamed({ make }: Cluster, replicationID: string): Promise<MemoryNode<MemoryStream>> {
+    const old = make('a', replicationID);
+    for (let n = 0; n < 10; n++) await old.db.exec(`CREATE TABLE other${n}(v)`);
+    for (const statement of REBUILD.split('; ')) await old.db.exec(statement);
+    await old.db.close();
+    const db = new BetterSqlite3(old.path, { readonly: true });
+    expect(db.prepare('SELECT old_name FROM ha_renames').pluck().all()).toEqual(['rebuilt']);
+    db.close();
+    return old;
+  }
+
+  it('are not those of the cluster that it founds', async () => {
+    const { path } = await renamed(cluster(), 'old');
+    const { dir, make } = cluster();
+    copyFileSync(path, join(dir, 'a.db'));
+    const [early, a] = [make('early', 'new'), make('a', 'new')];
+    await early.db.start();
+    await a.db.start();
+    await until(() => early.events.some((event) => event.type === 'snapshot') && early.db.status().state === 'running');
+    await expectOwnRows(a, early);
+  });
+
+  it('are not those of a stream that was made anew', async () => {
+    const { path } = await renamed(cluster(), 'db');
+    const { dir, make } = cluster();
+    copyFileSync(path, join(dir, 'a.db'));
+    const [a, b] = [make('a'), make('b')];
+    expect(await failureOf(a.db.start())).toMatchObject({ code: 'HA_STREAM_RESET' });
+    await a.db.resync({ from: 'this-node' });
+    await b.db.start();
+    await expectOwnRows(a, b);
+  });
+
+  it('go on to count where the rows of a node are made those of all in the same stream', async () => {
+    const { make } = cluster();
+    const [a, b] = [make('a'), make('b')];
+    await a.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await b.db.start();
+    await a.db.exec('ALTER TABLE t RENAME TO u');
+    await b.db.waitFor(a.db.position().received);
+    await a.db.resync({ from: 'this-node' });
+    await until(() => b.events.some((event) => event.type === 'snapshot') && b.db.status().state === 'running');
+    for (const { path } of [a, b]) {
+      const db = new BetterSqlite3(path, { readonly: true });
+      expect(db.prepare('SELECT old_name FROM ha_renames').pluck().all()).toEqual(['t']);
+      db.close();
+    }
+  });
+});
+
+describe('a file with rows, where nothing of the stream can be reached', () => {
+  it('is not taken for one that must not found the cluster', async () => {
+    const { dir } = cluster();
+    const stream = new MemoryStream({ broker: new MemoryBroker(), stream: 's', subject: 's.db' });
+    const a = memoryNode('a', dir, stream, { asyncPublisher: true });
+    sql(a.path, FIRST);
+    const open = stream.open.bind(stream);
+    let failures = 2;
+    stream.open = () => {
+      if (failures-- > 0) return Promise.reject(new HAError('HA_STREAM_CONNECT', 'away', { retryable: true }));
+      return open();
+    };
+    await a.db.start();
+    expect(failures).toBeLessThan(0);
+    expect(await a.db.all('SELECT v FROM t')).toEqual([{ v: 'first' }]);
+  });
+});
+
+describe('stopping a node while it founds a cluster', () => {
+  it('ends the upload, and leaves it to the next start', async () => {
+    const { make } = cluster();
+    const a = make('a');
+    sql(a.path, `${FIRST}; INSERT INTO t SELECT 100 + value, randomblob(400000) FROM json_each('[1,2,3,4,5,6,7,8,9]')`);
+    const rows = dumpFile(a.path);
+    let stopping: Promise<void> | undefined;
+    a.runtime.events.subscribe((event) => {
+      if (event.type === 'progress') stopping ??= a.db.stop();
+    });
+    expect(await failureOf(a.db.start())).toMatchObject({ code: 'HA_UNAVAILABLE' });
+    await stopping;
+    const told = a.events.filter((event) => event.type === 'progress');
+    expect(told).toHaveLength(1);
+    expect(told[0]).not.toMatchObject({ percent: 100 });
+    await a.db.start();
+    expect(dumpFile(a.path)).toEqual(rows);
   });
 });
 

@@ -2,7 +2,7 @@ import type { HAOptions } from '../../../lib/config/options.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import { dumpFile } from '../../helper/dump.js';
-import { temporaryFolder, until } from '../../helper/cluster.js';
+import { failureOf, temporaryFolder, until } from '../../helper/cluster.js';
 import { memoryNode } from '../../helper/memory-node.js';
 import type { MemoryNode } from '../../helper/memory-node.js';
 
@@ -106,6 +106,29 @@ describe('a database on a stream that others write to', () => {
     await a.db.snapshot();
     await b.db.start();
     expect(await b.db.all('SELECT v FROM t')).toEqual([{ v: 1 }]);
+  });
+
+  it('notices that its own messages were removed, although the stream still has its beginning', async () => {
+    const { broker: made, others, make } = broker();
+    others(1);
+    const [a, b] = [make('a'), make('b')];
+    await a.db.exec('CREATE TABLE t(v)');
+    await b.db.start();
+    await b.db.stop();
+    await a.db.run('INSERT INTO t VALUES(1)');
+    made.purge('s.db');
+    await a.db.run('INSERT INTO t VALUES(2)');
+    const before = dumpFile(b.path);
+    const error = await failureOf(b.db.start());
+    expect(error).toMatchObject({ code: 'HA_STREAM_GAP' });
+    expect(error.message).toContain('was removed from the stream');
+    expect(dumpFile(b.path)).toEqual(before);
+    await a.db.snapshot();
+    await b.db.start();
+    expect(dumpFile(b.path)).toEqual(dumpFile(a.path));
+    await a.db.stop();
+    await a.db.start();
+    expect([...halts(a), ...halts(b)]).toEqual([]);
   });
 
   describe('of whose history nothing is left in the stream', () => {

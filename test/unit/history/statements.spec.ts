@@ -35,6 +35,20 @@ describe('statements of history', () => {
       `undo 17 where "a ""b"('it''s', x'00FF'), u(9)`,
       { from: 17n, scope: 'all', rows: { 'a "b': ["it's", Buffer.from([0, 255])], u: [9n] } },
     ],
+    [
+      `UNDO 17 WHERE pair(('a', 1), (X'00', -2.5)), pair('one')`,
+      {
+        from: 17n,
+        scope: 'all',
+        rows: {
+          pair: [['a', 1n], [Buffer.from([0]), -2.5], 'one'],
+        },
+      },
+    ],
+    [
+      'UNDO 17 WHERE constructor(1), toString(2);;',
+      { from: 17n, scope: 'all', rows: { constructor: [1n], toString: [2n] } },
+    ],
     ['UNDO 17 WHERE t(9223372036854775807)', { from: 17n, scope: 'all', rows: { t: [9223372036854775807n] } }],
   ])('%s is read', (sql, options) => {
     expect(parseHistoryStatement(sql)).toEqual({ kind: 'undo', options });
@@ -52,10 +66,22 @@ describe('statements of history', () => {
     'UNDO 5 WHERE t(1) u(2)',
     'UNDO 5 WHERE t(1),',
     'UNDO 5 WHERE t(SELECT 1)',
+    `UNDO 5 WHERE t(x'abc')`,
+    'UNDO 5 WHERE t((1)',
+    'UNDO 5 WHERE t(((1)))',
+    'UNDO 5 WHERE t(1,)',
+    'UNDO 5 WHERE t(-)',
+    'UNDO 5 WHERE t(1) OR 1',
     'UNDO 5; DROP TABLE t',
     'HISTORY 5; UNDO 5',
   ])('%s is refused', (sql) => {
     expect(() => parseHistoryStatement(sql)).toThrow(expect.objectContaining({ code: 'HA_HISTORY_INVALID' }));
+  });
+
+  it('name tables whatever they are called', () => {
+    const statement = parseHistoryStatement('UNDO 17 WHERE __proto__(1), "__proto__"(2)');
+    const { rows } = (statement as { options: { rows: object } }).options;
+    expect(Object.entries(rows)).toEqual([['__proto__', [1n, 2n]]]);
   });
 
   it('answer as the protocol says', async () => {
