@@ -50,6 +50,12 @@ module.exports = {
       to: { path: 'node_modules/nats/' },
     },
     {
+      name: 'sqlite3-parser-only-in-shard',
+      severity: 'error',
+      from: { pathNot: '^lib/shard/' },
+      to: { path: 'node_modules/sqlite3-parser/' },
+    },
+    {
       name: 'no-development-packages',
       severity: 'error',
       from: { path: '^lib' },

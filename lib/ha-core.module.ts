@@ -1,7 +1,9 @@
-import { Logger, Module } from '@nestjs/common';
+import { Module } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import type { DynamicModule, Provider } from '@nestjs/common';
-import { NestTargets } from './cdc/nest-targets.js';
+import { assemble } from './assemble.js';
+import type { Assembly } from './assemble.js';
+import type { NestTargets } from './cdc/nest-targets.js';
 import { DEFAULT_CONNECTION, getHALeaderToken, getHAToken, partToken } from './common/tokens.js';
 import { HAError } from './common/ha-error.js';
 import type {
@@ -14,7 +16,7 @@ import type { HAInterceptor } from './changeset/interceptor.js';
 import { interceptorProviders } from './interceptor-providers.js';
 import type { HAInterceptorProvider } from './interceptor-providers.js';
 import { HARegistry } from './ha-registry.js';
-import { HARuntime } from './ha-runtime.js';
+import type { HARuntime } from './ha-runtime.js';
 import { HASharedModule } from './ha-shared.module.js';
 import { HA_WIRING } from './ha-wiring.js';
 import type { HAWiring } from './ha-wiring.js';
@@ -25,12 +27,9 @@ import { LeaderGuard } from './leader/leader-guard.js';
 import { leaderProviders } from './leader-providers.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
 import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
-import { checkAsyncOptions, resolveModuleOptions } from './resolve-module-options.js';
+import { checkAsyncOptions } from './resolve-module-options.js';
 import { HASnapshotter } from './snapshot/snapshotter.js';
 import { HADatabase } from './write/ha-database.js';
-
-const DEFAULT_RETRY_ATTEMPTS = 10;
-const DEFAULT_RETRY_DELAY_MS = 3_000;
 
 /** The wiring behind {@link HAModule}: one dynamic module for each database. */
 @Module({})
@@ -140,12 +139,6 @@ function tokenOf(provider: Provider): string | symbol | (new (...args: never[]) 
   return (typeof provider === 'function' ? provider : provider.provide) as string;
 }
 
-/** A database, and who receives its changes. */
-interface Assembly {
-  readonly runtime: HARuntime;
-  readonly targets: NestTargets;
-}
-
 function createRuntime(
   connection: string,
   given: HAFactoryOptions | undefined,
@@ -156,33 +149,11 @@ function createRuntime(
 ): Assembly {
   let targets: NestTargets | undefined;
   const runtime = registry.add(connection, () => {
-    const made = assemble(connection, given, wiring, modules, interceptors);
+    const made = assemble(connection, given, wiring, modules, interceptors, registry);
     targets = made.targets;
     return made.runtime;
   });
   return { runtime, targets: targets as NestTargets };
-}
-
-function assemble(
-  connection: string,
-  given: HAFactoryOptions | undefined,
-  wiring: HAWiring,
-  modules: ModuleRef,
-  interceptors: readonly HAInterceptor[],
-): Assembly {
-  const { options, cdc, all } = resolveModuleOptions(given, connection, wiring);
-  const { configure, retryAttempts = DEFAULT_RETRY_ATTEMPTS, retryDelay = DEFAULT_RETRY_DELAY_MS } = all;
-  const targets = new NestTargets(cdc, options.replicationStream, modules);
-  const runtime = new HARuntime(options, {
-    logger: new Logger(connection === DEFAULT_CONNECTION ? 'HAModule' : `HAModule:${connection}`),
-    configure,
-    interceptors,
-    retryAttempts,
-    retryDelay,
-    stream: wiring.stream(options),
-    cdc: targets.registrations,
-  });
-  return { runtime, targets };
 }
 
 function asyncOptions(connection: string, options: HAModuleAsyncOptions): Provider {

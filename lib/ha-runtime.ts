@@ -16,7 +16,6 @@ import { Telemetry } from './common/telemetry.js';
 import { sleep } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
-import { refuseUnsupported } from './config/unsupported.js';
 import { DatabaseHistory } from './history/database-history.js';
 import type { RecentMessage } from './apply/recent-messages.js';
 import { decodeChangeSet } from './changeset/codec.js';
@@ -87,6 +86,7 @@ import { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import type { CommittedTransaction } from './write/commit-group.js';
 import { Committer } from './write/committer.js';
 import type { ReplicationPorts } from './write/committer.js';
+import type { CrossPort } from './write/cross-port.js';
 import { HoldGate } from './write/hold-gate.js';
 import type { DatabaseLifecycle, OpenDatabase, ResyncOptions } from './write/ha-database.js';
 import { OutcomeFinder } from './write/outcome.js';
@@ -111,6 +111,8 @@ export interface RuntimeExtras {
   readonly stream?: ReplicationStream | undefined;
   /** Who receives what the stream changes here. */
   readonly cdc?: readonly Registration[] | undefined;
+  /** Answers SELECTs from several databases. */
+  readonly cross?: CrossPort | undefined;
   /** Milliseconds between the heartbeats of a member, which tests shorten. */
   readonly heartbeatMs?: number | undefined;
   /** How long an election takes, which tests change. */
@@ -133,6 +135,9 @@ interface Replication {
   readonly cdc: ChangeDataCapture | undefined;
   readonly idle: IdleAdvance | undefined;
 }
+
+/** Calls of all databases. */
+let uses = 0;
 
 /** What is special about one start. */
 interface Launch extends SnapshotStart {
@@ -229,12 +234,15 @@ export class HARuntime implements DatabaseLifecycle {
   private maintenance: Promise<unknown> = Promise.resolve();
   private closed = false;
   private stopped = false;
+  /** How often the file was opened: what was read of an earlier one may not hold any more. */
+  launches = 0;
+  /** Grows with every call, over all databases: the least is the one that was not used for longest. */
+  lastUse = 0;
 
   constructor(
     readonly options: ResolvedHAOptions,
     private readonly extras: RuntimeExtras,
   ) {
-    refuseUnsupported(options);
     if (options.leaderProvider !== undefined && this.isStandalone) throw leaderWithoutStream();
     this.leader = makeLeadership({
       options,
@@ -286,6 +294,28 @@ export class HARuntime implements DatabaseLifecycle {
     return this.options.autoStart && !this.closed && !this.stopped;
   }
 
+  get cross(): CrossPort | undefined {
+    return this.extras.cross;
+  }
+
+  touch(): void {
+    this.lastUse = ++uses;
+  }
+
+  /** Whether the file can be closed for a while without anybody noticing: the next call opens it again. */
+  get isPausable(): boolean {
+    const { options, opened } = this;
+    const serves = options.grpcPort !== undefined || this.targets.length > 0 || this.changeFeed.changes.observed;
+    if (opened === undefined || options.memory || !this.autoStart || serves) return false;
+    return opened.committer.isIdle && !opened.connections.isLeased;
+  }
+
+  /** Closes the file until the next call, which opens it again. */
+  async pause(): Promise<void> {
+    this.stops++;
+    await this.impatiently(this.maintain(() => this.pauseNow())).finally(() => this.stops--);
+  }
+
   get transactionTimeout(): number {
     return this.options.transactionTimeout;
   }
@@ -335,6 +365,20 @@ export class HARuntime implements DatabaseLifecycle {
     this.stopping = true;
     try {
       await this.stopOnce();
+    } finally {
+      this.starting = undefined;
+      this.stopping = false;
+    }
+  }
+
+  private async pauseNow(): Promise<void> {
+    const { opened } = this;
+    if (opened === undefined || this.starting === undefined) return;
+    this.stopping = true;
+    // Calls that come from now on wait, and open it again.
+    this.opened = undefined;
+    try {
+      await this.stopOnce(opened);
     } finally {
       this.starting = undefined;
       this.stopping = false;
@@ -686,6 +730,7 @@ export class HARuntime implements DatabaseLifecycle {
     const { options, extras } = this;
     // What looks like a resync that was not finished may be under way in another process.
     const exclusive = this.hasStream || SetAside.unfinished(realFile(options.filename)) !== undefined;
+    this.launches++;
     const connections = new Connections({
       filename: options.filename,
       memory: options.memory,
@@ -1239,8 +1284,8 @@ export class HARuntime implements DatabaseLifecycle {
     await replication.position.waitFor(last);
   }
 
-  private async stopOnce(): Promise<void> {
-    await this.finishWrites(stoppedError());
+  private async stopOnce(opened = this.opened): Promise<void> {
+    await this.finishWrites(stoppedError(), opened);
     await this.leader.detach();
     this.opened = undefined;
     await this.tearDown();
@@ -1249,10 +1294,10 @@ export class HARuntime implements DatabaseLifecycle {
   }
 
   /** Waits for the writes under way; for those that only the stream can bring back, no longer than for a publish. */
-  private async finishWrites(reason: HAError): Promise<void> {
+  private async finishWrites(reason: HAError, opened = this.opened): Promise<void> {
     const { position } = this.replication ?? {};
     const timer = setTimeout(() => position?.fail(reason), this.options.publisherTimeout);
-    await this.opened?.committer.close(reason);
+    await opened?.committer.close(reason);
     clearTimeout(timer);
     await this.replication?.async?.flush(this.options.publisherTimeout);
   }

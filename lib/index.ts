@@ -6,7 +6,10 @@ export type {
   HAModuleOptionsWithDsn,
   HAOptionsFactory,
 } from './ha-module-options.js';
+export { HADatabaseRegistry } from './ha-database-registry.js';
+export type { HARegisteredDatabase, HARegistryOptions } from './ha-database-registry.js';
 export { HADatabase } from './write/ha-database.js';
+export type { HAAcross, HAAcrossOptions, HAFailedDatabase } from './write/cross-port.js';
 export type { ResyncOptions as HAResyncOptions } from './write/ha-database.js';
 export type {
   HAConsistency,

@@ -63,7 +63,9 @@ export type HAErrorCode =
   | 'HA_LEADER_CHANGED'
   | 'HA_LEADER_LOOP'
   | 'HA_LEADER_NO_GRPC'
-  | 'HA_RESULT_LOST';
+  | 'HA_RESULT_LOST'
+  | 'HA_CROSS_DATABASE_REFUSED'
+  | 'HA_CROSS_DATABASE_FAILED';
 
 /** Details of an error, besides its code and message. */
 export interface HAErrorOptions {

@@ -3,6 +3,12 @@ import type { Duration, HAStreamOptions } from './stream-options.js';
 /** Every option of a replicated database. An option set to `undefined` counts as not set. */
 export interface HAOptions extends HAStreamOptions {
   /**
+   * Whether the hint `db=regex` of a SELECT, and `db.acrossDatabases`, may read other databases of the application.
+   * DSN `allowCrossDatabase`, environment `HA_ALLOW_CROSS_DATABASE`.
+   * @default false
+   */
+  allowCrossDatabase?: boolean;
+  /**
    * Commit first and publish afterwards, from an outbox in the same SQLite transaction: writes go on without the
    * stream.
    * DSN `asyncPublisher`, environment `HA_ASYNC_PUBLISHER`.
@@ -158,7 +164,8 @@ export interface HAOptions extends HAStreamOptions {
    */
   publisherTimeout?: Duration;
   /**
-   * Regular expression on the names of the databases that a SELECT across databases asks.
+   * Regular expression: every SELECT without a hint is answered from all databases of the application whose connection name or
+   * file name matches it as a whole.
    * DSN `queryRouter`, environment `HA_QUERY_ROUTER`.
    * @default none
    */

@@ -25,6 +25,7 @@ export type HAMode = 'standalone' | 'embedded' | 'external';
 
 /** The parsed value of every option; durations are milliseconds. */
 export interface OptionValues {
+  allowCrossDatabase: boolean;
   asyncPublisher: boolean;
   asyncPublisherOutboxDir: string | undefined;
   autoStart: boolean;

@@ -6,6 +6,12 @@ import { boolean, integer, interval, oneOf, text } from './value-types.js';
 
 /** The options of the database, its node and its cluster. */
 export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOptions>> = {
+  allowCrossDatabase: {
+    env: ['HA_ALLOW_CROSS_DATABASE'],
+    type: boolean,
+    default: 'false',
+    doc: 'Whether the hint `db=regex` of a SELECT, and `db.acrossDatabases`, may read other databases of the application.',
+  },
   asyncPublisher: {
     env: ['HA_ASYNC_PUBLISHER'],
     type: boolean,
@@ -153,7 +159,7 @@ export const CORE_TABLE: OptionTable<Exclude<keyof HAOptions, keyof HAStreamOpti
   queryRouter: {
     env: ['HA_QUERY_ROUTER'],
     type: pattern,
-    doc: 'Regular expression on the names of the databases that a SELECT across databases asks.',
+    doc: 'Regular expression: every SELECT without a hint is answered from all databases of the application whose connection name or file name matches it as a whole.',
   },
   replicationID: {
     dsn: ['replicationID', 'replID'],

@@ -61,7 +61,8 @@ function explain(reader: StatementReader): StatementInfo {
 function statement(reader: StatementReader, index: number): StatementInfo {
   const verb = reader.keyword(index);
   const facts = STATEMENTS.get(verb)?.(reader, index) ?? UNKNOWN;
-  return info(verb, facts, scanKeywords(reader, index));
+  const found = info(verb, facts, scanKeywords(reader, index));
+  return reader.sql.includes('/*+') ? { ...found, hinted: true } : found;
 }
 
 function info(verb: string, facts: StatementFacts, words: KeywordScan): StatementInfo {

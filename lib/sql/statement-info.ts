@@ -102,6 +102,8 @@ export interface StatementInfo {
    * before preparing one.
    */
   readonly explained?: StatementInfo;
+  /** A hint comment may be in it; absent where there is none. */
+  readonly hinted?: true;
 }
 
 /** What a reader of one kind of statement finds; the rest is common to all. */

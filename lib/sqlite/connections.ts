@@ -73,6 +73,11 @@ export class Connections {
     return (this.outside ??= this.open('reader'));
   }
 
+  /** Whether somebody is in the middle of rows. */
+  get isLeased(): boolean {
+    return this.leased.size > 0;
+  }
+
   /** A reader for one long iteration; give it back with {@link releaseReader}. */
   leaseReader(): Connection {
     const db = this.idle.pop() ?? this.open('reader');

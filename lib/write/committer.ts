@@ -124,6 +124,11 @@ export class Committer {
     if (ports?.outbox !== undefined) this.lane = new OrderedLane(ports.outbox, settings.publisherTimeout);
   }
 
+  /** Whether no transaction waits or is under way. */
+  get isIdle(): boolean {
+    return this.running === undefined && this.waiting === 0;
+  }
+
   /** Transactions that wait. */
   get waiting(): number {
     return this.queue.length + (this.lane?.length ?? 0);

@@ -8,6 +8,7 @@ import type { Position } from '../sqlite/position.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAMember } from '../stream/membership/member.js';
 import type { Committer } from './committer.js';
+import type { CrossPort, CrossQuery, HAAcross, HAAcrossOptions } from './cross-port.js';
 import { EXACT_SHAPE, PLAIN_SHAPE } from './executor.js';
 import type {
   HAExecutor,
@@ -27,6 +28,7 @@ import type {
   HAUndoResult,
   HistoryPort,
 } from './history-port.js';
+import { refuseHinted } from './hinted.js';
 import type { HAOutcome, OutcomeFinder } from './outcome.js';
 import { parseTransactionId } from './outcome.js';
 import { withSequence } from './member.js';
@@ -42,6 +44,7 @@ import { currentSession, lastWritten, runInSession } from './session-context.js'
 import type { SessionMemory } from './session-context.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
+import type { StatementInfo } from '../sql/statement-info.js';
 import type { HABackup, HALag, HAPosition, HASnapshot, HAStatus } from './status.js';
 import { refuseNested, runInContext } from './transaction-context.js';
 import type { TransactionRunner } from './transaction-runner.js';
@@ -93,6 +96,10 @@ export interface DatabaseLifecycle {
   readonly readTimeout: number;
   readonly events: Observable<HAEvent>;
   readonly changes: Observable<HAChange>;
+  /** Called with every use. */
+  touch?(): void;
+  /** Answers SELECTs from several databases; absent where there is no application that knows others. */
+  readonly cross?: CrossPort | undefined;
   /** The database, while it is started. */
   readonly open: OpenDatabase | undefined;
   start(): Promise<OpenDatabase>;
@@ -293,6 +300,7 @@ export class HADatabase implements HAExecutor {
         return this.opened();
       },
       refuseReadOnly: (open: OpenDatabase) => this.refuseReadOnly(open),
+      across: (sql: string, info: StatementInfo) => this.across(sql, info),
       noteWritten: (sequence: number | undefined) =>
         this.noteStored(currentSession(), sequence ?? this.lifecycle.open?.position?.received),
       write: (
@@ -309,6 +317,29 @@ export class HADatabase implements HAExecutor {
       runAlone: async (open: OpenDatabase, sql: string) => (await this.runAlone(open, 'all', sql)) as unknown[],
     };
     return new HASession(host, options);
+  }
+
+  /**
+   * Answers a SELECT from several databases of this application as if they were one, and says which were asked. `partial: true`
+   * leaves out those that cannot be read, and lists them. A hint in the SELECT, `/*+ db=tenant-.* *\/`, does the same with
+   * {@link all}, {@link get} and {@link iterate}.
+   *
+   * @throws HAError `HA_CROSS_DATABASE_REFUSED` where the answer would not be that of one database, or is not allowed
+   * (`allowCrossDatabase`), `HA_CROSS_DATABASE_FAILED` where a database cannot be read.
+   */
+  async acrossDatabases<T = unknown>(
+    sql: string,
+    params?: HAParameters,
+    options: HAAcrossOptions = {},
+  ): Promise<HAAcross<T>> {
+    refuseNested(this);
+    await this.opened();
+    const { cross } = this.lifecycle;
+    if (cross !== undefined) return (await cross.across(sql, params, options)) as HAAcross<T>;
+    throw new HAError(
+      'HA_CROSS_DATABASE_REFUSED',
+      'This database was not registered by HAModule, so it knows no others. Register it with HAModule.forRoot.',
+    );
   }
 
   /** Where this node stands in the stream. */
@@ -500,6 +531,7 @@ export class HADatabase implements HAExecutor {
 
   private opened(): OpenDatabase | Promise<OpenDatabase> {
     const { open } = this.lifecycle;
+    this.lifecycle.touch?.();
     if (open !== undefined) return open;
     if (!this.lifecycle.autoStart && this.lifecycle.status().state !== 'starting') throw notStarted();
     return this.lifecycle.start();
@@ -509,6 +541,7 @@ export class HADatabase implements HAExecutor {
   private call(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
     refuseNested(this);
     const { open } = this.lifecycle;
+    this.lifecycle.touch?.();
     return open === undefined
       ? this.callLater(method, sql, params, shape)
       : this.callOpen(open, method, sql, params, shape);
@@ -565,9 +598,24 @@ export class HADatabase implements HAExecutor {
     params: HAParameters | undefined,
     shape: RowShape,
   ): unknown {
-    if (!isWrite(open.infos.of(sql))) return open.reads.call(method, sql, params, shape);
+    const info = open.infos.of(sql);
+    if (!isWrite(info)) {
+      const across = this.across(sql, info);
+      return across === undefined
+        ? open.reads.call(method, sql, params, shape)
+        : callAcross(across, method, params, shape);
+    }
     if (runsAlone(sql, open.infos)) return this.runAlone(open, method, sql);
     return this.write(open, method, sql, params, shape);
+  }
+
+  /** The databases that answer a read instead of this one. */
+  private across(sql: string, info: StatementInfo): CrossQuery | undefined {
+    const { cross } = this.lifecycle;
+    if (info.hinted !== true && cross?.routesAll !== true) return undefined;
+    if (cross !== undefined && info.kind === 'select') return cross.route(sql);
+    refuseHinted(sql, info, 'this is no SELECT, or there is no application that knows other databases');
+    return undefined;
   }
 
   private write(
@@ -697,12 +745,18 @@ export class HADatabase implements HAExecutor {
   ): AsyncIterableIterator<unknown> {
     refuseNested(this);
     const open = this.lifecycle.open ?? (await this.opened());
+    const info = open.infos.of(sql);
+    const across = isWrite(info) ? undefined : this.across(sql, info);
+    if (across !== undefined) {
+      yield* across.iterate(params, shape);
+      return;
+    }
     if (consistency === 'leader' && open.router?.isLocal === false) {
       yield* (await this.readConsistently(consistency, 'all', sql, params)) as unknown[];
       return;
     }
     if (consistency !== 'local') await this.catchUp(open, consistency);
-    if (isWrite(open.infos.of(sql))) yield* (await this.write(open, 'all', sql, params, shape)) as unknown[];
+    if (isWrite(info)) yield* (await this.write(open, 'all', sql, params, shape)) as unknown[];
     else yield* open.reads.iterate(sql, params, shape);
   }
 
@@ -724,6 +778,22 @@ function notStarted(): HAError {
     'HA_UNAVAILABLE',
     'The database is not started. Await db.start() first, or leave autoStart on; after close() it stays closed.',
   );
+}
+
+async function callAcross(
+  across: CrossQuery,
+  method: ReadMethod,
+  params: HAParameters | undefined,
+  shape: RowShape,
+): Promise<unknown> {
+  // What better-sqlite3 says of a statement in one database.
+  if (method === 'run') throw new TypeError('This statement returns data. Use get(), all(), or iterate() instead');
+  const rows: unknown[] = [];
+  for await (const row of across.iterate(params, shape)) {
+    if (method === 'get') return row;
+    rows.push(row);
+  }
+  return method === 'get' ? undefined : rows;
 }
 
 /** Runs a callback; fails where the transaction is broken, even if the callback swallowed that. */

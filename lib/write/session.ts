@@ -1,6 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { splitStatements } from '../sql/split.js';
 import type { StatementInfo } from '../sql/statement-info.js';
+import type { CrossQuery } from './cross-port.js';
 import type { HAParameters, HARunResult } from './executor.js';
 import type { OpenDatabase } from './ha-database.js';
 import { InteractiveTransaction } from './interactive-transaction.js';
@@ -44,6 +45,8 @@ export interface SessionHost {
   refuseReadOnly(open: OpenDatabase): void;
   /** Notes where a transaction of the session stands; undefined where it changed nothing. */
   noteWritten(sequence: number | undefined): void;
+  /** Who answers a read instead of this database. */
+  across(sql: string, info: StatementInfo): CrossQuery | undefined;
   /** Writes one statement, or several as one transaction; gives what the last of them did. */
   write(
     open: OpenDatabase,
@@ -131,6 +134,8 @@ export class HASession {
     // What gives no rows cannot be iterated: a PRAGMA that does not exist, for one.
     const reads = !isWrite(info) && (info.kind !== 'pragma' || open.connections.reader.prepare(sql).reader);
     if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads);
+    const across = reads ? this.host.across(sql, info) : undefined;
+    if (across !== undefined) return { result: { ...NOTHING, reader: true, ...(await rowsOf(across, params)) } };
     if (this.host.isForwarded) open.router?.refuseUnlessLeader();
     if (reads) return { cursor: (this.cursor = open.reads.cursor(sql, params)) };
     if (!isWrite(info)) return { result: NOTHING };
@@ -281,6 +286,14 @@ export class HASession {
     void transaction.rollback();
     this.state = { kind: 'aborted', reason };
   }
+}
+
+async function rowsOf(
+  across: CrossQuery,
+  params: HAParameters | undefined,
+): Promise<Pick<HAResult, 'columns' | 'rows'>> {
+  const { columns, rows } = await across.exact(params);
+  return { columns, rows };
 }
 
 /** What SQLite counts behind DDL are rows of its own tables. */

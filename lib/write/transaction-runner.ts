@@ -18,6 +18,7 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { EXACT_SHAPE, PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
+import { refuseHinted } from './hinted.js';
 import { openCursor, runToEnd } from './result.js';
 import type { Counts, RowCursor } from './result.js';
 import {
@@ -142,6 +143,7 @@ export class TransactionRunner {
   call(method: CallMethod, sql: string, params?: HAParameters, shape: RowShape = PLAIN_SHAPE): unknown {
     const info = this.infos.of(sql);
     refuseControl(info);
+    refuseHinted(sql, info, 'this is a write, or inside a transaction, where one database is asked');
     if (this.capture !== undefined) {
       refuseOwnTables(sql, info);
       this.keepApart(info, this.capture);
@@ -173,7 +175,9 @@ export class TransactionRunner {
 
   /** Reads rows one by one; nothing else may run on the writer until the cursor is closed. */
   cursor(sql: string, params: HAParameters | undefined): RowCursor {
-    refuseControl(this.infos.of(sql));
+    const info = this.infos.of(sql);
+    refuseControl(info);
+    refuseHinted(sql, info, 'inside a transaction one database is asked');
     return openCursor(this.statements.shaped(sql, EXACT_SHAPE), bindArguments(params), () => undefined);
   }
 

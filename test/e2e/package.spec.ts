@@ -28,6 +28,7 @@ const NEEDED = [
   'nats',
   'fastest-levenshtein',
   'uuid',
+  'sqlite3-parser',
 ];
 const TYPES = ['@types/better-sqlite3', '@types/node', '@standard-schema/spec', 'undici-types'];
 

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { renderOptionTable } from '../../lib/config/docs.js';
-import { UNSUPPORTED_OPTIONS } from '../../lib/config/unsupported.js';
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 
@@ -17,11 +16,6 @@ describe('README', () => {
   it('holds the table of options as the specification renders it', () => {
     const [, between = ''] = /<!-- options -->(.*)<!-- \/options -->/s.exec(readme) ?? [];
     expect(cells(between)).toEqual(cells(renderOptionTable()));
-  });
-
-  it('names every option that this version refuses', () => {
-    const [, sentence = ''] = /This version refuses (.*?)not built yet/s.exec(readme) ?? [];
-    expect(UNSUPPORTED_OPTIONS.filter((name) => !sentence.includes(`\`${name}\``))).toEqual([]);
   });
 
   it('lists every error code', () => {

@@ -20,6 +20,7 @@ it('has the defaults of the table', () => {
     clusterSize: 1,
     concurrency: 'lww',
     deliverPolicy: { kind: 'all' },
+    allowCrossDatabase: false,
     disableDBSnapshotter: false,
     disableDDLSync: false,
     disablePublisher: false,

@@ -25,6 +25,7 @@ export const SAMPLES: Record<OptionName, Sample> = {
     text: 'by_start_sequence=18446744073709551615',
     resolved: { kind: 'startSequence', sequence: 18446744073709551615n },
   },
+  allowCrossDatabase: yes,
   disableDBSnapshotter: yes,
   disableDDLSync: yes,
   disablePublisher: yes,

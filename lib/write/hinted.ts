@@ -1,0 +1,20 @@
+import { HAError } from '../common/ha-error.js';
+import { hints } from '../sql/hints.js';
+import type { StatementInfo } from '../sql/statement-info.js';
+
+/** Key of the hint that names databases. */
+export const DATABASES_HINT = 'db';
+
+/**
+ * Refuses to run a statement in one database that names others by a hint: it would do something else than it says.
+ *
+ * @param where Where it was about to run.
+ */
+export function refuseHinted(sql: string, info: StatementInfo, where: string): void {
+  if (info.hinted !== true || !hints(sql).has(DATABASES_HINT)) return;
+  throw new HAError(
+    'HA_CROSS_DATABASE_REFUSED',
+    `The hint db=${hints(sql).get(DATABASES_HINT) ?? ''} names databases, and ${where}. Leave the hint out, or run a SELECT by itself on a database with allowCrossDatabase.`,
+    { details: { reason: where } },
+  );
+}
