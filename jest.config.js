@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+
 export default {
   rootDir: '.',
   testEnvironment: 'node',
@@ -20,6 +22,10 @@ export default {
     ],
   },
   testMatch: ['<rootDir>/test/**/*.spec.ts'],
+  // On two processors Jest would run one suite at a time, and most of them wait for servers.
+  maxWorkers: Math.max(2, availableParallelism() - 1),
+  // Modules of suites that have ended are not all freed.
+  workerIdleMemoryLimit: '1GB',
   testTimeout: 60_000,
   testSequencer: '<rootDir>/test/support/longest-first.js',
   reporters: ['default', '<rootDir>/test/support/summary-reporter.js'],
