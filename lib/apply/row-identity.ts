@@ -1,5 +1,7 @@
 import { InvalidText } from '../changeset/changeset.js';
 import type { SqlValue } from '../changeset/changeset.js';
+import { foldCase } from '../sql/identifiers.js';
+import type { KeyCollations } from '../sqlite/key-collations.js';
 
 /** True where two values are the same as far as JavaScript can tell; `loose` where one went through go-ha's numbers. */
 export function isSameValue(a: SqlValue, b: SqlValue, loose: boolean): boolean {
@@ -15,8 +17,8 @@ export function legible(value: SqlValue): Exclude<SqlValue, InvalidText> {
 }
 
 /** A text that is equal for equal keys. `collations` say what SQLite takes for equal. */
-export function keyText(values: readonly SqlValue[], collations: readonly string[]): string {
-  return values.map((value, index) => keyPart(legible(value), collations[index] ?? 'BINARY')).join('\0');
+export function keyText(values: readonly SqlValue[], collations: KeyCollations): string {
+  return values.map((value, index) => keyPart(legible(value), collations[index] ?? [])).join('\0');
 }
 
 /** A text that is equal for rows that are equal in every value and storage class. */
@@ -25,14 +27,18 @@ export function imageText(values: readonly SqlValue[]): string {
 }
 
 /** Numbers are equal by value, whatever their storage class. */
-function keyPart(value: Exclude<SqlValue, InvalidText>, collation: string): string {
+function keyPart(value: Exclude<SqlValue, InvalidText>, collations: readonly string[]): string {
   if (typeof value === 'number' && Number.isInteger(value)) return typed(BigInt(value));
-  return typed(typeof value === 'string' ? folded(value, collation) : value);
+  return typeof value === 'string' ? collations.map((name) => typed(folded(value, name))).join('\0') : typed(value);
 }
 
 /** As SQLite's own collations compare: https://www.sqlite.org/datatype3.html#collating_sequences */
 function folded(text: string, collation: string): string {
-  if (collation === 'NOCASE') return text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+  if (collation === 'NOCASE') {
+    // It looks no further than to a NUL character, and then at how long they are.
+    const end = text.indexOf('\0');
+    return end < 0 ? foldCase(text) : `${foldCase(text.slice(0, end))}\0${Buffer.byteLength(text)}`;
+  }
   return collation === 'RTRIM' ? text.replace(/ +$/, '') : text;
 }
 

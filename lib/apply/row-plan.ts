@@ -1,6 +1,7 @@
 import { InvalidText } from '../changeset/changeset.js';
 import type { SqlValue } from '../changeset/changeset.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
+import { keyTerm } from '../sqlite/key-collations.js';
 import type { ColumnInfo, TableInfo } from '../sqlite/schema.js';
 
 /** A value as better-sqlite3 binds it. */
@@ -198,7 +199,7 @@ export class RowPlan {
   }
 
   private keyMatch(key: readonly SqlValue[]): string {
-    return this.table.pk.map((name, index) => `${q(name)} = ${mark(key[index])}`).join(' AND ');
+    return keyMatch(this.table, '=', key);
   }
 
   private allNames(): string {
@@ -217,6 +218,11 @@ export class RowPlan {
       }),
     );
   }
+}
+
+/** SQL for the row with a key, which its index finds: a value is bound for each column of the key. */
+export function keyMatch({ pk, keyCollations }: TableInfo, operator: '=' | 'IS', key: readonly SqlValue[]): string {
+  return pk.map((name, at) => keyTerm(q(name), operator, mark(key[at]), keyCollations[at])).join(' AND ');
 }
 
 /** Joined in halves: SQLite takes expressions of a depth of 1,000, and tables of 2,000 columns. */

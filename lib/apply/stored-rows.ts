@@ -6,7 +6,7 @@ import type { TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { PlannedChange } from './row-applier.js';
 import { imageText, keyText } from './row-identity.js';
-import { bound, doubled, mark } from './row-plan.js';
+import { bound, doubled, keyMatch, mark } from './row-plan.js';
 import type { Bound, RowPlan } from './row-plan.js';
 import { matches, readTableKeys } from './unique-index.js';
 import type { TableKeys, UniqueIndex } from './unique-index.js';
@@ -166,12 +166,9 @@ export class StoredRows {
 function whereIs({ table }: RowPlan, { values, rowid }: StoredRow): { readonly where: string; readonly args: Bound[] } {
   if (rowid !== undefined && table.rowid !== undefined) return { where: `${q(table.rowid)} = ?`, args: [rowid] };
   const key = storedKeyOf(table, values);
-  const names = key === undefined ? table.columns.map(({ name }) => name) : table.pk;
-  const wanted = key ?? values;
-  return {
-    where: names.map((name, index) => `${q(name)} IS ${mark(wanted[index])}`).join(' AND '),
-    args: bound(wanted),
-  };
+  if (key !== undefined) return { where: keyMatch(table, 'IS', key), args: bound(key) };
+  const terms = table.columns.map(({ name }, index) => `${q(name)} IS ${mark(values[index])}`);
+  return { where: terms.join(' AND '), args: bound(values) };
 }
 
 /** What a user wrote into an index may speak of generated columns, or refuse values: then it tells nothing here. */

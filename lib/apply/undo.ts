@@ -5,7 +5,7 @@ import type { Connection } from '../sqlite/connection.js';
 import { isSqliteError } from '../sqlite/connections.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
-import { bound, doubled, mark, marks } from './row-plan.js';
+import { bound, doubled, keyMatch, mark, marks } from './row-plan.js';
 import type { Bound } from './row-plan.js';
 
 /**
@@ -80,7 +80,7 @@ function match(
   }
   if (table.withoutRowid) {
     const key = table.pk.map((name) => values[change.columns.indexOf(name)] ?? null);
-    return { where: table.pk.map((name, index) => `${q(name)} = ${mark(key[index])}`).join(' AND '), args: bound(key) };
+    return { where: keyMatch(table, '=', key), args: bound(key) };
   }
   // Columns bear all names of the rowid: rows that are equal in all of them cannot be told apart by anybody.
   const terms = change.columns.map((name, index) => {

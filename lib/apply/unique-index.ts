@@ -3,6 +3,8 @@ import { Char } from '../sql/characters.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import { StatementReader } from '../sql/statement-reader.js';
 import type { Connection } from '../sqlite/connection.js';
+import { readKeyCollations } from '../sqlite/key-collations.js';
+import type { KeyCollations } from '../sqlite/key-collations.js';
 import type { TableInfo } from '../sqlite/schema.js';
 import { mark } from './row-plan.js';
 
@@ -25,7 +27,7 @@ export interface UniqueIndex {
 /** What identifies the rows of a table, and what keeps them apart. */
 export interface TableKeys {
   /** Collations of the primary key, in the order of {@link TableInfo.pk}. */
-  readonly collations: readonly string[];
+  readonly collations: KeyCollations;
   /** The primary key as an index; undefined where there is none. */
   readonly primary: UniqueIndex | undefined;
   /** Unique indexes besides it. */
@@ -42,14 +44,12 @@ export function readTableKeys(db: Connection, table: TableInfo): TableKeys {
   const list = db
     .prepare(`SELECT name, origin FROM pragma_index_list(?, 'main') WHERE "unique" = 1`)
     .all(table.name) as ListedIndex[];
-  const primary = list.find(({ origin }) => origin === 'pk');
-  const collations = new Map(primary === undefined ? [] : keyColumns(db, primary.name).map((c) => [c.name, c.coll]));
-  const key = table.pkIndexes.map((column, at) => {
-    const name = table.pk[at] ?? '';
-    return { sql: q(name), column, collation: collations.get(name) ?? 'BINARY' };
-  });
+  const collations = readKeyCollations(db, table.name, table.pk);
+  const key = table.pkIndexes.flatMap((column, at) =>
+    (collations[at] ?? []).map((collation) => ({ sql: q(table.pk[at] ?? ''), column, collation })),
+  );
   return {
-    collations: key.map(({ collation }) => collation),
+    collations,
     primary: key.length === 0 ? undefined : { parts: key, where: undefined },
     others: list.flatMap((index) => (index.origin === 'pk' ? [] : (readIndex(db, table, index.name) ?? []))),
   };

@@ -1,6 +1,7 @@
 import { rowChangeHead } from '../changeset/codec.js';
 import type { RowOperation } from '../changeset/changeset.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
+import { keyTerm } from '../sqlite/key-collations.js';
 import type { TableInfo } from '../sqlite/schema.js';
 
 /**
@@ -109,7 +110,8 @@ function parentTriggers(table: TableInfo, base: number, make: MakeTrigger): stri
 function sameRow(table: TableInfo, side: 'NEW' | 'OLD'): string {
   if (table.rowid !== undefined) return `r.${q(table.rowid)} = ${side}.${q(table.rowid)}`;
   const columns = table.pk.length > 0 ? table.pk : table.columns.map((c) => c.name);
-  return columns.map((name) => `r.${q(name)} IS ${side}.${q(name)}`).join(' AND ');
+  const collations = table.pk.length > 0 ? table.keyCollations : [];
+  return columns.map((name, at) => keyTerm(`r.${q(name)}`, 'IS', `${side}.${q(name)}`, collations[at])).join(' AND ');
 }
 
 function rowid(table: TableInfo, row: string): string {

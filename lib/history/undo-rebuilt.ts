@@ -3,6 +3,7 @@ import { bound, marks } from '../apply/row-plan.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
+import { keyColumn } from '../sqlite/key-collations.js';
 import type { TableInfo } from '../sqlite/schema.js';
 import { refusedUndo } from './history-errors.js';
 import { exactRows, exactText, keyIn } from './row-places.js';
@@ -51,11 +52,17 @@ export class RebuiltRows {
   private *placesIn(statements: StatementCache, table: TableInfo): Generator<RowPlace | undefined, void> {
     const names = (table.rowid === undefined ? table.pk : [table.rowid]).map(q);
     const from = ` FROM main.${q(table.name)}`;
-    const order = ` ORDER BY ${names.join(', ')} LIMIT ${PAGE_ROWS}`;
+    // In the order of the key's index: by the collation of a column two rows may have one place, and a page end between them.
+    const terms = names.map((name, at) =>
+      keyColumn(name, table.rowid === undefined ? table.keyCollations[at] : undefined),
+    );
+    const key = terms.flat().join(', ');
+    const order = ` ORDER BY ${key} LIMIT ${PAGE_ROWS}`;
     let last: readonly SqlValue[] | undefined;
     for (;;) {
-      const behind = last === undefined ? '' : ` WHERE (${names.join(', ')}) > (${marks(last)})`;
-      const rows = exactRows(statements, names, `${from}${behind}${order}`, bound(last ?? []));
+      const values = last?.flatMap((value, at) => (terms[at] ?? []).map(() => value));
+      const behind = values === undefined ? '' : ` WHERE (${key}) > (${marks(values)})`;
+      const rows = exactRows(statements, names, `${from}${behind}${order}`, bound(values ?? []));
       for (const row of rows) {
         yield table.rowid === undefined ? this.places.atKey(table, row) : this.places.atRowid(table, row[0] as bigint);
       }

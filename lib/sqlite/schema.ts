@@ -2,6 +2,8 @@ import { foldCase } from '../sql/identifiers.js';
 import { volatilePart } from '../sql/volatile.js';
 import { partOfTrigger } from '../sql/trigger-part.js';
 import type { Connection, Statement } from './connection.js';
+import { keyNamesCollation, readKeyCollations } from './key-collations.js';
+import type { KeyCollations } from './key-collations.js';
 
 /** How the row of a change is found: the option `rowIdentify`, which all nodes of a cluster must share. */
 export type RowIdentify = 'pk' | 'rowid' | 'full';
@@ -35,6 +37,8 @@ export interface TableInfo {
   readonly pk: readonly string[];
   /** Places of the key in {@link columns}. */
   readonly pkIndexes: readonly number[];
+  /** Collations of the key in the order of {@link pk}, where it names some; else empty, for they are those of the columns. */
+  readonly keyCollations: KeyCollations;
   readonly withoutRowid: boolean;
   /** Name by which the rowid can be reached, undefined where columns shadow all three or there is none. */
   readonly rowid: string | undefined;
@@ -201,6 +205,7 @@ function readTable(db: Connection, source: TableSource): TableInfo {
     }));
   const pkIndexes = columns.flatMap((c, index) => (c.pk > 0 ? [index] : []));
   const key = pkIndexes.map((index) => columns[index] as ColumnInfo);
+  const pk = key.map((c) => c.name);
   const rowidAlias = withoutRowid ? undefined : aliasOf(db, name, key);
   const used = new Set(all.map((c) => c.name.toLowerCase()));
   const rowid = withoutRowid ? undefined : (ROWID_NAMES.find((n) => !used.has(n)) ?? rowidAlias);
@@ -210,8 +215,9 @@ function readTable(db: Connection, source: TableSource): TableInfo {
     name,
     columns,
     allColumns: all.map((c) => c.name),
-    pk: key.map((c) => c.name),
+    pk,
     pkIndexes,
+    keyCollations: keyNamesCollation(sql) ? readKeyCollations(db, name, pk) : [],
     withoutRowid,
     rowid,
     rowidAlias,

@@ -403,6 +403,26 @@ describe('the last write by a column', () => {
       },
       byTime,
     ));
+
+  it.each(['', ' WITHOUT ROWID'])(
+    'compares with the row of the key, as its index tells keys apart: a table%s',
+    (without) =>
+      scenario(
+        [
+          `CREATE TABLE t(k TEXT COLLATE NOCASE, at, v, PRIMARY KEY(k COLLATE BINARY))${without}`,
+          `INSERT INTO t VALUES('A', 100, 'other'), ('a', 10, 'start')`,
+        ],
+        async (world) => {
+          await race(
+            world,
+            [`UPDATE t SET at = 20, v = 'a' WHERE at = 10`],
+            [`UPDATE t SET at = 30, v = 'b' WHERE at = 10`],
+          );
+          await expectRows(world, 'SELECT k, v FROM t ORDER BY at', ['a|b', 'A|other']);
+        },
+        byTime,
+      ),
+  );
 });
 
 describe('the first write', () => {

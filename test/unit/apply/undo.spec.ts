@@ -56,6 +56,27 @@ describe('taking changes back', () => {
     }
   });
 
+  it.each([
+    ['stricter than its column', 'k TEXT COLLATE NOCASE, u UNIQUE, v, PRIMARY KEY(k COLLATE BINARY)', 'A'],
+    ['looser than its column', 'k TEXT, u UNIQUE, v, PRIMARY KEY(k COLLATE NOCASE)', 'b'],
+    ['two ways of comparing one column', 'k, u UNIQUE, v, PRIMARY KEY(k COLLATE NOCASE, k COLLATE RTRIM)', 'a '],
+  ])('tells rows WITHOUT ROWID apart as the index of their key does: %s', (_name, columns, other) => {
+    const schema = `CREATE TABLE t(${columns}) WITHOUT ROWID; INSERT INTO t VALUES('a', 1, 1), ('${other}', 2, 2)`;
+    for (const sql of [
+      `INSERT INTO t VALUES('c', 3, 'new')`,
+      'DELETE FROM t WHERE u = 1',
+      'DELETE FROM t',
+      'UPDATE t SET v = 3 WHERE u = 2',
+      `UPDATE t SET v = 'changed'`,
+      `UPDATE t SET k = upper(k) || '!'  WHERE u = 1`,
+      `REPLACE INTO t VALUES('${other}', 1, 'both')`,
+      `UPDATE t SET v = 1 WHERE u = 1; DELETE FROM t WHERE u = 1; INSERT INTO t VALUES('a', 1, 5)`,
+    ]) {
+      const { before, after } = taken(schema, sql);
+      expect({ sql, after }).toEqual({ sql, after: before });
+    }
+  });
+
   it('moves hidden rowids back', () => {
     const { before, after } = taken(
       `CREATE TABLE t(v); INSERT INTO t VALUES('a'), ('a'), ('b')`,

@@ -43,7 +43,7 @@ describe('the unique indexes of a table', () => {
       CREATE TABLE t(a TEXT COLLATE NOCASE, b, g AS (a || b), PRIMARY KEY(b, a));
       CREATE UNIQUE INDEX i ON t(g)`);
     expect(keys).toEqual({
-      collations: ['NOCASE', 'BINARY'],
+      collations: [['NOCASE'], ['BINARY']],
       primary: {
         parts: [
           { sql: '"a"', column: 0, collation: 'NOCASE' },
@@ -53,5 +53,17 @@ describe('the unique indexes of a table', () => {
       },
       others: [],
     });
+  });
+
+  it('compare a column of the primary key as its index does, which may be in two ways', () => {
+    const keys = keysOf(`
+      CREATE TABLE t(a TEXT COLLATE NOCASE, b, c, PRIMARY KEY(c COLLATE "rtrim", a COLLATE binary, c COLLATE nocase, b))`);
+    expect(keys.collations).toEqual([['BINARY'], ['BINARY'], ['RTRIM', 'NOCASE']]);
+    expect(keys.primary?.parts.map(({ sql, column, collation }) => `${sql} ${column} ${collation}`)).toEqual([
+      '"a" 0 BINARY',
+      '"b" 1 BINARY',
+      '"c" 2 RTRIM',
+      '"c" 2 NOCASE',
+    ]);
   });
 });
