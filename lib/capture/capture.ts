@@ -6,7 +6,9 @@ import type { RowIdentify, SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { raiseSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { withWritableSchema } from '../sqlite/writable-schema.js';
-import { createTriggersSql, image, kindsOf, triggerNames } from './triggers.js';
+import { RowChain, nestedChanges } from './row-chain.js';
+import type { LogEntry, LogOutline } from './row-chain.js';
+import { createTriggersSql, image, isMarked, kindsOf, triggerNames } from './triggers.js';
 import type { LogKind } from './triggers.js';
 import { needsRecoding, recodeValues, textNeedsRecoding } from './recode.js';
 
@@ -60,6 +62,7 @@ type FewRow = [
   after: string | null,
 ];
 type LogRow = [
+  seq: number,
   k: number,
   oldRowid: string | null,
   newRowid: string | null,
@@ -96,8 +99,10 @@ SELECT count(*), max(seq), CAST(group_concat(change, ',') AS BLOB) FROM (
 }
 
 const ROWS_SQL = `
-SELECT k, CAST(orid AS TEXT), CAST(nrid AS TEXT), CAST(o AS BLOB), CAST(n AS BLOB)
-FROM temp.ha_log WHERE seq > ? AND seq <= ? AND k > 0 ORDER BY seq`;
+SELECT seq, k, CAST(orid AS TEXT), CAST(nrid AS TEXT), CAST(o AS BLOB), CAST(n AS BLOB)
+FROM temp.ha_log WHERE seq > ? AND seq <= ? ORDER BY seq`;
+
+const OUTLINE_SQL = 'SELECT seq, k, CAST(orid AS TEXT) FROM temp.ha_log ORDER BY seq';
 
 const NO_SEQUENCES: ReadonlyMap<string, bigint> = new Map();
 
@@ -196,7 +201,7 @@ export class Capture {
     if (this.settings.gated !== true) this.raiseSequences(kinds);
     this.clear();
     if (pieces.length === 0) return undefined;
-    const generated = this.tablesOf(generatedKinds(kinds));
+    const generated = this.tablesOf(this.generatedKinds(kinds));
     return { pieces, rows, tables: this.tablesOf(kinds), generated: this.unmark(generated) };
   }
 
@@ -221,8 +226,8 @@ export class Capture {
     const text = changes.join(',');
     if (changes.length > 1 && text.length > this.settings.pieceBytes()) return undefined;
     if (this.needsChain(kinds) || textNeedsRecoding(text)) {
-      const bytes = this.recode(0, Number.MAX_SAFE_INTEGER, tail, new Map());
-      return { kinds, pieces: bytes.length > 0 ? [bytes] : [], rows: few.length };
+      const { bytes, rows } = this.recode(0, Number.MAX_SAFE_INTEGER, tail, this.chain(kinds));
+      return { kinds, pieces: bytes.length > 0 ? [bytes] : [], rows };
     }
     return { kinds, pieces: text === '' ? [] : [Buffer.from(text)], rows: few.length };
   }
@@ -231,7 +236,7 @@ export class Capture {
     const kinds = new Set(this.statements.get('SELECT DISTINCT k FROM temp.ha_log').pluck(true).all() as number[]);
     const target = this.settings.pieceBytes();
     const chained = this.needsChain(kinds);
-    const chain = new Map<string, Buffer>();
+    const chain = this.chain(kinds);
     const pieces: Buffer[] = [];
     let rows = 0;
     let from = 0;
@@ -245,9 +250,9 @@ export class Capture {
       }
       const recode = chained || needsRecoding(piece.bytes);
       // Images are carried from piece to piece only where every piece is read row by row: else they would be outdated.
-      const bytes = recode ? this.recode(from, piece.lastSeq, tail, chained ? chain : new Map()) : piece.bytes;
-      if (bytes.length > 0) pieces.push(bytes);
-      rows += piece.rows;
+      const told = recode ? this.recode(from, piece.lastSeq, tail, chained ? chain : new RowChain()) : piece;
+      if (told.bytes.length > 0) pieces.push(told.bytes);
+      rows += told.rows;
       from = piece.lastSeq;
       limit = nextLimit(piece, target);
     }
@@ -384,37 +389,71 @@ export class Capture {
   /** Old images can be stale only where triggers or foreign key actions change a row that is being changed. */
   private needsChain(kinds: ReadonlySet<number>): boolean {
     for (const k of kinds) {
-      const table = this.kinds.get(k)?.table;
-      if (table !== undefined && this.needsImages(table) && (this.schema.triggers.length > 0 || table.actionParent))
-        return true;
+      const table = this.kinds.get(Math.abs(k))?.table;
+      if (table === undefined) continue;
+      if (this.isMarked(table)) return true;
+      if (this.needsImages(table) && (this.schema.triggers.length > 0 || table.actionParent)) return true;
     }
     return false;
+  }
+
+  private isMarked(table: TableInfo): boolean {
+    return isMarked(table, this.settings.gated);
   }
 
   private needsImages(table: TableInfo): boolean {
     return table.bag || this.settings.exactImages === true;
   }
 
-  /**
-   * Composes changes one by one, with type letters where values need them. On tables whose rows no key identifies the
-   * old image is the one that this transaction last gave that rowid: a BEFORE DELETE trigger may have changed the row. Where
-   * no name reaches the rowid nothing tells which row that was.
-   */
-  private recode(from: number, to: number, tail: string, chain: Map<string, Buffer>): Buffer {
+  /** A statement is never torn apart: the log is taken between statements. */
+  private chain(kinds: ReadonlySet<number>): RowChain {
+    const marks = [...kinds].filter((k) => k < 0 && this.kinds.get(-k)?.operation !== 'INSERT');
+    if (marks.length === 0) return new RowChain();
+    return new RowChain(nestedChanges(this.outlines()), (seq) => this.entries(seq - 1, seq)[0]);
+  }
+
+  private *outlines(): Generator<LogOutline> {
+    const rows = this.statements.get(OUTLINE_SQL).raw(true).iterate() as IterableIterator<
+      [seq: number, k: number, place: string | null]
+    >;
+    for (const [seq, k, place] of rows) {
+      const kind = this.kinds.get(Math.abs(k));
+      if (kind === undefined || !this.isMarked(kind.table)) continue;
+      if (k > 0 || kind.operation !== 'INSERT') yield { seq, kind, from: place, isMark: k < 0 };
+    }
+  }
+
+  private entries(from: number, to: number): (LogEntry & { readonly isMark: boolean })[] {
     const rows = this.statements.get(ROWS_SQL).raw(true).all(BigInt(from), BigInt(to)) as LogRow[];
-    const changes = rows.map(([k, oldRowid, newRowid, before, after]) => {
-      const kind = this.kinds.get(k) as LogKind;
-      const old =
-        this.needsImages(kind.table) && before !== null && oldRowid !== null
-          ? takeLast(chain, kind, oldRowid, before)
-          : before;
-      if (this.needsImages(kind.table) && after !== null && newRowid !== null)
-        chain.set(chainKey(kind, newRowid), after);
-      const images = [imageMembers('old', old), imageMembers('new', after)].filter((member) => member !== '');
-      const head = Buffer.from(kind.head, 'utf8').toString('latin1');
-      return head + rowidMembers(kind, oldRowid, newRowid) + images.join(',') + tail;
+    return rows.flatMap(([seq, k, oldPlace, newPlace, before, after]) => {
+      const kind = this.kinds.get(Math.abs(k));
+      if (kind === undefined || (k < 0 && kind.operation === 'INSERT')) return [];
+      return [{ seq, kind, from: oldPlace, to: newPlace, before, after, isMark: k < 0 }];
     });
-    return Buffer.from(changes.join(','), 'latin1');
+  }
+
+  /**
+   * Composes changes one by one, with type letters where values need them. On tables whose rows no key identifies, and where
+   * changes are told out of order, the chain says what the old image is. Where no name reaches the rowid, and nothing is
+   * marked, nothing tells which row that was.
+   */
+  private recode(from: number, to: number, tail: string, chain: RowChain): Pick<Piece, 'bytes' | 'rows'> {
+    const changes = this.entries(from, to).flatMap((entry) => this.told(entry, chain));
+    const texts = changes.map((change) => {
+      const { kind, before, after } = change;
+      const images = [imageMembers('old', before), imageMembers('new', after)].filter((member) => member !== '');
+      const head = Buffer.from(kind.head, 'utf8').toString('latin1');
+      const rowids = kind.table.rowid === undefined ? '' : rowidMembers(kind, change.from, change.to);
+      return head + rowids + images.join(',') + tail;
+    });
+    return { bytes: Buffer.from(texts.join(','), 'latin1'), rows: texts.length };
+  }
+
+  private told(entry: LogEntry & { readonly isMark: boolean }, chain: RowChain): LogEntry[] {
+    const { table } = entry.kind;
+    if (entry.isMark) return chain.mark(entry);
+    const isChained = this.isMarked(table) || (this.needsImages(table) && table.rowid !== undefined);
+    return isChained ? chain.change(entry) : [entry];
   }
 
   /**
@@ -431,6 +470,11 @@ export class Capture {
     }
   }
 
+  /** Marks of ids that SQLite chose. One without an insert was an ignored insert, or an upsert that only updated. */
+  private generatedKinds(kinds: ReadonlySet<number>): Set<number> {
+    return new Set([...kinds].filter((k) => k < 0 && kinds.has(-k) && this.kinds.get(-k)?.operation === 'INSERT'));
+  }
+
   private tablesOf(kinds: ReadonlySet<number>): TableInfo[] {
     const tables = new Set<TableInfo>();
     for (const k of kinds) {
@@ -439,22 +483,6 @@ export class Capture {
     }
     return [...tables];
   }
-}
-
-/** Kinds of marks. One without an insert of its table was an ignored insert, or an upsert that only updated. */
-function generatedKinds(kinds: ReadonlySet<number>): Set<number> {
-  return new Set([...kinds].filter((k) => k < 0 && kinds.has(-k)));
-}
-
-function chainKey(kind: LogKind, rowid: string | null): string {
-  return `${kind.table.name}\0${rowid}`;
-}
-
-function takeLast(last: Map<string, Buffer>, kind: LogKind, rowid: string | null, captured: Buffer): Buffer {
-  const key = chainKey(kind, rowid);
-  const image = last.get(key) ?? captured;
-  last.delete(key);
-  return image;
 }
 
 function rowidMembers(kind: LogKind, oldRowid: string | null, newRowid: string | null): string {

@@ -30,7 +30,10 @@ export interface LogKind {
   readonly head: string;
 }
 
-/** The three kinds of a table, from its number. Entry `-k` of an INSERT says that SQLite is about to choose a rowid. */
+/**
+ * The three kinds of a table, from its number. Entry `-k` of an INSERT says that SQLite is about to choose a rowid; that of an
+ * UPDATE or DELETE holds the row that is about to change (row-chain.ts).
+ */
 export function kindsOf(table: TableInfo, base: number): readonly [insert: LogKind, update: LogKind, remove: LogKind] {
   const columns = table.columns.map((c) => c.name);
   const kind = (operation: RowOperation, k: number): LogKind => {
@@ -45,13 +48,22 @@ export function createTriggersSql(table: TableInfo, base: number, how: TriggerSe
   const make = how.gated === true ? gatedTrigger : trigger;
   const statements = [insertTrigger(table, base, make)];
   if (how.markGeneratedIds && table.generatedId !== undefined) statements.push(generatedTrigger(table, base));
-  statements.push(...(table.actionParent ? parentTriggers(table, base, make) : plainTriggers(table, base, make)));
+  if (isMarked(table, how.gated)) {
+    statements.push(...markTriggers(table, base), ...plainTriggers(table, base, make));
+  } else {
+    statements.push(...(table.actionParent ? parentTriggers(table, base, make) : plainTriggers(table, base, make)));
+  }
   return statements.join('\n');
+}
+
+/** True where each change of a row is announced by an entry `-k`. What is gated runs without foreign key actions. */
+export function isMarked(table: TableInfo, gated?: boolean): boolean {
+  return table.reentrant && gated !== true;
 }
 
 /** Names of the triggers that {@link createTriggersSql} may create. */
 export function triggerNames(base: number): string[] {
-  return ['b', 'i', 'u', 'd'].map((letter) => triggerName(base, letter));
+  return ['b', 'v', 'e', 'i', 'u', 'd'].map((letter) => triggerName(base, letter));
 }
 
 function triggerName(base: number, letter: string): string {
@@ -69,7 +81,8 @@ function gatedTrigger(base: number, letter: string, event: string, table: TableI
 }
 
 function insertTrigger(table: TableInfo, base: number, make: MakeTrigger): string {
-  const values = `${base}, NULL, ${rowid(table, 'NEW')}, NULL, ${image(table, 'NEW')}`;
+  const at = make === trigger && isMarked(table) ? placeOf : rowid;
+  const values = `${base}, NULL, ${at(table, 'NEW')}, NULL, ${image(table, 'NEW')}`;
   return make(base, 'i', 'AFTER INSERT', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${values})`);
 }
 
@@ -80,9 +93,20 @@ function generatedTrigger(table: TableInfo, base: number): string {
   return `CREATE TEMP TRIGGER ${triggerName(base, 'b')} BEFORE INSERT ON main.${q(table.name)} WHEN NEW.${id} = -1 BEGIN ${body}; END;`;
 }
 
+/** TEMP triggers come before those of `main`, so BEFORE ones see the row as it is stored. */
+function markTriggers(table: TableInfo, base: number): string[] {
+  const mark = (k: number): string =>
+    `INSERT INTO ha_log(k, orid, o) VALUES(${-k}, ${placeOf(table, 'OLD')}, ${image(table, 'OLD')})`;
+  return [
+    trigger(base, 'v', 'BEFORE UPDATE', table, mark(base + 1)),
+    trigger(base, 'e', 'BEFORE DELETE', table, mark(base + 2)),
+  ];
+}
+
 function plainTriggers(table: TableInfo, base: number, make: MakeTrigger): string[] {
-  const update = `${base + 1}, ${rowid(table, 'OLD')}, ${rowid(table, 'NEW')}, ${image(table, 'OLD')}, ${image(table, 'NEW')}`;
-  const remove = `${base + 2}, ${rowid(table, 'OLD')}, NULL, ${image(table, 'OLD')}, NULL`;
+  const at = make === trigger && isMarked(table) ? placeOf : rowid;
+  const update = `${base + 1}, ${at(table, 'OLD')}, ${at(table, 'NEW')}, ${image(table, 'OLD')}, ${image(table, 'NEW')}`;
+  const remove = `${base + 2}, ${at(table, 'OLD')}, NULL, ${image(table, 'OLD')}, NULL`;
   return [
     make(base, 'u', 'AFTER UPDATE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${update})`),
     make(base, 'd', 'AFTER DELETE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${remove})`),
@@ -116,6 +140,13 @@ function sameRow(table: TableInfo, side: 'NEW' | 'OLD'): string {
 
 function rowid(table: TableInfo, row: string): string {
   return table.rowid === undefined ? 'NULL' : `${row}.${q(table.rowid)}`;
+}
+
+/** What tells the rows of a table apart within a transaction: the rowid, else the key, else all values. */
+function placeOf(table: TableInfo, row: string): string {
+  if (table.rowid !== undefined) return rowid(table, row);
+  const key = table.columns.filter(({ pk }) => table.withoutRowid && pk > 0);
+  return `hex(${image(key.length > 0 ? { ...table, columns: key } : table, row)})`;
 }
 
 /** The values of a row as a JSON array, without loss (recode.ts turns the marks into type letters). */

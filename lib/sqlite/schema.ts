@@ -2,6 +2,8 @@ import { foldCase } from '../sql/identifiers.js';
 import { volatilePart } from '../sql/volatile.js';
 import { partOfTrigger } from '../sql/trigger-part.js';
 import type { Connection, Statement } from './connection.js';
+import { consequences } from './consequences.js';
+import type { ForeignKey } from './consequences.js';
 import { keyNamesCollation, readKeyCollations } from './key-collations.js';
 import type { KeyCollations } from './key-collations.js';
 
@@ -52,6 +54,11 @@ export interface TableInfo {
   readonly generatedId: string | undefined;
   /** True where foreign keys with actions point here: those actions run before our AFTER triggers. */
   readonly actionParent: boolean;
+  /**
+   * True where foreign key actions on a change here may lead back to this table, by themselves or through triggers: what
+   * they change is told in front of the change that caused it.
+   */
+  readonly reentrant: boolean;
 }
 
 /** What the schema of the `main` database means for replication. */
@@ -84,12 +91,6 @@ export interface TriggerInfo {
   readonly virtualPart: string | undefined;
 }
 
-interface ForeignKey {
-  readonly child: string;
-  readonly parent: string;
-  readonly actions: boolean;
-}
-
 const ROWID_NAMES = ['rowid', '_rowid_', 'oid'] as const;
 
 /** Matches where a text may name a rowid. */
@@ -119,13 +120,16 @@ export function readSchema(db: Connection, rowIdentify: RowIdentify = 'pk'): Sch
   const ordinary = list.filter((t) => t.type === 'table' && !isInternalTable(t.name));
   const keys = ordinary.flatMap((t) => foreignKeys(db, t.name));
   const parents = new Set(keys.filter((k) => k.actions).map((k) => k.parent.toLowerCase()));
+  const leadsTo = consequences(
+    keys,
+    objects.filter((o) => o.type === 'trigger'),
+  );
   const tables = new Map<string, TableInfo>();
   for (const { name, wr } of ordinary) {
     const actionParent = parents.has(name.toLowerCase());
-    tables.set(
-      name,
-      readTable(db, { name, withoutRowid: wr === 1, sql: sqlOf.get(name) ?? '', actionParent, rowIdentify }),
-    );
+    const reentrant = actionParent && leadsTo(name);
+    const sql = sqlOf.get(name) ?? '';
+    tables.set(name, readTable(db, { name, withoutRowid: wr === 1, sql, actionParent, reentrant, rowIdentify }));
   }
   const virtualTables = new Set(list.filter((t) => t.type === 'virtual').map((t) => foldCase(t.name)));
   const triggers = objects
@@ -177,13 +181,13 @@ export function tempSchemaVersion(db: Connection): number {
   return db.pragma('temp.schema_version', { simple: true }) as number;
 }
 
-interface TableSource extends Pick<TableInfo, 'name' | 'withoutRowid' | 'actionParent'> {
+interface TableSource extends Pick<TableInfo, 'name' | 'withoutRowid' | 'actionParent' | 'reentrant'> {
   readonly sql: string;
   readonly rowIdentify: RowIdentify;
 }
 
 function readTable(db: Connection, source: TableSource): TableInfo {
-  const { name, withoutRowid, sql, actionParent, rowIdentify } = source;
+  const { name, withoutRowid, sql, actionParent, reentrant, rowIdentify } = source;
   const all = db
     .prepare(`SELECT name, type, "notnull", pk, hidden, dflt_value FROM pragma_table_xinfo(?, 'main')`)
     .all(name) as {
@@ -226,6 +230,7 @@ function readTable(db: Connection, source: TableSource): TableInfo {
     bag: identity === 'values' || (identity === 'key' && !isKeyed),
     generatedId: rowidAlias ?? (identity === 'rowid' ? rowid : undefined),
     actionParent,
+    reentrant,
   };
 }
 

@@ -1,0 +1,116 @@
+import type { TableInfo } from '../sqlite/schema.js';
+import type { LogKind } from './triggers.js';
+
+/** An entry of the log: a row change, or the mark that a change of a row was about to be made. */
+export interface LogEntry {
+  readonly seq: number;
+  readonly kind: LogKind;
+  /** Where the row was and where it came to be: its rowid, or what stands for it (triggers.ts); null where nothing does. */
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly before: Buffer | null;
+  readonly after: Buffer | null;
+}
+
+/** A change that is logged behind others of its table that happened after it. */
+interface OpenChange {
+  readonly entry: LogEntry;
+  told: boolean;
+}
+
+/** An entry as far as nesting needs it. */
+export interface LogOutline extends Pick<LogEntry, 'seq' | 'kind' | 'from'> {
+  readonly isMark: boolean;
+}
+
+/**
+ * Where changes end that were marked, for those with other entries of their table in between. A mark without an end belongs
+ * to a row that was left alone: an ignored one, or one that a BEFORE trigger took away.
+ */
+export function nestedChanges(outlines: Iterable<LogOutline>): Map<number, number> {
+  const nested = new Map<number, number>();
+  const last = new Map<TableInfo, number>();
+  const open: LogOutline[] = [];
+  for (const outline of outlines) {
+    const { seq, kind, from } = outline;
+    if (outline.isMark) open.push(outline);
+    else if (kind.operation !== 'INSERT') {
+      const mark = open.findLastIndex((each) => each.kind === kind && each.from === from);
+      const start = open[mark]?.seq;
+      if (mark >= 0) open.length = mark;
+      if (start !== undefined && last.get(kind.table) !== start) nested.set(start, seq);
+    }
+    last.set(kind.table, seq);
+  }
+  return nested;
+}
+
+/**
+ * Brings the entries of a log to what can be done one after another, each with the old image that is really stored then.
+ *
+ * AFTER triggers tell a change behind all that followed from it. So a change by a foreign key action, and by triggers
+ * behind it, may be told in front of the change of the same row that caused it, and would find a row that nothing has made
+ * yet. A mark (written in front of a change, with the row as it is stored) shows that: where it finds the very row that an
+ * open change makes, or where a row comes to the place that an open change leaves, that one has happened, and is told first.
+ *
+ * An old image is what the transaction last left there: a BEFORE trigger may have changed the row meanwhile.
+ */
+export class RowChain {
+  private readonly rows = new Map<string, Buffer>();
+  private readonly open: OpenChange[] = [];
+
+  constructor(
+    private readonly nested: ReadonlyMap<number, number> = new Map(),
+    private readonly entryAt?: (seq: number) => LogEntry | undefined,
+  ) {}
+
+  /** Takes a mark, and returns what has to be told now. */
+  mark({ seq, kind, from, before }: LogEntry): LogEntry[] {
+    const made = this.open.findLast(({ entry, told }) => !told && makes(entry, kind, from, before));
+    const changes = made === undefined ? [] : this.tell(made);
+    if (before !== null) this.rows.set(place(kind, from), before);
+    const end = this.nested.get(seq);
+    const entry = end === undefined ? undefined : this.entryAt?.(end);
+    if (entry !== undefined) this.open.push({ entry, told: false });
+    return changes;
+  }
+
+  /** Takes a change, and returns what has to be told now. */
+  change(entry: LogEntry): LogEntry[] {
+    const open = this.open.at(-1);
+    if (open?.entry.seq !== entry.seq) return this.write(entry);
+    this.open.pop();
+    return open.told ? [] : this.write(entry);
+  }
+
+  private tell(change: OpenChange): LogEntry[] {
+    change.told = true;
+    return this.write(change.entry);
+  }
+
+  private write(entry: LogEntry): LogEntry[] {
+    const { kind, from, to, before, after } = entry;
+    const changes = kind.operation !== 'DELETE' && from !== to ? this.vacate(kind, to) : [];
+    const old = before === null ? null : (this.rows.get(place(kind, from)) ?? before);
+    if (before !== null) this.rows.delete(place(kind, from));
+    if (after !== null) this.rows.set(place(kind, to), after);
+    changes.push({ ...entry, before: old });
+    return changes;
+  }
+
+  /** What left a place to which a row comes now. */
+  private vacate(kind: LogKind, at: string | null): LogEntry[] {
+    const leaves = ({ entry, told }: OpenChange): boolean =>
+      !told && entry.kind.table === kind.table && entry.from === at && entry.to !== at;
+    return this.open.filter(leaves).flatMap((change) => (change.told ? [] : this.tell(change)));
+  }
+}
+
+function makes(entry: LogEntry, kind: LogKind, at: string | null, image: Buffer | null): boolean {
+  if (entry.kind.table !== kind.table || entry.to !== at || entry.after === null || image === null) return false;
+  return entry.after.equals(image);
+}
+
+function place({ table }: LogKind, at: string | null): string {
+  return `${table.name}\0${at}`;
+}
