@@ -88,16 +88,13 @@ export class OpenTransaction implements HATransaction, TransactionContext {
       this.nested.pop();
       return;
     }
-    this.overlap = new HAError(
-      'HA_NESTED_TRANSACTION',
-      'Two savepoints of one transaction ran at the same time, and nothing of it was written. Await one before the next begins.',
-    );
+    this.overlap = overlapping();
     throw this.overlap;
   }
 
   /** All that a statement did, with its rows. @internal */
-  result(sql: string, params: HAParameters | undefined, shape: RowShape): HAResult {
-    return this.call('result', sql, params, shape) as HAResult;
+  result(method: 'result' | 'rows', sql: string, params: HAParameters | undefined, shape: RowShape): HAResult {
+    return this.call(method, sql, params, shape) as HAResult;
   }
 
   private async *iterateShaped(sql: string, params: HAParameters, shape: RowShape): AsyncIterableIterator<unknown> {
@@ -118,6 +115,14 @@ export class OpenTransaction implements HATransaction, TransactionContext {
       'The transaction has ended. Await every call before the callback returns, and do not keep tx for later.',
     );
   }
+}
+
+/** Two savepoints of which neither lies in the other. */
+export function overlapping(): HAError {
+  return new HAError(
+    'HA_NESTED_TRANSACTION',
+    'Two savepoints of one transaction ran at the same time, and nothing of it was written. Await one before the next begins.',
+  );
 }
 
 /** OR ROLLBACK and RAISE(ROLLBACK) end the SQLite transaction: what came behind them would commit by itself, unseen. */

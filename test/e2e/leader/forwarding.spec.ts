@@ -1,3 +1,5 @@
+import type { HAExecutor } from '../../../lib/write/executor.js';
+import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { failureOf } from '../../helper/cluster.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
 
@@ -59,6 +61,31 @@ describe('A follower', () => {
     await cluster.expectEqual();
   });
 
+  it('writes nothing where rows are asked of a statement that gives none, as the leader', async () => {
+    const leader = await cluster.elected();
+    const calls: ((db: HAExecutor) => Promise<unknown>)[] = [
+      (db) => db.get('INSERT INTO t(v) VALUES(1)'),
+      (db) => db.all('UPDATE t SET v = 1'),
+      (db) => db.prepare('DELETE FROM t').all(),
+      (db) => db.iterate('CREATE TABLE u(v)').next(),
+      (db) => db.exec('INSERT INTO t(v) VALUES(?)'),
+    ];
+    await leader.db.run("INSERT INTO t(v) VALUES('kept')");
+    for (const [index, call] of calls.entries()) {
+      const inside = async (db: HADatabase): Promise<unknown> =>
+        failureOf(
+          db.transaction(async (tx) => {
+            await call(tx);
+          }),
+        );
+      const expected = await failureOf(call(leader.db));
+      expect([index, await failureOf(call(cluster.follower.db))]).toEqual([index, expected]);
+      if (index < 4) expect([index, await inside(cluster.follower.db)]).toEqual([index, await inside(leader.db)]);
+    }
+    await cluster.expectEqual();
+    expect(leader.db.reader.prepare('SELECT v FROM t').pluck().all()).toEqual(['kept']);
+  });
+
   it('runs scripts at the leader, whole or not at all', async () => {
     const { db } = cluster.follower;
     await db.exec('INSERT INTO t(v) VALUES(1); INSERT INTO t(v) VALUES(2); -- done');
@@ -96,6 +123,40 @@ describe('A follower', () => {
     });
     expect(await db.get('SELECT count(*) AS n FROM t')).toEqual({ n: 2 });
     await cluster.expectEqual();
+  });
+
+  it('writes nothing of a transaction whose savepoints overlap, as the leader', async () => {
+    const leader = await cluster.elected();
+    for (const { db } of [leader, cluster.follower]) {
+      const overlapping = db.transaction(async (tx) => {
+        let go = (): void => undefined;
+        const begun = new Promise<void>((resolve) => (go = resolve));
+        let end = (): void => undefined;
+        const over = new Promise<void>((resolve) => (end = resolve));
+        const outer = tx.savepoint(async () => {
+          await tx.run("INSERT INTO t(v) VALUES('outer')");
+          await begun;
+        });
+        const inner = tx.savepoint(async () => {
+          await tx.run("INSERT INTO t(v) VALUES('inner')");
+          go();
+          await over;
+          throw new Error('not this one');
+        });
+        await outer.catch(() => undefined);
+        end();
+        await inner.catch(() => undefined);
+      });
+      expect(await failureOf(overlapping)).toMatchObject({ code: 'HA_NESTED_TRANSACTION' });
+    }
+    expect(await leader.db.all('SELECT v FROM t')).toEqual([]);
+    await cluster.follower.db.transaction(async (tx) => {
+      await tx.savepoint(async () => {
+        await failureOf(tx.savepoint(() => tx.run('INSERT INTO missing VALUES(1)')));
+        await tx.savepoint(() => tx.run("INSERT INTO t(v) VALUES('nested')"));
+      });
+    });
+    expect(await leader.db.all('SELECT v FROM t')).toEqual([{ v: 'nested' }]);
   });
 
   it('has sessions whose transactions are at the leader', async () => {
