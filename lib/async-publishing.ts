@@ -2,6 +2,7 @@ import type { Applier } from './apply/applier.js';
 import type { Step } from './apply/interception.js';
 import { Overlay } from './apply/overlay.js';
 import { Capture } from './capture/capture.js';
+import { parseMessageId } from './changeset/message-id.js';
 import { HAError } from './common/ha-error.js';
 import { immediate, retry, sleep } from './common/timing.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
@@ -151,6 +152,14 @@ export class AsyncPublishing implements OutboxPort {
       throw error;
     }
     this.committed();
+  }
+
+  firstInFlight(origin: string): number | undefined {
+    const head = this.overlay.list.at(0);
+    const id = head && parseMessageId(head.id);
+    if (head === undefined || id === undefined) return undefined;
+    // Behind what an earlier start left, all of this one wait.
+    return id.origin === origin ? id.n - (head.last - head.first) : 1;
   }
 
   holds(id: string): boolean {

@@ -71,8 +71,8 @@ export interface ChangeSet {
   /** When it was run, nanoseconds since 1970. */
   readonly timestampNs: bigint;
   /**
-   * So many message ids of its origin, right in front of its own, were given out in the same group: it may have seen what those
-   * did, whether they were stored or not. Absent where there are none.
+   * It ran on top of what was published, or waits to be, under so many ids of its origin right in front of its own, and saw what
+   * those did, whether they are stored or not. Of others of its origin behind the epoch it saw nothing. Absent where it is none.
    */
   readonly behind?: number;
   /** It may have taken rows away that none of its changes tells of, as REPLACE does without recursive triggers. */

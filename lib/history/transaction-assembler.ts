@@ -9,6 +9,8 @@ import { SeenIds } from '../sqlite/seen-ids.js';
 import type { IncomingMessage } from '../stream/replication-stream.js';
 import { baseOf } from '../subscribe/base.js';
 import type { HAHistoryOutcome } from '../write/history-port.js';
+import { TableWriters } from './table-writers.js';
+import type { TableWriter } from './table-writers.js';
 
 /** A transaction as the stream holds it. */
 export interface StreamTransaction {
@@ -36,14 +38,6 @@ export interface StreamTransaction {
  */
 export type Doubts = 'all' | ReadonlySet<string>;
 
-/** Who wrote last to a table, and who else. */
-interface Writers {
-  origin: string;
-  sequence: number;
-  /** The last transaction that is not of {@link origin}. */
-  other: number;
-}
-
 const NO_DOUBTS: ReadonlySet<string> = new Set();
 
 interface Parts {
@@ -63,7 +57,7 @@ export class TransactionAssembler {
   private readonly ended = new Map<string, HAHistoryOutcome>();
   private readonly parts = new Map<string, Parts>();
   /** By lower-case name; those of statements, which may reach every table, under an empty one. */
-  private readonly writers = new Map<string, Writers>();
+  private readonly writers = new TableWriters();
 
   constructor(private readonly skips: ReadonlySet<number>) {}
 
@@ -78,25 +72,27 @@ export class TransactionAssembler {
     const base = baseOf(part);
     if (base !== undefined) return this.takeBase(message, part, base);
     if (part.changes.length > 0 && part.changes.every(({ operation }) => operation === 'CUSTOM')) {
-      this.takeVoid(message.id ?? '', part);
+      this.takeVoid(message, part);
       return undefined;
     }
     return this.complete(message, part, id, id);
   }
 
   /** Where a transaction, or the first part of one, came under the id before, that has it. */
-  private takeVoid(messageId: string, part: ChangeSet): void {
-    const voided = voidedId(part, messageId);
+  /** What is void now may have waited for its place below what a later start of its node wrote. */
+  private takeVoid({ id = '', sequence }: IncomingMessage, part: ChangeSet): void {
+    const voided = voidedId(part, id);
     if (voided === undefined) return;
-    const other = voided === messageId ? undefined : parseMessageId(voided);
-    if (voided !== messageId && (other === undefined || !this.seen.add(other.origin, other.n))) return;
+    const other = voided === id ? undefined : parseMessageId(voided);
+    if (voided !== id && (other === undefined || !this.seen.add(other.origin, other.n))) return;
     this.ended.set(voided, 'void');
+    this.noteAll(`\0void ${voided}`, sequence);
   }
 
   /** Whatever was written against what the rows were before met other ones; parts that wait do not count any more. */
   private takeBase(message: IncomingMessage, { node, timestampNs }: ChangeSet, base: string): StreamTransaction {
     this.parts.clear();
-    this.note('', `\0base ${base}`, message.sequence);
+    this.noteAll(`\0base ${base}`, message.sequence);
     const changeSet = { ...NO_CHANGES, node, timestampNs };
     return { ...this.uncounted(message, changeSet, 'committed'), base };
   }
@@ -134,43 +130,39 @@ export class TransactionAssembler {
     const foreign = message.version === undefined;
     const origin = first?.origin ?? `\0${changeSet.node}`;
     const tables = tablesOf(changeSet);
-    const isTold = !foreign && changeSet.untold !== true && this.isBehindTruth(origin, first?.n ?? 0, changeSet);
-    const isOrdered = changeSet.term !== undefined;
-    const doubts = !isTold ? 'all' : isOrdered ? NO_DOUBTS : this.doubtsOf(origin, tables, Number(changeSet.epoch));
-    for (const table of tables) this.note(table, origin, message.sequence);
     // The parts of what a leader publishes for another node have ids of both.
     const end = last?.origin === origin ? last.n : (first?.n ?? 0);
+    const { behind = 0, epoch } = changeSet;
+    const writer: TableWriter = {
+      origin,
+      sequence: message.sequence,
+      ids: first && { first: first.n, last: end },
+      epoch: Number(epoch),
+      behind,
+    };
+    const isTold = !foreign && changeSet.untold !== true && this.isBehindTruth(origin, first?.n ?? 0, behind);
+    const isOrdered = changeSet.term !== undefined;
+    const doubts = !isTold ? 'all' : isOrdered ? NO_DOUBTS : this.doubtsOf(tables, writer);
+    for (const table of tables) this.writers.note(table, writer);
     if (first !== undefined) for (let n = first.n; n <= end; n++) this.committed.add(origin, n);
     return { ...this.uncounted(message, changeSet, 'committed'), doubts };
   }
 
-  private note(table: string, origin: string, sequence: number): void {
-    const writers = this.writers.get(table);
-    if (writers === undefined) this.writers.set(table, { origin, sequence, other: 0 });
-    else {
-      if (writers.origin !== origin) writers.other = writers.sequence;
-      writers.origin = origin;
-      writers.sequence = sequence;
-    }
+  /** Whoever had not applied this may have seen other rows, in every table. */
+  private noteAll(origin: string, sequence: number): void {
+    this.writers.note('', { origin, sequence, ids: undefined, epoch: sequence, behind: 0 });
   }
 
-  /** The tables to which somebody else wrote behind the epoch. */
-  private doubtsOf(origin: string, tables: ReadonlySet<string>, epoch: number): Doubts {
-    if (this.hasOthers('', origin, epoch)) return 'all';
-    const doubtful = [...tables].filter((table) => this.hasOthers(table, origin, epoch));
+  /** The tables to which somebody wrote whom it did not see. */
+  private doubtsOf(tables: ReadonlySet<string>, writer: TableWriter): Doubts {
+    if (this.writers.hasUnseen('', writer)) return 'all';
+    const doubtful = [...tables].filter((table) => this.writers.hasUnseen(table, writer));
     return doubtful.length === 0 ? NO_DOUBTS : new Set(doubtful);
   }
 
-  private hasOthers(table: string, origin: string, epoch: number): boolean {
-    const writers = this.writers.get(table);
-    if (writers === undefined) return false;
-    return (writers.origin === origin ? writers.other : writers.sequence) > epoch;
-  }
-
-  /** What it ran behind in its group took effect. */
-  private isBehindTruth(origin: string, n: number, { behind = 0 }: ChangeSet): boolean {
-    for (let at = n - behind; at < n; at++) if (!this.committed.has(origin, at)) return false;
-    return true;
+  /** What it ran behind took effect. */
+  private isBehindTruth(origin: string, n: number, behind: number): boolean {
+    return behind === 0 || this.committed.hasAll(origin, n - behind, n - 1);
   }
 
   private again(message: IncomingMessage, part: ChangeSet): StreamTransaction | undefined {

@@ -28,6 +28,8 @@ export class Position {
   published = 0;
   /** Nothing on our subject is missing up to here, also where `received` is lower: only others wrote. */
   proven = 0;
+  /** Where nothing comes back from the stream: all own messages from this number on took effect here when they were sent. */
+  keptFrom = 1;
   /** Sequences of own messages by their number, in a ring: numbers and sequences side by side. */
   private readonly own = new Float64Array(2 * REMEMBERED);
   private waiters: Waiter[] = [];

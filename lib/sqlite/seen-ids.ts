@@ -24,10 +24,15 @@ export class SeenIds {
   }
 
   has(origin: string, n: number): boolean {
+    return this.hasAll(origin, n, n);
+  }
+
+  /** True where no counter from one to another is missing. */
+  hasAll(origin: string, lo: number, hi: number): boolean {
     const list = this.ranges.get(origin);
     if (list === undefined) return false;
-    const index = lastAtOrBelow(list, n);
-    return index >= 0 && n <= (list[index] as IdRange).hi;
+    const index = lastAtOrBelow(list, lo);
+    return index >= 0 && hi <= (list[index] as IdRange).hi;
   }
 
   /** Adds an id. Returns false where it was there already. */

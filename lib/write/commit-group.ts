@@ -382,7 +382,7 @@ export class CommitGroup {
       ...effects,
       epoch: position.received,
       ...(fence === undefined
-        ? { behind: this.published.reduce((sum, { ids }) => sum + ids.length, 0) }
+        ? { behind: publisher.lastNumber + 1 - this.firstSeen }
         : // What is in front of it in its group is stored, or it is not.
           { term: fence.term }),
       ...(id === undefined ? {} : { id, answer: answerOf(value) }),
@@ -419,6 +419,15 @@ export class CommitGroup {
     if (this.publishing.isOneByOne) return this.publishOneByOne(messages);
     for (const message of messages) this.publishing.add(message);
     return true;
+  }
+
+  /** Number of the first own message that the next one is run behind, although it is not applied from the stream. */
+  private get firstSeen(): number {
+    const { publisher, position, feed, outbox } = this.ports as ReplicationPorts;
+    const next = publisher.lastNumber + 1;
+    if (outbox !== undefined && !this.ordered)
+      return outbox.firstInFlight(position.origin) ?? this.deferred[0]?.ids[0]?.n ?? next;
+    return feed === undefined ? position.keptFrom : (this.published[0]?.ids[0]?.n ?? next);
   }
 
   private defer(

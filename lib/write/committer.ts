@@ -278,6 +278,9 @@ export class Committer {
   private rollback(): void {
     if (!this.control.inTransaction) this.ports?.foreign.interrupted(this.db);
     this.control.rollback();
+    const { publisher, position } = this.ports ?? {};
+    // What was sent may be in the stream, and what is written from here on has not seen it.
+    if (position !== undefined && publisher?.origin !== undefined) position.keptFrom = publisher.lastNumber + 1;
   }
 
   private async admit(group: CommitGroup): Promise<void> {

@@ -11,6 +11,8 @@ export interface OutboxPort {
   readonly isFlowing: boolean;
   /** True where a message with an id waits to meet its place in the stream: its transaction is committed here. */
   holds(id: string): boolean;
+  /** Number of the first message of an origin, which has to be that of this start, that may be on its way; undefined where none is. */
+  firstInFlight(origin: string): number | undefined;
   /** Adds transactions inside the writer's open transaction, as the last thing in front of COMMIT. */
   store(db: Connection, transactions: readonly OutboxTransaction[]): void;
   /** Call behind that COMMIT. */

@@ -55,6 +55,46 @@ describe('old values', () => {
     expect(doubts(...messages)).toEqual(['t']);
   });
 
+  it('are doubtful where its own transaction in front of it was not seen: its answer was lost', () => {
+    const lost = message(1, 'a.1', { epoch: 0, tables: ['t', 'u'] });
+    expect(doubts(lost, message(2, 'a.2', { epoch: 0, tables: ['t', 'v'] }))).toEqual(['t']);
+    expect(doubts(lost, message(2, 'a.2', { epoch: 1, tables: ['t'] }))).toEqual([]);
+    // Those of the same group were seen, the one in front of it was not.
+    const group = [message(2, 'a.2', { epoch: 0, tables: ['v'] }), message(3, 'a.3', { epoch: 0, behind: 1 })];
+    expect(doubts(lost, ...group)).toEqual(['t']);
+    expect(doubts(message(1, 'a.1', { epoch: 0, command: 'CREATE TABLE u(x)' }), ...group)).toBe('all');
+  });
+
+  it('are doubtful where its own transaction overtook it', () => {
+    const late = [message(1, 'a.2', { epoch: 0 }), message(2, 'a.1', { epoch: 0 })];
+    expect(doubts(...late)).toEqual(['t']);
+    expect(doubts(...late, message(3, 'a.3', { epoch: 0, behind: 2 }))).toEqual(['t']);
+    expect(doubts(...late, message(3, 'a.3', { epoch: 2 }))).toEqual([]);
+  });
+
+  it('are doubtful where parts of its own, in front of it, were not seen whole', () => {
+    const parts = [1, 2].map((n) => message(n, `a.${n}`, { epoch: 0, chunk: `a.1;${n}/2` }));
+    expect(doubts(...parts, message(3, 'a.3', { epoch: 0, behind: 2 }))).toEqual([]);
+    expect(doubts(...parts, message(3, 'a.3', { epoch: 0, behind: 1 }))).toEqual(['t']);
+  });
+
+  it('are sure, and doubtful, in long rows of own ones', () => {
+    const one = (n: number, epoch: number, behind = 0): IncomingMessage => message(n, `a.${n}`, { epoch, behind });
+    const waiting = Array.from({ length: 500 }, (_value, index) => one(index + 1, 0, index));
+    expect(feed(waiting).filter(({ doubts: said }) => said === 'all' || said.size > 0)).toEqual([]);
+    const seen = Array.from({ length: 500 }, (_value, index) => one(index + 1, index));
+    expect(feed(seen).filter(({ doubts: said }) => said === 'all' || said.size > 0)).toEqual([]);
+    for (const epoch of [0, 100, 499]) expect(doubts(...seen, one(501, epoch))).toEqual(['t']);
+    expect(doubts(...seen, one(501, 490, 10))).toEqual([]);
+    expect(doubts(...seen, one(501, 490, 9))).toEqual(['t']);
+  });
+
+  it('are doubtful where something became void that may have waited below', () => {
+    const gone = message(1, 'a.1', { epoch: 0, command: 'ha.void' });
+    expect(doubts(gone, message(2, 'later.1', { epoch: 0 }))).toBe('all');
+    expect(doubts(gone, message(2, 'later.1', { epoch: 1 }))).toEqual([]);
+  });
+
   it.each<[string, IncomingMessage[]]>([
     ['what it ran behind was never stored', [message(1, 'a.2', { epoch: 0, behind: 1 })]],
     [
