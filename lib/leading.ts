@@ -15,7 +15,7 @@ import type { Position } from './sqlite/position.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
 import type { OutcomeFinder } from './write/outcome.js';
 import type { RemoteWriter } from './write/write-router.js';
-import { WriteRouter } from './write/write-router.js';
+import { WriteRouter, notLeader } from './write/write-router.js';
 
 const PACKAGES = '@grpc/grpc-js @grpc/proto-loader';
 
@@ -71,7 +71,7 @@ export class Leading {
       {
         isLeader: () => leadership.isLeader(),
         isStatic: leadership.isStatic,
-        known: (timeout) => leadership.known(timeout),
+        known: (timeout, signal) => leadership.known(timeout, signal),
         writer: () => this.writer(),
         look: () => leadership.look(),
         unknown: (timeout, cause) => leaderUnknown(timeout, messageOf(cause), cause),
@@ -90,7 +90,9 @@ export class Leading {
 
   private async writer(): Promise<RemoteWriter> {
     const target = this.leadership.target();
-    if (target?.grpc === undefined) throw noGrpc(target?.text ?? '');
+    // It went a moment ago.
+    if (target === undefined) throw notLeader();
+    if (target.grpc === undefined) throw noGrpc(target.text);
     const deadline = performance.now() + this.options.grpcTimeout;
     this.ports.telemetry.sink?.forwarded(1);
     return (await (this.reach ??= this.load())).call(target.grpc, deadline);
@@ -128,14 +130,15 @@ export class Leading {
         written(Number(sequence));
         await position.waitFor(Number(sequence), { timeout });
       },
-      answerAt: (sequence) => this.answerAt(Number(sequence)),
+      answerAt: (sequence, id) => this.answerAt(Number(sequence), id),
     };
   }
 
   /** Asks the stream what the writer of a transaction was to be told. */
-  private async answerAt(sequence: number): Promise<WriteAnswer | undefined> {
+  private async answerAt(sequence: number, id: string): Promise<WriteAnswer | undefined> {
     const message = await this.ports.stream.messageAt(sequence).catch(() => undefined);
-    return message === undefined ? undefined : decodeChangeSet(Buffer.from(message.data).toString('utf8')).answer;
+    const transactionId = message?.chunk?.split(';')[0] ?? message?.id;
+    return message === undefined || transactionId !== id ? undefined : decodeChangeSet(Buffer.from(message.data).toString('utf8')).answer;
   }
 }
 

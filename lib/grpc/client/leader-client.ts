@@ -31,7 +31,7 @@ export interface ForwardingPorts {
   /** Resolves when this node has applied a sequence. @throws HAError `HA_WAIT_TIMEOUT`. */
   applied(sequence: bigint, timeoutMs: number): Promise<void>;
   /** What the transaction at a sequence was to be answered with; undefined where it does not say, or is gone. */
-  answerAt(sequence: bigint): Promise<WriteAnswer | undefined>;
+  answerAt(sequence: bigint, id: string): Promise<WriteAnswer | undefined>;
 }
 
 type Request = Omit<QueryRequest, 'replicationId'>;
@@ -68,7 +68,7 @@ export class LeaderCall implements RemoteWriter {
       requestOf(type, sql, params),
       (answers) => (method === 'run' ? runResult(answers.at(-1), shape) : rowsOf(answers, method, shape)),
       async (sequence, id) => {
-        const answer = method === 'run' ? await this.ports.answerAt(sequence) : undefined;
+        const answer = method === 'run' ? await this.ports.answerAt(sequence, id) : undefined;
         if (answer === undefined) throw resultLost(sequence, id);
         return { ...inShape(answer, shape), txseq: sequence };
       },
@@ -97,7 +97,7 @@ export class LeaderCall implements RemoteWriter {
       request,
       (answers) => resultOf(answers),
       async (sequence, id) => {
-        const answer = RETURNING.test(statements.at(-1) ?? '') ? undefined : await this.ports.answerAt(sequence);
+        const answer = RETURNING.test(statements.at(-1) ?? '') ? undefined : await this.ports.answerAt(sequence, id);
         if (answer === undefined) throw resultLost(sequence, id);
         return { reader: false, columns: [], rows: [], ...answer, txseq: sequence };
       },
