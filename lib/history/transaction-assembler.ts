@@ -78,8 +78,10 @@ export class TransactionAssembler {
     return this.complete(message, part, id, id);
   }
 
-  /** Where a transaction, or the first part of one, came under the id before, that has it. */
-  /** What is void now may have waited for its place below what a later start of its node wrote. */
+  /**
+   * What is void now may have waited for its place below what a later start of its node wrote. Where a transaction, or the
+   * first part of one, came under the id before, that has it.
+   */
   private takeVoid({ id = '', sequence }: IncomingMessage, part: ChangeSet): void {
     const voided = voidedId(part, id);
     if (voided === undefined) return;
