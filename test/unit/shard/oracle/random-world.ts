@@ -29,7 +29,28 @@ export interface World {
 
 const TYPES = ['INTEGER', 'INT', 'TEXT', 'VARCHAR(9)', 'REAL', 'NUMERIC', 'DECIMAL(9,2)', '', 'BLOB', 'BOOLEAN'];
 const COLLATIONS = ['', '', '', '', ' COLLATE NOCASE', ' COLLATE RTRIM'];
-const TEXTS = ['a', 'A', 'b', 'B ', 'b', 'ab', 'Ab', '', '10', '2', '-1', '1.5', '1e2', 'é', 'now', "it's", '%', 'x_y'];
+const TEXTS = [
+  'a',
+  'A',
+  'b',
+  'B ',
+  'b',
+  'ab',
+  'Ab',
+  '',
+  '10',
+  '2',
+  '-1',
+  '1.5',
+  '1e2',
+  'é',
+  'now',
+  "it's",
+  '%',
+  'x_y',
+  'D0',
+  'd1',
+];
 const REALS = [0.5, 1.5, -2.25, 2, 1e18, -0.5, 3, 1024.125];
 const INTEGERS = [0n, 1n, 1n, 2n, 3n, 10n, -1n, -7n, 100n, 2n ** 53n + 1n, 2n ** 31n];
 
