@@ -352,7 +352,7 @@ export class SelectGenerator {
       limit: '',
     };
     const where = this.chance(3) ? compare(column()) : '';
-    switch (random.below(8)) {
+    switch (random.pick([0, 1, 2, 3, 4, 5, 5, 6, 7])) {
       case 0: {
         const columns = [column(), this.chance(2) ? column() : this.expr([own], 1), column()];
         const orderBy = [
@@ -415,7 +415,7 @@ export class SelectGenerator {
         };
       }
       case 5: {
-        const key = `${this.textColumn(own)} COLLATE ${random.pick(['NOCASE', 'NOCASE', 'RTRIM'])}`;
+        const key = `${this.textColumn(own)} COLLATE ${random.pick(['NOCASE', 'RTRIM'])}`;
         const columns = ['count(*)', ...(this.chance(2) ? [`count(${column()})`] : [])];
         if (this.chance(3))
           return { ...none, columns: [`lower(trim(${key}))`], distinct: true, where, args: this.args };
