@@ -352,7 +352,7 @@ export class SelectGenerator {
       limit: '',
     };
     const where = this.chance(3) ? compare(column()) : '';
-    switch (random.pick([0, 1, 2, 3, 4, 5, 5, 6, 7])) {
+    switch (random.pick([0, 1, 2, 3, 4, 5, 5, 6, 7, 8])) {
       case 0: {
         const columns = [column(), this.chance(2) ? column() : this.expr([own], 1), column()];
         const orderBy = [
@@ -415,11 +415,15 @@ export class SelectGenerator {
         };
       }
       case 5: {
-        const key = `${this.textColumn(own)} COLLATE ${random.pick(['NOCASE', 'RTRIM'])}`;
+        const text = this.textColumn(own);
+        const key = random.pick([`${text} COLLATE NOCASE`, `${text} COLLATE RTRIM`, `+${text}`]);
         const columns = ['count(*)', ...(this.chance(2) ? [`count(${column()})`] : [])];
-        if (this.chance(3))
-          return { ...none, columns: [`lower(trim(${key}))`], distinct: true, where, args: this.args };
-        return { ...none, columns, where, groupBy: [key], args: this.args };
+        return { ...none, columns, where: this.chance(2) ? '' : where, groupBy: [key], args: this.args };
+      }
+      case 7: {
+        const columns = [random.pick(['count(*)', column()])];
+        const pair = random.pick([`_ha_db = ${this.textColumn(own)}`, `${this.textColumn(own)} = _ha_db`]);
+        return { ...none, columns, where: pair, args: this.args };
       }
       case 6: {
         const type = random.pick(['TEXT', 'INTEGER', 'REAL', 'NUMERIC']);
