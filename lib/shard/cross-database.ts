@@ -1,14 +1,13 @@
 import { HAError } from '../common/ha-error.js';
 import { classify } from '../sql/classify.js';
-import { hints } from '../sql/hints.js';
 import { refuseNul } from '../sql/nul.js';
 import type { Connections } from '../sqlite/connections.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import type { CrossPort, CrossQuery, HAAcross, HAAcrossOptions, HAFailedDatabase } from '../write/cross-port.js';
 import { EXACT_SHAPE, PLAIN_SHAPE, bindArguments } from '../write/executor.js';
 import type { HAParameters } from '../write/executor.js';
-import { DATABASES_HINT } from '../write/hinted.js';
 import { chooseDatabases, readPattern } from './choose-databases.js';
+import { databasesHint } from './databases-hint.js';
 import type { NamedDatabase } from './choose-databases.js';
 import { databaseSchema } from './database-schema.js';
 import { planCross } from './plan.js';
@@ -89,7 +88,7 @@ export class CrossDatabase implements CrossPort {
   }
 
   private patternOf(sql: string): RegExp | undefined {
-    const hint = hints(sql).get(DATABASES_HINT);
+    const hint = databasesHint(sql);
     if (hint === undefined) return this.settings.router;
     this.refuseUnlessAllowed(hint);
     return readPattern(hint);

@@ -129,7 +129,8 @@ class GroupsPlanner {
       this.keys.push({
         canonical: '',
         column: `${column.table.alias}.${foldCase(column.column.name)}`,
-        reference: name,
+        // An alias may have the name alone.
+        reference: `${GROUPS_TABLE}.${name}`,
       });
     } else {
       this.refuseCollations(facts);
@@ -179,6 +180,8 @@ class GroupsPlanner {
     if (node.type !== 'FunctionCallExpr' && node.type !== 'FunctionCallStarExpr') return undefined;
     const facts = exprFacts(node);
     if (facts.window || facts.volatile) needsRows();
+    // A table does not keep that a value was JSON, which these functions look at.
+    if (/^json/i.test(node.name.name)) needsRows();
     return facts.aggregates[0] === node ? this.aggregate(node) : undefined;
   }
 

@@ -234,8 +234,9 @@ function commonShape(
     const sql = schema.objects.get(folded)?.sql ?? '';
     if (sql !== object.sql && !sameShape(shape, shapeOf({ ...object, sql }))) throw differs(object.name, name);
   }
-  if (!withSource) return shape;
+  // Also where only `*` or a view stands for it: its values would be taken for names of databases.
   if (shape.byName.has(SOURCE_COLUMN)) throw refused(`'${object.name}' has a column ${SOURCE_COLUMN} of its own.`);
+  if (!withSource) return shape;
   const column = { name: SOURCE_COLUMN, affinity: 'TEXT', collation: 'BINARY' };
   return { ...shape, columns: [...shape.columns, column], byName: new Map([...shape.byName, [SOURCE_COLUMN, column]]) };
 }

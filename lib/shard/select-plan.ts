@@ -47,10 +47,10 @@ export function simpleSelect(statement: Statement): SimpleSelect | undefined {
 }
 
 function isRowLocal({ statement, core, tables, where }: SimpleSelect): boolean {
-  if (where !== undefined && !isPlain(exprFacts(where), tables)) return false;
+  const everywhere = where === undefined ? [] : conjuncts(where);
+  if (!everywhere.every((term) => isPlain(exprFacts(term), tables))) return false;
   if (tables.length === 1) return true;
   const anchored = new Set<FromTable>(tables.slice(0, 1));
-  const everywhere = where === undefined ? [] : conjuncts(where);
   const allowed = new Set<Node>();
   const joins = core.from?.joins ?? [];
   for (const [index, { constraint, operator }] of joins.entries()) {
@@ -58,7 +58,7 @@ function isRowLocal({ statement, core, tables, where }: SimpleSelect): boolean {
     if (constraint !== undefined && constraint.type !== 'OnJoinConstraint') return false;
     if (operator.type === 'TypedJoinJoinOperator' && ((operator.joinType ?? 0) & 4) !== 0) return false;
     const own = constraint === undefined ? [] : conjuncts(constraint.expr);
-    if (constraint !== undefined && !isPlain(exprFacts(constraint.expr), tables)) return false;
+    if (!own.every((term) => isPlain(exprFacts(term), tables))) return false;
     const candidates = table.optional ? own : [...own, ...everywhere];
     const link = candidates.find((term) => equatesDatabases(term, tables, table, anchored));
     if (link === undefined) return false;
@@ -100,8 +100,18 @@ export function isPlain(facts: ExprFacts, tables: readonly FromTable[]): boolean
     !facts.volatile &&
     !facts.window &&
     facts.aggregates.length === 0 &&
-    facts.columns.every((node) => resolveColumn(tables, node) !== undefined || isTruth(node, tables))
+    facts.columns.every((node) => resolveColumn(tables, node) !== undefined || isTruth(node, tables)) &&
+    !lendsCollation(facts, tables)
   );
+}
+
+/**
+ * Whether the column that names the database stands beside one with a collation. Inside a database it is a value, without the
+ * BINARY of a column, which goes before the collation of a column behind it.
+ */
+function lendsCollation({ columns }: ExprFacts, tables: readonly FromTable[]): boolean {
+  if (!columns.some(isSourceColumn)) return false;
+  return columns.some((node) => (resolveColumn(tables, node)?.column.collation ?? 'BINARY') !== 'BINARY');
 }
 
 /** TRUE and FALSE are names, unless a column has them. */

@@ -24,6 +24,31 @@ export function hints(sql: string): Map<string, string> {
   return found;
 }
 
+/** One hint of a key. */
+export interface Hint {
+  readonly value: string;
+  /** The end of the comment follows at once: an asterisk that was meant for the value may be part of it. */
+  readonly abutsEnd: boolean;
+}
+
+/** All hints of a key, in order. */
+export function hintsOf(sql: string, key: string): Hint[] {
+  const found: Hint[] = [];
+  if (!sql.includes(OPEN)) return found;
+  const lexer = new Lexer(sql);
+  while (lexer.next()) {
+    if (!isHint(sql, lexer)) continue;
+    const comment = sql.slice(lexer.start, lexer.end);
+    const words = body(comment).split(/\s+/);
+    for (const [i, word] of words.entries()) {
+      if (!word.startsWith(`${key}=`)) continue;
+      const abutsEnd = i === words.length - 1 && comment.endsWith('*/');
+      found.push({ value: word.slice(key.length + 1), abutsEnd });
+    }
+  }
+  return found;
+}
+
 /** The end may be missing: SQLite closes a comment at the end of the text. */
 function body(comment: string): string {
   return comment.slice(OPEN.length, comment.endsWith('*/') ? -2 : undefined);

@@ -28,7 +28,7 @@ import type {
   HAUndoResult,
   HistoryPort,
 } from './history-port.js';
-import { refuseHinted } from './hinted.js';
+import { consistencyRefused, refuseHinted } from './hinted.js';
 import type { HAOutcome, OutcomeFinder } from './outcome.js';
 import { parseTransactionId } from './outcome.js';
 import { withSequence } from './member.js';
@@ -576,7 +576,9 @@ export class HADatabase implements HAExecutor {
     refuseNested(this);
     const open = await this.opened();
     const here = async (): Promise<unknown> => this.callOpen(open, method, sql, params, PLAIN_SHAPE);
-    if (isWrite(open.infos.of(sql))) return here();
+    const info = open.infos.of(sql);
+    if (isWrite(info)) return here();
+    if (this.across(sql, info) !== undefined) throw consistencyRefused(consistency);
     if (consistency === 'leader' && open.router !== undefined) {
       return open.router.route({ here, there: (leader) => leader.read(method, sql, params, PLAIN_SHAPE) });
     }
@@ -749,6 +751,7 @@ export class HADatabase implements HAExecutor {
     const info = open.infos.of(sql);
     const across = isWrite(info) ? undefined : this.across(sql, info);
     if (across !== undefined) {
+      if (consistency !== 'local') throw consistencyRefused(consistency);
       yield* across.iterate(params, shape);
       return;
     }

@@ -5,6 +5,15 @@ import type { StatementInfo } from '../sql/statement-info.js';
 /** Key of the hint that names databases. */
 export const DATABASES_HINT = 'db';
 
+/** The error for a SELECT over several databases that has to see more than what this node has applied of each. */
+export function consistencyRefused(consistency: string): HAError {
+  return new HAError(
+    'HA_CROSS_DATABASE_REFUSED',
+    `This statement cannot be answered across databases: consistency '${consistency}' is a promise about one database. Leave it out: each is read as this node has it.`,
+    { details: { reason: `consistency '${consistency}' is a promise about one database` } },
+  );
+}
+
 /**
  * Refuses to run a statement in one database that names others by a hint: it would do something else than it says.
  *

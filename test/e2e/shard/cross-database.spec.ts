@@ -207,6 +207,21 @@ describe('what is refused', () => {
     expect(await failureOf(inside)).toMatchObject({ code: 'HA_CROSS_DATABASE_REFUSED' });
   });
 
+  it('refuses a promise that holds for one database alone', async () => {
+    const { main } = await tenants(2);
+    const sql = '/*+ db=tenant-.* */ SELECT count(*) AS n FROM orders';
+    for (const consistency of ['session', 'leader'] as const) {
+      const rows = main.iterate(sql, [], { consistency });
+      for (const asked of [main.get(sql, [], { consistency }), main.all(sql, [], { consistency }), rows.next()]) {
+        expect(await failureOf(asked as Promise<unknown>)).toMatchObject({
+          code: 'HA_CROSS_DATABASE_REFUSED',
+          message: expect.stringContaining(consistency),
+        });
+      }
+    }
+    expect(await main.get(sql, [], { consistency: 'local' })).toEqual({ n: 4 });
+  });
+
   it("passes SQLite's own errors on", async () => {
     const { main } = await tenants(2);
     await expect(main.all('/*+ db=tenant-.* */ SELECT missing FROM orders')).rejects.toThrow('no such column: missing');
@@ -305,6 +320,24 @@ describe('HADatabaseRegistry', () => {
     expect(registry.list()).toHaveLength(2);
     expect(await failureOf(registry.close('tenant-2'))).toMatchObject({ code: 'HA_UNKNOWN_DATABASE' });
     expect(await failureOf(two.get('SELECT 1'))).toMatchObject({ code: 'HA_UNAVAILABLE' });
+  });
+
+  it('reads a file once that is registered under several paths', async () => {
+    const folder = temporaryFolder();
+    const app = await started(
+      HAModule.forRoot([
+        { connection: 'main', dsn: `file:${join(folder, 'main.db')}`, allowCrossDatabase: true },
+        { connection: 'one', dsn: `file:${join(folder, 'one.db')}` },
+        { connection: 'two', dsn: `file:${folder}/./one.db` },
+      ]),
+    );
+    await database(app, 'one').exec('CREATE TABLE t(a); INSERT INTO t VALUES (1)');
+    const main = database(app, 'main');
+    expect(await main.get('/*+ db=one|two */ SELECT count(*) AS n FROM t')).toEqual({ n: 1 });
+    expect(await main.acrossDatabases('SELECT a FROM t', [], { databases: /one|two/ })).toMatchObject({
+      rows: [{ a: 1 }],
+      databases: ['one'],
+    });
   });
 
   it('keeps no more than maxOpen files open, and opens one again that is used', async () => {

@@ -7,7 +7,7 @@ import { shrink } from './oracle/shrink.js';
 
 const QUERIES = Number(process.env['SHARD_QUERIES'] ?? 1_000);
 const FIRST_SEED = Number(process.env['SHARD_SEED'] ?? 1);
-const QUERIES_OF_A_WORLD = 50;
+const QUERIES_OF_A_WORLD = 25;
 
 describe('SELECT across databases', () => {
   it(

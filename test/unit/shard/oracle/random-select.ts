@@ -352,7 +352,7 @@ export class SelectGenerator {
       limit: '',
     };
     const where = this.chance(3) ? compare(column()) : '';
-    switch (random.below(6)) {
+    switch (random.pick([0, 1, 2, 3, 4, 5, 5, 6, 7, 8])) {
       case 0: {
         const columns = [column(), this.chance(2) ? column() : this.expr([own], 1), column()];
         const orderBy = [
@@ -414,6 +414,24 @@ export class SelectGenerator {
           args: this.args,
         };
       }
+      case 5: {
+        const text = this.textColumn(own);
+        const key = random.pick([`${text} COLLATE NOCASE`, `${text} COLLATE RTRIM`, `+${text}`]);
+        const columns = ['count(*)', ...(this.chance(2) ? [`count(${column()})`] : [])];
+        return { ...none, columns, where: this.chance(2) ? '' : where, groupBy: [key], args: this.args };
+      }
+      case 7: {
+        const columns = [random.pick(['count(*)', column()])];
+        const pair = random.pick([`_ha_db = ${this.textColumn(own)}`, `${this.textColumn(own)} = _ha_db`]);
+        return { ...none, columns, where: pair, args: this.args };
+      }
+      case 6: {
+        const type = random.pick(['TEXT', 'INTEGER', 'REAL', 'NUMERIC']);
+        const key = random.pick([`CAST(${column()} AS ${type})`, `likely(${column()})`]);
+        const other = column();
+        const columns = [`${key} = '1'`, `${key} = 1`, `${key} = ${other}`, compare(key), 'count(*)'];
+        return { ...none, columns, where, groupBy: [key, other], args: this.args };
+      }
       default: {
         const columns = [
           `sum(${column()})`,
@@ -433,6 +451,13 @@ export class SelectGenerator {
         };
       }
     }
+  }
+
+  /** One that holds texts, where there is any. */
+  private textColumn({ alias, columns }: Relation): string {
+    const table = this.world.tables.find(({ name }) => name === alias);
+    const texts = (table?.columns ?? []).filter(({ declared }) => /TEXT|CHAR/.test(declared));
+    return `${alias}."${this.random.pick(texts.length > 0 ? texts.map(({ name }) => name) : columns)}"`;
   }
 
   private aggregate(relations: readonly Relation[]): string {

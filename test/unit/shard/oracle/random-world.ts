@@ -27,9 +27,23 @@ export interface World {
   readonly rows: readonly (readonly (readonly Row[])[])[];
 }
 
-const TYPES = ['INTEGER', 'INT', 'TEXT', 'VARCHAR(9)', 'REAL', 'NUMERIC', 'DECIMAL(9,2)', '', 'BLOB', 'BOOLEAN'];
+const TYPES = [
+  'TEXT',
+  'INTEGER',
+  'INT',
+  'TEXT',
+  'VARCHAR(9)',
+  'REAL',
+  'NUMERIC',
+  'DECIMAL(9,2)',
+  '',
+  'BLOB',
+  'BOOLEAN',
+];
 const COLLATIONS = ['', '', '', '', ' COLLATE NOCASE', ' COLLATE RTRIM'];
 const TEXTS = ['a', 'A', 'b', 'B ', 'b', 'ab', 'Ab', '', '10', '2', '-1', '1.5', '1e2', 'é', 'now', "it's", '%', 'x_y'];
+/** Some collations take them for each other; two are names of databases, but for their case. */
+const SIMILAR = ['a', 'A', 'b', 'B', 'a ', 'b ', 'D0', 'D1'];
 const REALS = [0.5, 1.5, -2.25, 2, 1e18, -0.5, 3, 1024.125];
 const INTEGERS = [0n, 1n, 1n, 2n, 3n, 10n, -1n, -7n, 100n, 2n ** 53n + 1n, 2n ** 31n];
 
@@ -103,7 +117,7 @@ function randomValue(random: Random, declared: string): Value {
   const any = random.below(8) === 0;
   if (random.below(6) === 0) return null;
   if (!any && /INT|BOOL/.test(declared)) return random.pick(INTEGERS);
-  if (!any && /TEXT|CHAR/.test(declared)) return random.pick(TEXTS);
+  if (!any && /TEXT|CHAR/.test(declared)) return random.pick(random.below(2) === 0 ? TEXTS : SIMILAR);
   if (!any && /REAL/.test(declared)) return random.pick(REALS);
   if (!any && /NUMERIC|DEC/.test(declared)) return random.pick([...REALS, ...INTEGERS]);
   return random.pick<() => Value>([
