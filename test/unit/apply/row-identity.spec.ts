@@ -4,11 +4,10 @@ import { readTableKeys } from '../../../lib/apply/unique-index.js';
 import type { SqlValue } from '../../../lib/changeset/changeset.js';
 import { readSchema } from '../../../lib/sqlite/schema.js';
 
-const VALUES: readonly SqlValue[] = [
-  ...['a', 'A', 'a ', 'A ', 'A  ', ' a', '', ' ', 'Ä', 'ä', 'ß', 'z', '['],
-  ...['a\0', 'A\0', 'a\0x', 'A\0y', 'A\0yz', 'a\0ä', 'A\0b', 'b\0x', 'a\0 ', '\0', '\0a', '\0b'],
-  ...[1n, 1, 1.5, 2n, -0, 0n, Buffer.from('a'), Buffer.from('A')],
-];
+const TEXTS = ['a', 'A', 'a ', 'A ', 'A  ', ' a', '', ' ', 'Ä', 'ä', 'ß', 'z', '['];
+const WITH_NUL = ['a\0', 'A\0', 'a\0x', 'A\0y', 'A\0yz', 'a\0ä', 'A\0b', 'b\0x', 'a\0 ', '\0', '\0a', '\0b'];
+const OTHERS = [1n, 1, 1.5, 2n, -0, 0n, Buffer.from('a'), Buffer.from('A')];
+const VALUES: readonly SqlValue[] = [...TEXTS, ...WITH_NUL, ...OTHERS];
 
 describe('the text of a key is equal where SQLite takes keys for equal', () => {
   it.each([
