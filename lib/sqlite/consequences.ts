@@ -17,7 +17,10 @@ interface TriggerText {
  * Says whether foreign key actions on a table may lead to a change of that same table. Of triggers it is only asked whether
  * a table, or a view that has triggers, is named in their text: that says yes too often, and never no where it is yes.
  */
-export function consequences(keys: readonly ForeignKey[], triggers: readonly TriggerText[]): (table: string) => boolean {
+export function consequences(
+  keys: readonly ForeignKey[],
+  triggers: readonly TriggerText[],
+): (table: string) => boolean {
   const acting = keys.filter((key) => key.actions);
   const children = groupBy(acting.map(({ child, parent }) => [foldCase(parent), foldCase(child)] as const));
   if (children.size === 0) return () => false;

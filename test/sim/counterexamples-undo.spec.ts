@@ -42,7 +42,8 @@ function behindOf(world: World): Record<string, number> {
 describe('a transaction says which own ones it was run behind, with asynchronous publishing', () => {
   const ASYNC = { asyncNodes: [true, false], generatedIds: 'overwrite' } as const;
   const T = ['CREATE TABLE t(k INTEGER PRIMARY KEY, v)', 'INSERT INTO t VALUES(1, 0)'];
-  const update = (world: World, n: number): unknown => marked(world, 0, `mark-${n}-`, `UPDATE t SET v = ${n} WHERE k = 1`);
+  const update = (world: World, n: number): unknown =>
+    marked(world, 0, `mark-${n}-`, `UPDATE t SET v = ${n} WHERE k = 1`);
 
   it('those that are on their way, also of other groups', () =>
     scenario(
