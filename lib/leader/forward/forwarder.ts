@@ -91,6 +91,8 @@ function fieldsFor(exchange: Exchange, body: ForwardBody, node: string): Map<str
   const length = exchange.request.headers['content-length'];
   if (body.kind !== 'bytes') {
     if (length !== undefined) fields.set('Content-Length', length);
+    // By itself Node frames no body of a DELETE, and the leader would read it as the next request.
+    else if (body.kind === 'stream') fields.set('Transfer-Encoding', 'chunked');
     return fields;
   }
   fields.set('Content-Length', String(body.bytes.length));

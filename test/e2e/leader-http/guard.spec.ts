@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { PassThrough, Readable } from 'node:stream';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { Body, Catch, Controller, Get, Injectable, Post, Put, UseGuards } from '@nestjs/common';
+import { Body, Catch, Controller, Delete, Get, Injectable, Post, Put, UseGuards } from '@nestjs/common';
 import type { ArgumentsHost, CallHandler, ExceptionFilter, ExecutionContext, NestInterceptor } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, APP_INTERCEPTOR, BaseExceptionFilter } from '@nestjs/core';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
@@ -32,6 +32,11 @@ class HereController {
   @Put()
   replace(@Body() body: unknown) {
     return { here: true, body };
+  }
+
+  @Delete()
+  remove() {
+    return { here: true };
   }
 
   @Get()
@@ -161,6 +166,18 @@ describe.each(ADAPTERS)('%s', (adapter) => {
     answer.resume();
     expect([404, 200]).toContain(answer.statusCode);
     for (const { url: path } of leader.requests) expect(path).toBe('/here?a=1');
+  });
+
+  it('never lets the body of a request pass for another request', async () => {
+    const leader = await bareLeader(echo);
+    const { url } = await follower(FakeLeader.following(leader.url));
+    const body = 'POST /admin HTTP/1.1\r\nHost: leader\r\nContent-Length: 0\r\n\r\n';
+    // Node frames the body of a DELETE only where it is told to.
+    const headers = { 'content-type': 'text/plain', 'transfer-encoding': 'chunked' };
+    const answer = json(await send(`${url}/here`, { method: 'DELETE', headers, body: Readable.from([body]) }));
+    expect(answer).toMatchObject({ method: 'DELETE', url: '/here', body });
+    await send(`${url}/here`, POST);
+    expect(leader.requests.map(({ method, url: path }) => `${method} ${path}`)).toEqual(['DELETE /here', 'POST /here']);
   });
 
   it('answers 508 behind one hop: two nodes that take each other for the leader', async () => {
