@@ -1015,6 +1015,7 @@ export class HARuntime implements DatabaseLifecycle {
     return new OutcomeFinder({
       ...replication,
       publisher,
+      isLed: this.leader.isConfigured,
       settles: !options.disablePublisher && !options.disableSubscriber,
       settled: (id, timeoutMs) => committer.settled(id, timeoutMs),
       waits: (id) => replication.async?.holds(id) === true,

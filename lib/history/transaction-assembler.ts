@@ -4,7 +4,7 @@ import { decodeChangeSet } from '../changeset/codec.js';
 import { parseMessageId } from '../changeset/message-id.js';
 import type { MessageId } from '../changeset/message-id.js';
 import { HAError } from '../common/ha-error.js';
-import { VOID_COMMAND } from '../publish/message-encoder.js';
+import { voidedId } from '../publish/void-message.js';
 import { SeenIds } from '../sqlite/seen-ids.js';
 import type { IncomingMessage } from '../stream/replication-stream.js';
 import { baseOf } from '../subscribe/base.js';
@@ -78,10 +78,19 @@ export class TransactionAssembler {
     const base = baseOf(part);
     if (base !== undefined) return this.takeBase(message, part, base);
     if (part.changes.length > 0 && part.changes.every(({ operation }) => operation === 'CUSTOM')) {
-      if (isVoid(part)) this.ended.set(message.id ?? '', 'void');
+      this.takeVoid(message.id ?? '', part);
       return undefined;
     }
     return this.complete(message, part, id, id);
+  }
+
+  /** Where a transaction, or the first part of one, came under the id before, that has it. */
+  private takeVoid(messageId: string, part: ChangeSet): void {
+    const voided = voidedId(part, messageId);
+    if (voided === undefined) return;
+    const other = voided === messageId ? undefined : parseMessageId(voided);
+    if (voided !== messageId && (other === undefined || !this.seen.add(other.origin, other.n))) return;
+    this.ended.set(voided, 'void');
   }
 
   /** Whatever was written against what the rows were before met other ones; parts that wait do not count any more. */
@@ -215,11 +224,6 @@ function read({ data, sequence }: IncomingMessage): ChangeSet {
       { cause: error, details: { sequence } },
     );
   }
-}
-
-function isVoid({ changes }: ChangeSet): boolean {
-  const [only] = changes;
-  return changes.length === 1 && only?.operation === 'CUSTOM' && only.command === VOID_COMMAND;
 }
 
 /** Lower-case names of the tables that a transaction changes; an empty one where statements may change any. */

@@ -3,6 +3,7 @@ import { customChangeJson, messageHead, messageTail } from '../changeset/codec.j
 import type { MessageNotes, MessageOrigin } from '../changeset/codec.js';
 import type { SequenceChange } from '../changeset/changeset.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
+import { voidCommand } from './void-message.js';
 
 /** A transaction ready to be sent. */
 export interface TransactionContent extends MessageNotes {
@@ -15,9 +16,6 @@ export interface TransactionContent extends MessageNotes {
   /** Id of its first message, where the node has given one for which it is published. */
   readonly id?: string | undefined;
 }
-
-/** A message with this CUSTOM command takes its id, so that the transaction of that id can never count. go-ha ignores it. */
-export const VOID_COMMAND = 'ha.void';
 
 const COMMA = Buffer.from(',');
 
@@ -65,7 +63,12 @@ export class MessageEncoder {
 
   /** Takes an id: nothing that comes under it later has any effect. */
   void(id: string): OutgoingMessage {
-    return this.custom(VOID_COMMAND, id);
+    return this.custom(voidCommand(), id);
+  }
+
+  /** The same by a message with an id of its own: nothing that expects the transaction in front of it is stored behind that. */
+  voidOther(id: string): OutgoingMessage {
+    return this.custom(voidCommand(id));
   }
 
   /** Tells all nodes to forget the chunks of a transaction that will never be complete. */

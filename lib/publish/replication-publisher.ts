@@ -74,6 +74,11 @@ export class ReplicationPublisher {
     return this.current().encoder.void(id);
   }
 
+  /** The same where another node may publish the transaction at this moment, and others right behind it. */
+  voidOtherMessage(id: string): OutgoingMessage {
+    return this.current().encoder.voidOther(id);
+  }
+
   /** An id for a transaction that another node publishes for this one. */
   takeId(): string {
     return this.current().encoder.takeId();

@@ -11,7 +11,7 @@ import type { EventSink, HAEvent } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import { parseMessageId } from '../changeset/message-id.js';
 import type { MessageId } from '../changeset/message-id.js';
-import { VOID_COMMAND } from '../publish/message-encoder.js';
+import { mayBeVoid, voidedId } from '../publish/void-message.js';
 import type { Connection } from '../sqlite/connection.js';
 import { isBusy, isSqliteError } from '../sqlite/connections.js';
 import type { ForeignWrites } from '../sqlite/foreign-writes.js';
@@ -368,10 +368,18 @@ export class ReplicationSubscriber {
       seen.add(id.origin, id.n);
       this.ports.position.noteOwn(id, message.sequence);
     }
-    if (isVoid(decoded.changeSet)) {
-      this.ports.cursorWriter.endTransaction(message.id ?? '', 'void', message.sequence);
-    }
+    this.noteVoid(message, decoded.changeSet);
     return decoded;
+  }
+
+  /** Takes an id away. Where a transaction, or the first part of one, came under it before, that has it. */
+  private noteVoid({ id = '', sequence }: IncomingMessage, changeSet: ChangeSet | undefined): void {
+    const voided = voidedId(changeSet, id);
+    if (voided === undefined) return;
+    const { position, cursorWriter } = this.ports;
+    const other = voided === id ? undefined : parseMessageId(voided);
+    if (voided !== id && (other === undefined || !position.seen.add(other.origin, other.n))) return;
+    cursorWriter.endTransaction(voided, 'void', sequence);
   }
 
   /** Takes an own transaction out of the overlay, where its rows can stay as they are; undefined where they cannot. */
@@ -622,12 +630,8 @@ function textOf(message: IncomingMessage): string {
 /** True for a message that stands where an own one should, and takes its id away. */
 function isVoidMessage(message: IncomingMessage): boolean {
   const data = dataOf(message);
-  return data.length <= LONGEST_VOID && data.includes(VOID_COMMAND) && isVoid(decodeChangeSet(data.toString('utf8')));
-}
-
-function isVoid(changeSet: ChangeSet | undefined): boolean {
-  const [only, ...others] = changeSet?.changes ?? [];
-  return others.length === 0 && only?.operation === 'CUSTOM' && only.command === VOID_COMMAND;
+  if (data.length > LONGEST_VOID || !mayBeVoid(data)) return false;
+  return voidedId(decodeChangeSet(data.toString('utf8')), message.id ?? '') === message.id;
 }
 
 function describeValue(_key: string, value: unknown): unknown {

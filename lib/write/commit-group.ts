@@ -373,18 +373,22 @@ export class CommitGroup {
   }
 
   private publish(queued: QueuedMember, value: unknown, effects: TransactionEffects): boolean | Promise<boolean> {
-    const { publisher, position, feed, fence } = this.ports as ReplicationPorts;
+    const { publisher, position, feed, fence, outbox } = this.ports as ReplicationPorts;
     const refused = fence?.refusal();
     if (refused !== undefined) throw refused;
     const id = queued.member.transactionId?.();
+    if (id !== undefined && (outbox !== undefined || feed === undefined)) throw leadsNobody();
     const messages = publisher.encode({
       ...effects,
       epoch: position.received,
       ...(fence === undefined
         ? { behind: this.published.reduce((sum, { ids }) => sum + ids.length, 0) }
         : // What is in front of it in its group is stored, or it is not.
-          { term: fence.term, id, answer: id === undefined ? undefined : answerOf(value) }),
+          { term: fence.term }),
+      ...(id === undefined ? {} : { id, answer: answerOf(value) }),
     });
+    // Its node may declare it void, and without an order others would be stored behind it all the same.
+    if (id !== undefined && fence === undefined) this.closed = true;
     // The stream's memory of ids ends; that of the nodes does not, and they would all leave the message out.
     const ids = messages.flatMap(({ id }) => parseMessageId(id) ?? []);
     const known = ids.findIndex(({ origin, n }) => position.seen.has(origin, n));
@@ -517,6 +521,14 @@ function wasSentOnce(outcome: PublishOutcome): boolean {
 
 function canBeStored(outcome: PublishOutcome): boolean {
   return outcome.kind === 'stored' || outcome.kind === 'unknown' || (outcome.kind === 'refused' && outcome.maybeStored);
+}
+
+/** Without a leaderProvider of its own it may be set up as no leader can be. */
+function leadsNobody(): HAError {
+  return new HAError(
+    'HA_UNIMPLEMENTED',
+    'A write was forwarded to this node as to the leader, but with asyncPublisher or disableSubscriber it cannot be one. Nothing was written. Name another node, or leave the option out.',
+  );
 }
 
 function mustWait(): HAError {

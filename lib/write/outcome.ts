@@ -29,6 +29,8 @@ export interface OutcomePorts {
   readonly origins: ReadonlySet<string>;
   /** Whether a message with an id waits in the outbox: its transaction is committed here, and will be published. */
   readonly waits: (id: string) => boolean;
+  /** In a cluster with a leader: it publishes for others, under ids of theirs. */
+  readonly isLed: boolean;
   /** This node may publish, and follows the stream. */
   readonly settles: boolean;
   /** Waits until the message with an id is not on its way any more: nobody will send it again. False where it still is. */
@@ -52,6 +54,9 @@ const ROUNDS = 3;
  * ```
  * Of a transaction in several messages the first one's id is taken; where that one is in the stream already, an abort message
  * ends it, unless its last part came before.
+ *
+ * What a leader may be publishing at this moment is not declared void under its own id, but by a message that names it. A
+ * leader has each transaction stored right behind the one that it ran on, by that one's id: the void would pass for it.
  */
 export class OutcomeFinder {
   constructor(private readonly ports: OutcomePorts) {}
@@ -79,8 +84,9 @@ export class OutcomeFinder {
       const answer = this.answer(id, sequence);
       if (answer !== undefined) return answer;
       if (!this.ports.settles || !this.ports.origins.has(id.origin)) break;
-      sequence = await this.decide(id, deadline);
-      if (sequence === undefined) break;
+      const decided = await this.decide(id, deadline);
+      if (decided === undefined) break;
+      sequence = decided.at;
     }
     return { state: 'unknown' };
   }
@@ -96,13 +102,19 @@ export class OutcomeFinder {
     return this.ports.waits(`${id.origin}.${id.n}`) ? { state: 'committed' } : undefined;
   }
 
-  /** Has the stream decide, and waits until that is applied here. Returns the sequence that stands under the id. */
-  private async decide(id: MessageId, deadline: number): Promise<number | undefined> {
-    const { publisher } = this.ports;
+  /** Has the stream decide, and waits until that is applied here. Returns what stands under the id, where that is told. */
+  private async decide(id: MessageId, deadline: number): Promise<{ readonly at: number | undefined } | undefined> {
+    const { publisher, isLed } = this.ports;
     const known = this.look(id);
     const text = `${id.origin}.${id.n}`;
-    if (known?.kind === 'incomplete') return this.publish(publisher.abortMessage(text), false, deadline);
-    return this.publish(publisher.voidMessage(text), true, deadline);
+    const isPart = known?.kind === 'incomplete';
+    if (isLed && !isPart) {
+      const stored = await this.publish(publisher.voidOtherMessage(text), false, deadline);
+      return stored === undefined ? undefined : { at: undefined };
+    }
+    const message = isPart ? publisher.abortMessage(text) : publisher.voidMessage(text);
+    const at = await this.publish(message, !isPart, deadline);
+    return at === undefined ? undefined : { at };
   }
 
   private async publish(message: OutgoingMessage, maybeStored: boolean, deadline: number): Promise<number | undefined> {

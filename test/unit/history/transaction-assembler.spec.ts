@@ -18,7 +18,7 @@ function message(sequence: number, id: string | undefined, facts: Facts = {}): I
   const changes =
     command === undefined
       ? tables.map((table) => ({ operation: 'INSERT', table, columns: ['x'], new_values: [sequence] }))
-      : [{ operation: command === 'ha.void' ? 'CUSTOM' : 'SQL', command }];
+      : [{ operation: command.startsWith('ha.void') ? 'CUSTOM' : 'SQL', command }];
   const text = JSON.stringify({ node: id?.split('.')[0] ?? 'go', changes, epoch, behind, untold, timestamp_ns: 1 });
   return { sequence, id, chunk, version: foreign ? undefined : '1', data: Buffer.from(text), time: '5' };
 }
@@ -88,6 +88,12 @@ describe('what becomes of messages', () => {
     expect(outcomes([message(1, 'a.1', { command: 'ha.void' }), message(2, 'a.1', { epoch: 0 })])).toEqual([
       [2, 'void', 1],
     ]);
+  });
+
+  it('an id that another message declares void never counts, unless it did before', () => {
+    const isVoid = message(2, 'b.1', { command: 'ha.void a.1' });
+    expect(outcomes([isVoid, message(3, 'a.1', { epoch: 0 })])).toEqual([[3, 'void', 1]]);
+    expect(outcomes([message(1, 'a.1'), isVoid])).toEqual([[1, 'committed', 1]]);
   });
 
   it('parts count together, at the place of the last', () => {
