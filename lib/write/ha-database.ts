@@ -664,11 +664,12 @@ export class HADatabase implements HAExecutor {
     params: HAParameters | undefined,
     ticket: WriteTicket | undefined,
   ): Promise<HAResult> {
+    const method = ticket?.wantsRows === true ? 'rows' : 'result';
     return new Promise((resolve, reject) => {
       this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
         transactionId: ticket && (() => ticket.id),
-        run: () => statements.map((sql) => open.runner.call('result', sql, params, EXACT_SHAPE)).at(-1),
+        run: () => statements.map((sql) => open.runner.call(method, sql, params, EXACT_SHAPE)).at(-1),
         resolve: (value, sequence) => resolve(resultAt(value as HAResult, sequence)),
       });
     });

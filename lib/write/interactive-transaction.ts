@@ -102,8 +102,8 @@ export class InteractiveTransaction implements SessionTransaction {
     return this.tx?.open === true && this.open.connections.writer.inTransaction;
   }
 
-  execute(sql: string, params: HAParameters | undefined): HAResult {
-    return this.use((tx) => tx.result(sql, params, EXACT_SHAPE));
+  execute(sql: string, params: HAParameters | undefined, wantsRows = false): HAResult {
+    return this.use((tx) => tx.result(wantsRows ? 'rows' : 'result', sql, params, EXACT_SHAPE));
   }
 
   /** Rows one by one; the next statement ends them. */

@@ -96,8 +96,8 @@ export class OpenTransaction implements HATransaction, TransactionContext {
   }
 
   /** All that a statement did, with its rows. @internal */
-  result(sql: string, params: HAParameters | undefined, shape: RowShape): HAResult {
-    return this.call('result', sql, params, shape) as HAResult;
+  result(method: 'result' | 'rows', sql: string, params: HAParameters | undefined, shape: RowShape): HAResult {
+    return this.call(method, sql, params, shape) as HAResult;
   }
 
   private async *iterateShaped(sql: string, params: HAParameters, shape: RowShape): AsyncIterableIterator<unknown> {

@@ -10,6 +10,9 @@ export interface HAResult extends HARunResult {
   readonly rows: readonly (readonly unknown[])[];
 }
 
+/** What better-sqlite3 says where rows are asked of a statement that gives none; nothing of it is run. */
+export const NO_ROWS = 'This statement does not return data. Use run() instead';
+
 /** Rows of one read, taken one by one. Close it, or take rows until there are no more. */
 export interface RowCursor {
   /** Names of the columns. */

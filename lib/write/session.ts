@@ -34,6 +34,8 @@ export interface WriteTicket {
   /** Limits of the transaction that it begins, ms. */
   readonly idleTimeout?: number | undefined;
   readonly timeout?: number | undefined;
+  /** Its rows are wanted: one that gives none is refused, as by `get` and `all`. */
+  readonly wantsRows?: boolean | undefined;
 }
 
 /** What a session needs of its database. */
@@ -133,7 +135,7 @@ export class HASession {
     if (info.kind === 'empty') return { result: NOTHING };
     // What gives no rows cannot be iterated: a PRAGMA that does not exist, for one.
     const reads = !isWrite(info) && (info.kind !== 'pragma' || open.connections.reader.prepare(sql).reader);
-    if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads);
+    if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads, ticket?.wantsRows);
     const across = reads ? this.host.across(sql, info) : undefined;
     if (across !== undefined) return { result: { ...NOTHING, reader: true, ...(await rowsOf(across, params)) } };
     if (this.host.isForwarded) open.router?.refuseUnlessLeader();
@@ -184,11 +186,12 @@ export class HASession {
     sql: string,
     params: HAParameters | undefined,
     reads: boolean,
+    wantsRows: boolean | undefined,
   ): Promise<SessionAnswer> {
     try {
       return reads
         ? { cursor: (this.cursor = await transaction.read(sql, params)) }
-        : { result: await transaction.execute(sql, params) };
+        : { result: await transaction.execute(sql, params, wantsRows) };
     } catch (error) {
       if (!transaction.isOpen) this.abort(transaction, error);
       throw error;

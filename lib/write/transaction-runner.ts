@@ -19,7 +19,7 @@ import { findDeferredViolation } from './deferred-keys.js';
 import { EXACT_SHAPE, PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
 import { refuseHinted } from './hinted.js';
-import { openCursor, runToEnd } from './result.js';
+import { NO_ROWS, openCursor, runToEnd } from './result.js';
 import type { Counts, RowCursor } from './result.js';
 import {
   refuseControl,
@@ -30,8 +30,11 @@ import {
 } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 
-/** How a statement is called. `exec` runs whatever it is and returns nothing; `result` tells all that it did. */
-export type CallMethod = 'run' | 'get' | 'all' | 'exec' | 'result';
+/**
+ * How a statement is called. `exec` runs whatever it is and returns nothing; `result` tells all that it did, `rows` too, but
+ * refuses one that gives no rows.
+ */
+export type CallMethod = 'run' | 'get' | 'all' | 'exec' | 'result' | 'rows';
 
 /** What a finished transaction has to tell the other nodes. */
 export interface TransactionEffects {
@@ -327,7 +330,8 @@ export class TransactionRunner {
     const statement = this.statements.shaped(sql, shape);
     const args = bindArguments(params);
     if (method === 'exec') return statement.reader ? statement.all(...args) : statement.run(...args);
-    if (method === 'result') return runToEnd(statement, args, () => this.counts());
+    if (method === 'rows' && !statement.reader) throw new TypeError(NO_ROWS);
+    if (method === 'result' || method === 'rows') return runToEnd(statement, args, () => this.counts());
     return statement[method](...args);
   }
 

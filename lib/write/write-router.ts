@@ -15,7 +15,8 @@ export interface RemoteLimits {
 export interface SessionTransaction {
   /** True while statements are taken. */
   readonly isOpen: boolean;
-  execute(sql: string, params: HAParameters | undefined): HAResult | Promise<HAResult>;
+  /** @param wantsRows Refuses a statement that gives none. */
+  execute(sql: string, params: HAParameters | undefined, wantsRows?: boolean): HAResult | Promise<HAResult>;
   read(sql: string, params: HAParameters | undefined): RowCursor | Promise<RowCursor>;
   savepoint(name: string): void | Promise<void>;
   rollbackTo(name: string): void | Promise<void>;

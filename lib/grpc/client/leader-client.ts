@@ -105,6 +105,8 @@ export class LeaderCall implements RemoteWriter {
   }
 
   async exec(statements: readonly string[]): Promise<void> {
+    // None has values: the wrong ones fail here as they do there.
+    for (const sql of statements) toNamedValues(sql, undefined);
     const request = { type: QueryType.EXEC_UPDATE, sql: statements.join(';\n'), params: [] };
     await this.write<void>(
       request,

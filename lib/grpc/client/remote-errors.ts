@@ -3,12 +3,14 @@ import type { ServiceError } from '@grpc/grpc-js';
 import BetterSqlite3 from 'better-sqlite3';
 import { HAError } from '../../common/ha-error.js';
 import type { HAErrorCode } from '../../common/ha-error.js';
+import { NO_ROWS } from '../../write/result.js';
 import type { QueryResponse } from '../codec/messages.js';
 
 /** The error of an answer: what the same statement would have failed with on a local database. */
 export function answeredError({ error, errorFields }: QueryResponse): Error {
   if (errorFields === undefined) return new HAError('HA_REMOTE', error);
   const { code, retryable } = errorFields;
+  if (error === NO_ROWS) return new TypeError(error);
   if (code.startsWith('SQLITE_')) return new BetterSqlite3.SqliteError(error, code);
   return new HAError(code as HAErrorCode, error, { retryable, details: parsed(errorFields.details) });
 }

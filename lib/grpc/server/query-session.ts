@@ -80,8 +80,9 @@ export class QuerySession {
     return counts(undefined, this.publishedOf(served, session));
   }
 
-  private ticketOf({ transactionId, idleTimeout, timeout }: QueryRequest): WriteTicket | undefined {
-    return this.isForwarded ? { id: transactionId, idleTimeout, timeout } : undefined;
+  private ticketOf({ type, transactionId, idleTimeout, timeout }: QueryRequest): WriteTicket | undefined {
+    if (!this.isForwarded) return undefined;
+    return { id: transactionId, idleTimeout, timeout, wantsRows: type === QueryType.EXEC_QUERY };
   }
 
   /** In a transaction its database is meant where none is named. */

@@ -1,3 +1,5 @@
+import type { HAExecutor } from '../../../lib/write/executor.js';
+import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { failureOf } from '../../helper/cluster.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
 
@@ -57,6 +59,31 @@ describe('A follower', () => {
       });
     }
     await cluster.expectEqual();
+  });
+
+  it('writes nothing where rows are asked of a statement that gives none, as the leader', async () => {
+    const leader = await cluster.elected();
+    const calls: ((db: HAExecutor) => Promise<unknown>)[] = [
+      (db) => db.get('INSERT INTO t(v) VALUES(1)'),
+      (db) => db.all('UPDATE t SET v = 1'),
+      (db) => db.prepare('DELETE FROM t').all(),
+      (db) => db.iterate('CREATE TABLE u(v)').next(),
+      (db) => db.exec('INSERT INTO t(v) VALUES(?)'),
+    ];
+    await leader.db.run("INSERT INTO t(v) VALUES('kept')");
+    for (const [index, call] of calls.entries()) {
+      const inside = async (db: HADatabase): Promise<unknown> =>
+        failureOf(
+          db.transaction(async (tx) => {
+            await call(tx);
+          }),
+        );
+      const expected = await failureOf(call(leader.db));
+      expect([index, await failureOf(call(cluster.follower.db))]).toEqual([index, expected]);
+      if (index < 4) expect([index, await inside(cluster.follower.db)]).toEqual([index, await inside(leader.db)]);
+    }
+    await cluster.expectEqual();
+    expect(leader.db.reader.prepare('SELECT v FROM t').pluck().all()).toEqual(['kept']);
   });
 
   it('runs scripts at the leader, whole or not at all', async () => {
