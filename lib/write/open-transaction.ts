@@ -88,10 +88,7 @@ export class OpenTransaction implements HATransaction, TransactionContext {
       this.nested.pop();
       return;
     }
-    this.overlap = new HAError(
-      'HA_NESTED_TRANSACTION',
-      'Two savepoints of one transaction ran at the same time, and nothing of it was written. Await one before the next begins.',
-    );
+    this.overlap = overlapping();
     throw this.overlap;
   }
 
@@ -118,6 +115,14 @@ export class OpenTransaction implements HATransaction, TransactionContext {
       'The transaction has ended. Await every call before the callback returns, and do not keep tx for later.',
     );
   }
+}
+
+/** Two savepoints of which neither lies in the other. */
+export function overlapping(): HAError {
+  return new HAError(
+    'HA_NESTED_TRANSACTION',
+    'Two savepoints of one transaction ran at the same time, and nothing of it was written. Await one before the next begins.',
+  );
 }
 
 /** OR ROLLBACK and RAISE(ROLLBACK) end the SQLite transaction: what came behind them would commit by itself, unseen. */

@@ -344,6 +344,7 @@ class CallbackTimeout extends Error {
 async function complete<R>(tx: RemoteTransaction, fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
   const result = await runInContext(tx, () => fn(tx));
   await tx.settled();
+  if (tx.overlap !== undefined) throw tx.overlap;
   return result;
 }
 

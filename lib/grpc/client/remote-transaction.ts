@@ -1,5 +1,6 @@
 import { HAError } from '../../common/ha-error.js';
 import type { HATransaction } from '../../write/executor.js';
+import { overlapping } from '../../write/open-transaction.js';
 import { splitStatements } from '../../sql/split.js';
 import { StatementInfos, refuseControl } from '../../write/statement-info.js';
 import type { TransactionContext } from '../../write/transaction-context.js';
@@ -14,6 +15,9 @@ const INFOS = new StatementInfos();
 /** The transaction that a callback of a remote database gets: its calls go through one session. */
 export class RemoteTransaction extends RemoteExecutor implements HATransaction, TransactionContext {
   private savepoints = 0;
+  private readonly nested: string[] = [];
+  /** Why the transaction can no longer be committed. */
+  overlap: HAError | undefined;
   private readonly asker: SerialAsker;
 
   constructor(
@@ -45,13 +49,22 @@ export class RemoteTransaction extends RemoteExecutor implements HATransaction, 
 
   async savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
     const name = `ha_remote_${++this.savepoints}`;
-    await this.command(`SAVEPOINT ${name}`);
+    // The server gets the commands in the order of the calls.
+    this.nested.push(name);
+    try {
+      await this.command(`SAVEPOINT ${name}`);
+    } catch (error) {
+      this.nested.splice(this.nested.indexOf(name), 1);
+      throw error;
+    }
     try {
       const result = await fn(this);
+      this.leave(name);
       await this.command(`RELEASE ${name}`);
       return result;
     } catch (error) {
-      if (this.open) {
+      if (this.open && this.overlap === undefined) {
+        if (this.nested.includes(name)) this.leave(name);
         await this.command(`ROLLBACK TO ${name}`).then(
           () => this.run(`RELEASE ${name}`),
           () => undefined,
@@ -61,7 +74,17 @@ export class RemoteTransaction extends RemoteExecutor implements HATransaction, 
     }
   }
 
+  /** Ends the innermost savepoint. Two that overlap cannot be told apart by SQLite: then nothing of the transaction stays. */
+  private leave(name: string): void {
+    if (this.nested.at(-1) !== name) {
+      this.overlap = overlapping();
+      throw this.overlap;
+    }
+    this.nested.pop();
+  }
+
   protected override check(sql: string): void {
+    if (this.overlap !== undefined) throw this.overlap;
     refuseControl(INFOS.of(sql));
   }
 

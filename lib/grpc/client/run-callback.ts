@@ -17,6 +17,7 @@ export async function runCallback<R>(
   const run = async (): Promise<R> => {
     const result = await runInContext(tx, () => fn(tx));
     await tx.settled();
+    if (tx.overlap !== undefined) throw tx.overlap;
     return result;
   };
   const settled = run().then(

@@ -60,29 +60,36 @@ export class ConsistentReads {
     return Number(this.database.position().received);
   }
 
-  /** Waits; answers why this node does not get there, or nothing where it did, or the stream does not reach as far. */
+  /** Waits; answers why this node does not get there, or nothing where it did, or where it has all that the stream holds. */
   private async waited(asked: number, { response }: Exchange): Promise<unknown> {
     const { database, timeout } = this;
-    const end = new AbortController();
-    const stop = (): void => end.abort();
+    const gone = new AbortController();
+    const short = new AbortController();
+    const stop = (): void => gone.abort();
     response.once('close', stop);
-    const beyond = this.isBeyondStream(asked).then((isBeyond) => {
-      if (isBeyond) stop();
-      return isBeyond;
+    const end = this.endInFront(asked).then((last) => {
+      if (last !== undefined) short.abort();
+      return last;
     });
     try {
-      await database.waitFor(BigInt(asked), { timeout, signal: end.signal });
+      await database.waitFor(BigInt(asked), { timeout, signal: AbortSignal.any([gone.signal, short.signal]) });
       return undefined;
     } catch (error) {
-      return end.signal.aborted && (await beyond) ? undefined : error;
+      const last = short.signal.aborted ? await end : undefined;
+      if (last === undefined || gone.signal.aborted) return error;
+      return await database.waitFor(BigInt(last), { timeout, signal: gone.signal }).catch((late: unknown) => late);
     } finally {
       response.off('close', stop);
     }
   }
 
-  /** Nobody wrote that: the value is invented, or of a stream that was made anew since. */
-  private async isBeyondStream(asked: number): Promise<boolean> {
+  /**
+   * The last sequence of this database in the stream, where that lies in front of a sequence: nobody has written that. It is
+   * invented, or of a stream that was made anew since, or another node has moved past messages of other databases.
+   */
+  private async endInFront(asked: number): Promise<number | undefined> {
     const { messages, answered } = await this.database.lag({ timeout: this.timeout });
-    return answered && asked > this.received + messages;
+    const last = this.received + messages;
+    return answered && asked > last ? last : undefined;
   }
 }

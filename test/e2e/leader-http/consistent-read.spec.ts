@@ -265,6 +265,13 @@ describe.each(ADAPTERS)('%s', (adapter) => {
     expect(json(answer)).toMatchObject({ servedBy: 'leader', rows: expect.arrayContaining([{ id, v: 'run' }]) });
   });
 
+  it('has the leader answer also where the client brings more than was written: another node has moved past it', async () => {
+    gate.close();
+    const { id, sequence } = await write();
+    const answer = await read(follower, { 'x-ha-txseq': String(BigInt(sequence) + 5n) });
+    expect(json(answer)).toMatchObject({ servedBy: 'leader', rows: expect.arrayContaining([{ id, v: 'run' }]) });
+  });
+
   it('answers 504 instead with forward=false, and 503 where no leader is known', async () => {
     gate.close();
     const { cookie } = await write();

@@ -125,6 +125,40 @@ describe('A follower', () => {
     await cluster.expectEqual();
   });
 
+  it('writes nothing of a transaction whose savepoints overlap, as the leader', async () => {
+    const leader = await cluster.elected();
+    for (const { db } of [leader, cluster.follower]) {
+      const overlapping = db.transaction(async (tx) => {
+        let go = (): void => undefined;
+        const begun = new Promise<void>((resolve) => (go = resolve));
+        let end = (): void => undefined;
+        const over = new Promise<void>((resolve) => (end = resolve));
+        const outer = tx.savepoint(async () => {
+          await tx.run("INSERT INTO t(v) VALUES('outer')");
+          await begun;
+        });
+        const inner = tx.savepoint(async () => {
+          await tx.run("INSERT INTO t(v) VALUES('inner')");
+          go();
+          await over;
+          throw new Error('not this one');
+        });
+        await outer.catch(() => undefined);
+        end();
+        await inner.catch(() => undefined);
+      });
+      expect(await failureOf(overlapping)).toMatchObject({ code: 'HA_NESTED_TRANSACTION' });
+    }
+    expect(await leader.db.all('SELECT v FROM t')).toEqual([]);
+    await cluster.follower.db.transaction(async (tx) => {
+      await tx.savepoint(async () => {
+        await failureOf(tx.savepoint(() => tx.run('INSERT INTO missing VALUES(1)')));
+        await tx.savepoint(() => tx.run("INSERT INTO t(v) VALUES('nested')"));
+      });
+    });
+    expect(await leader.db.all('SELECT v FROM t')).toEqual([{ v: 'nested' }]);
+  });
+
   it('has sessions whose transactions are at the leader', async () => {
     const session = cluster.follower.db.connect();
     await session.execute('BEGIN');
