@@ -13,7 +13,7 @@ import { Capture } from './capture/capture.js';
 import type { HAEvent } from './common/events.js';
 import { HAError } from './common/ha-error.js';
 import { Telemetry } from './common/telemetry.js';
-import { sleep } from './common/timing.js';
+import { sleep, within } from './common/timing.js';
 import { subjectOf } from './config/normalize.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import { DatabaseHistory } from './history/database-history.js';
@@ -1298,7 +1298,10 @@ export class HARuntime implements DatabaseLifecycle {
   private async finishWrites(reason: HAError, opened = this.opened): Promise<void> {
     const { position } = this.replication ?? {};
     const timer = setTimeout(() => position?.fail(reason), this.options.publisherTimeout);
+    // What the leader has been given is answered, and brought here by the stream.
+    const forwarded = within(this.options.publisherTimeout, opened?.router?.close(reason) ?? Promise.resolve());
     await opened?.committer.close(reason);
+    await forwarded;
     clearTimeout(timer);
     await this.replication?.async?.flush(this.options.publisherTimeout);
   }

@@ -15,7 +15,7 @@ import type { Position } from './sqlite/position.js';
 import type { ReplicationStream } from './stream/replication-stream.js';
 import type { OutcomeFinder } from './write/outcome.js';
 import type { RemoteWriter } from './write/write-router.js';
-import { WriteRouter } from './write/write-router.js';
+import { WriteRouter, notLeader } from './write/write-router.js';
 
 const PACKAGES = '@grpc/grpc-js @grpc/proto-loader';
 
@@ -71,7 +71,7 @@ export class Leading {
       {
         isLeader: () => leadership.isLeader(),
         isStatic: leadership.isStatic,
-        known: (timeout) => leadership.known(timeout),
+        known: (timeout, signal) => leadership.known(timeout, signal),
         writer: () => this.writer(),
         look: () => leadership.look(),
         unknown: (timeout, cause) => leaderUnknown(timeout, messageOf(cause), cause),
@@ -90,7 +90,9 @@ export class Leading {
 
   private async writer(): Promise<RemoteWriter> {
     const target = this.leadership.target();
-    if (target?.grpc === undefined) throw noGrpc(target?.text ?? '');
+    // It went a moment ago.
+    if (target === undefined) throw notLeader();
+    if (target.grpc === undefined) throw noGrpc(target.text);
     const deadline = performance.now() + this.options.grpcTimeout;
     this.ports.telemetry.sink?.forwarded(1);
     return (await (this.reach ??= this.load())).call(target.grpc, deadline);

@@ -56,7 +56,7 @@ export interface LeaderPort {
   /** Whoever is named as the leader stays it. */
   readonly isStatic: boolean;
   /** Resolves when a leader is known. @throws HAError `HA_LEADER_UNKNOWN`. */
-  known(timeoutMs: number): Promise<{ readonly isLeader: boolean }>;
+  known(timeoutMs: number, signal: AbortSignal): Promise<{ readonly isLeader: boolean }>;
   /** What reaches the leader that is known now. @throws HAError where it has no address for that. */
   writer(): Promise<RemoteWriter>;
   /** The one that is known does not answer as a leader. */
@@ -76,6 +76,9 @@ const PAUSE_MS = 20;
 
 /** Sends writes to the leader of the cluster, whoever that is; there is none in a database without a leaderProvider. */
 export class WriteRouter {
+  private readonly closing = new AbortController();
+  private readonly underWay = new Set<Promise<unknown>>();
+
   constructor(
     private readonly leader: LeaderPort,
     /** How long a write looks for a leader, ms. */
@@ -89,11 +92,15 @@ export class WriteRouter {
   /** Runs a write where the leader is; looks for another one as long as nothing was done. */
   async route<R>(way: Way<R>): Promise<R> {
     const { leader, timeout } = this;
+    const { signal } = this.closing;
     const deadline = performance.now() + timeout;
     for (;;) {
-      const isLeader = leader.isLeader() || (await leader.known(Math.max(1, deadline - performance.now()))).isLeader;
+      signal.throwIfAborted();
+      const left = Math.max(1, deadline - performance.now());
+      const isLeader = leader.isLeader() || (await leader.known(left, signal)).isLeader;
+      signal.throwIfAborted();
       try {
-        return isLeader ? await way.here() : await way.there(await leader.writer());
+        return isLeader ? await way.here() : await this.there(way);
       } catch (error) {
         if (!isMoved(error)) throw error;
         if (way.isRepeatable?.() === false) throw leaderChanged(error);
@@ -101,6 +108,26 @@ export class WriteRouter {
         if (performance.now() + PAUSE_MS >= deadline) throw leader.unknown(timeout, error);
         await sleep(PAUSE_MS);
       }
+    }
+  }
+
+  /**
+   * Takes no more writes, and ends those that look for a leader; resolves when those that the leader has are answered.
+   *
+   * @param reason What the others fail with.
+   */
+  async close(reason: HAError): Promise<void> {
+    this.closing.abort(reason);
+    await Promise.allSettled(this.underWay);
+  }
+
+  private async there<R>({ there }: Way<R>): Promise<R> {
+    const running = this.leader.writer().then(there);
+    this.underWay.add(running);
+    try {
+      return await running;
+    } finally {
+      this.underWay.delete(running);
     }
   }
 

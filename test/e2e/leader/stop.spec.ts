@@ -1,0 +1,40 @@
+import { failureOf, pause, until } from '../../helper/cluster.js';
+import { LeaderCluster, QUICK } from '../../helper/leader-cluster.js';
+
+/** Nobody takes over by waiting. */
+const PATIENT = { ...QUICK, lease: 50_000, takeover: 60_000 };
+
+it('a follower that stops has its writes answered which the leader has been given', async () => {
+  const cluster = await LeaderCluster.start({ nodes: 2, timings: PATIENT });
+  const leader = await cluster.elected();
+  const { db } = cluster.follower;
+  await leader.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+  await db.run("INSERT INTO t(v) VALUES('warm')");
+  const busy = leader.db.transaction(() => pause(500));
+  await pause(50);
+  const given = db.run("INSERT INTO t(v) VALUES('given')");
+  await pause(100);
+  const stopping = db.stop();
+  await pause(50);
+  expect(await failureOf(db.run("INSERT INTO t(v) VALUES('late')"))).toMatchObject({ code: 'HA_UNAVAILABLE' });
+  expect(await given).toEqual({ changes: 1, lastInsertRowid: 2, txseq: expect.any(BigInt) });
+  await Promise.all([stopping, busy]);
+  await db.start();
+  await cluster.expectEqual();
+  expect(db.reader.prepare('SELECT v FROM t ORDER BY id').pluck().all()).toEqual(['warm', 'given']);
+});
+
+it('a write that looks for a leader ends with the database', async () => {
+  const cluster = await LeaderCluster.start({
+    nodes: 1,
+    elect: false,
+    options: { clusterSize: 3, grpcTimeout: 120_000 },
+  });
+  const { db } = cluster.nodes[0] as LeaderCluster['nodes'][0];
+  let isOver = false;
+  const waiting = failureOf(db.exec('CREATE TABLE t(v)')).finally(() => (isOver = true));
+  await pause(50);
+  await db.stop();
+  await until(() => isOver);
+  expect(await waiting).toMatchObject({ code: 'HA_UNAVAILABLE' });
+});
