@@ -1299,7 +1299,7 @@ export class HARuntime implements DatabaseLifecycle {
     const { position } = this.replication ?? {};
     const timer = setTimeout(() => position?.fail(reason), this.options.publisherTimeout);
     // What the leader has been given is answered, and brought here by the stream.
-    const forwarded = within(this.options.publisherTimeout, this.leading?.router.close(reason) ?? Promise.resolve());
+    const forwarded = within(this.options.publisherTimeout, opened?.router?.close(reason) ?? Promise.resolve());
     await opened?.committer.close(reason);
     await forwarded;
     clearTimeout(timer);

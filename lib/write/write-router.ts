@@ -121,8 +121,8 @@ export class WriteRouter {
     await Promise.allSettled(this.underWay);
   }
 
-  private async there<R>({ there }: Way<R>): Promise<R> {
-    const running = this.leader.writer().then(there);
+  private async there<R>(way: Way<R>): Promise<R> {
+    const running = this.leader.writer().then((leader) => way.there(leader));
     this.underWay.add(running);
     try {
       return await running;

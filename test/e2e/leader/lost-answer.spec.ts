@@ -14,7 +14,7 @@ async function namedLeader(options: HAOptions = {}): Promise<{ cluster: LeaderCl
     elect: false,
     options: { grpcTimeout: 800 },
     optionsOf: (index, [first = '']) =>
-      (index === 0 ? { leaderProvider: undefined, ...options } : { leaderProvider: `static:${first}` }) as HAOptions,
+      index === 0 ? { leaderProvider: undefined, ...options } : { leaderProvider: `static:${first}` },
   });
   return { cluster, nodes: cluster.nodes };
 }
