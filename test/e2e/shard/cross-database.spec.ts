@@ -213,7 +213,7 @@ describe('what is refused', () => {
     for (const consistency of ['session', 'leader'] as const) {
       const rows = main.iterate(sql, [], { consistency });
       for (const asked of [main.get(sql, [], { consistency }), main.all(sql, [], { consistency }), rows.next()]) {
-        expect(await failureOf(asked as Promise<unknown>)).toMatchObject({
+        expect(await failureOf(asked)).toMatchObject({
           code: 'HA_CROSS_DATABASE_REFUSED',
           message: expect.stringContaining(consistency),
         });
