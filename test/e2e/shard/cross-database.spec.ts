@@ -224,11 +224,13 @@ describe('what is refused', () => {
 
   it("passes SQLite's own errors on", async () => {
     const { main } = await tenants(2);
-    await expect(main.all('/*+ db=tenant-.* */ SELECT missing FROM orders')).rejects.toThrow('no such column: missing');
-    await expect(main.all('/*+ db=tenant-.* */ SELECT sum(9223372036854775807) FROM orders')).rejects.toThrow(
+    // Errors of SQLite are of the realm that loaded it first: not always that of this suite.
+    const failure = async (sql: string): Promise<string> => (await failureOf(main.all(sql))).message;
+    expect(await failure('/*+ db=tenant-.* */ SELECT missing FROM orders')).toContain('no such column: missing');
+    expect(await failure('/*+ db=tenant-.* */ SELECT sum(9223372036854775807) FROM orders')).toContain(
       'integer overflow',
     );
-    await expect(main.all('/*+ db=tenant-.* */ SELECT * FROM orders WHERE id = ?')).rejects.toThrow(
+    expect(await failure('/*+ db=tenant-.* */ SELECT * FROM orders WHERE id = ?')).toContain(
       'Too few parameter values',
     );
   });
