@@ -453,7 +453,7 @@ describe.each(ADAPTERS)('%s', (adapter) => {
     );
     expect(json(await send(`${url}/plain`, POST))).toMatchObject({ url: '/plain' });
     const document = SwaggerModule.createDocument(app, new DocumentBuilder().build());
-    expect(Object.keys(document.paths['/here'] ?? {}).sort()).toEqual(['get', 'post', 'put']);
+    expect(Object.keys(document.paths['/here'] ?? {}).sort()).toEqual(['delete', 'get', 'post', 'put']);
   });
 
   it('asks the database that a route belongs to', async () => {
