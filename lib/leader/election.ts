@@ -23,8 +23,8 @@ export interface ElectionPorts {
   readonly timings: LeaderTimings;
   /** Whether this node could lead now. */
   readonly isCandidate: () => boolean;
-  /** Whether so many nodes are there that one of them may be elected. */
-  readonly hasQuorum: () => Promise<boolean>;
+  /** Whether so many nodes are there that one of them may be elected; one that is known to be gone does not count. */
+  readonly hasQuorum: (gone: string | undefined) => boolean;
   /**
    * Applies everything that is in the stream, and stores the announcement behind it. `mayGoOn` is false once there is no use
    * in it. Rejects where it has to be tried again.
@@ -219,7 +219,7 @@ export class Election {
     const entry = await bucket.get(REDIRECT_KEY);
     await this.see(entry, LOOK_WHOSE_MS);
     if (!isCandidate() || now() < this.abstainUntil || this.stopping) return;
-    if (!(await this.mayTake(entry)) || !(await hasQuorum())) return;
+    if (!(await this.mayTake(entry)) || !hasQuorum(this.goneLeader(entry))) return;
     await this.campaign(entry);
   }
 
@@ -250,6 +250,12 @@ export class Election {
     if (entry !== undefined)
       return silent >= (sight.node === undefined ? ports.timings.foreign : ports.timings.takeover);
     return silent >= ports.timings.takeover || (await this.candidates.hasResigned(sight.revision));
+  }
+
+  /** Who led, and has not renewed its lease; undefined where it gave the leadership up: it may be there. */
+  private goneLeader(entry: KeyValueEntry | undefined): string | undefined {
+    const { sight, ports } = this;
+    return entry === undefined || sight === undefined || sight.node === ports.node ? undefined : sight.node;
   }
 
   private async campaign(entry: KeyValueEntry | undefined): Promise<void> {

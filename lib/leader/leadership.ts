@@ -214,7 +214,7 @@ export class Leadership extends HALeader implements WriteFence {
       target,
       timings,
       isCandidate: () => settings.mayLead && ports.isFollowing(),
-      hasQuorum: async () => quorum.isThere,
+      hasQuorum: (gone) => quorum.isThereBut(gone),
       establish: (announcement, mayGoOn) => this.establish(ports, announcement, mayGoOn),
       tellResigned: () => publishHint(ports),
       changed: () => this.changed(),

@@ -1,5 +1,6 @@
 /** A node that stores its record anew with each heartbeat. */
 export interface MemberSighting {
+  readonly node: string;
   readonly session: string;
   readonly revision: number;
 }
@@ -9,6 +10,7 @@ const LOOK_MS = 1_000;
 const BEATS = 1.8;
 
 interface Seen {
+  readonly node: string;
   readonly revision: number;
   /** When it was seen to change; undefined where it never was: it may be left from a node that is gone. */
   readonly aliveAt: number | undefined;
@@ -38,12 +40,24 @@ export class Quorum {
 
   /** Nodes that are there. */
   get alive(): number {
-    const since = this.now() - BEATS * this.heartbeatMs;
-    return 1 + [...this.seen.values()].filter(({ aliveAt = -Infinity }) => aliveAt >= since).length;
+    return this.aliveBut(undefined);
   }
 
   get isThere(): boolean {
-    return this.size === 1 || this.alive >= this.needed;
+    return this.isThereBut(undefined);
+  }
+
+  /** The same without a node that is known to be gone: its last heartbeat may have been seen a moment ago. */
+  isThereBut(gone: string | undefined): boolean {
+    return this.size === 1 || this.aliveBut(gone) >= this.needed;
+  }
+
+  private aliveBut(gone: string | undefined): number {
+    const since = this.now() - BEATS * this.heartbeatMs;
+    const there = [...this.seen.values()].filter(
+      ({ node, aliveAt = -Infinity }) => aliveAt >= since && (gone === undefined || node !== gone),
+    );
+    return 1 + there.length;
   }
 
   async start(): Promise<void> {
@@ -68,10 +82,10 @@ export class Quorum {
     const sightings = await this.others();
     const now = this.now();
     const next = new Map<string, Seen>();
-    for (const { session, revision } of sightings) {
+    for (const { node, session, revision } of sightings) {
       const before = this.seen.get(session);
       const hasMoved = before === undefined ? this.hasLooked : before.revision !== revision;
-      next.set(session, { revision, aliveAt: hasMoved ? now : before?.aliveAt });
+      next.set(session, { node, revision, aliveAt: hasMoved ? now : before?.aliveAt });
     }
     this.seen = next;
     this.hasLooked = true;

@@ -86,13 +86,14 @@ export class Membership {
   }
 
   /** The other nodes that may lead, and the revisions of their records: one that lives stores its own again and again. */
-  async sightings(): Promise<{ readonly session: string; readonly revision: number }[]> {
+  async sightings(): Promise<{ readonly node: string; readonly session: string; readonly revision: number }[]> {
     const own = this.session.mark.session;
     const entries = (await this.bucket?.entries(keyToken(this.settings.replicationID))) ?? [];
     return entries.flatMap(({ value, revision }) => {
       const record = readRecord(value);
       const mayLead = record?.role === 'leader' || record?.role === 'follower';
-      return record === undefined || !mayLead || record.session === own ? [] : [{ session: record.session, revision }];
+      if (record === undefined || !mayLead || record.session === own) return [];
+      return [{ node: record.node, session: record.session, revision }];
     });
   }
 

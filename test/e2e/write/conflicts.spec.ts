@@ -255,10 +255,10 @@ describe('no conflict is told', () => {
       `INSERT OR REPLACE INTO family VALUES(4, 'x', NULL)`,
       `UPDATE family SET id = 5 WHERE id = 2`,
     );
-    // Row 4 has to go, and row 2 is gone. Row 5, which the foreign key changes before the UPDATE is logged, never was another's.
+    // Row 2 is gone, and row 4 has to go. Row 5, which the foreign key changes behind it, never was another's.
     expect(conflicts(on).map(({ key, loser }) => ({ key, loser: loser?.sequence }))).toEqual([
-      { key: { id: 4n }, loser: at.first },
       { key: { id: 2n }, loser: at.first },
+      { key: { id: 4n }, loser: at.first },
     ]);
     expect(on.a.reader.prepare('SELECT * FROM family').all()).toEqual([{ id: 5, u: 'x', parent: null }]);
     await on.expectEqual();

@@ -57,7 +57,7 @@ describe('The times of an election', () => {
 describe('A quorum', () => {
   it('counts those that were seen to live, by the clock of this node', async () => {
     let now = 0;
-    let others: MemberSighting[] = [{ session: 'left over', revision: 1 }];
+    let others: MemberSighting[] = [{ node: 'a', session: 'left over', revision: 1 }];
     const quorum = new Quorum(
       3,
       async () => others,
@@ -75,16 +75,17 @@ describe('A quorum', () => {
     await look();
     expect(quorum.isThere).toBe(false);
     others = [
-      { session: 'left over', revision: 1 },
-      { session: 'new', revision: 2 },
+      { node: 'a', session: 'left over', revision: 1 },
+      { node: 'b', session: 'new', revision: 2 },
     ];
     await look();
     expect([quorum.alive, quorum.isThere]).toEqual([2, true]);
+    expect([quorum.isThereBut('a'), quorum.isThereBut('b')]).toEqual([true, false]);
     now += 1_700;
     expect(quorum.isThere).toBe(true);
     now += 200;
     expect(quorum.isThere).toBe(false);
-    others = [{ session: 'left over', revision: 3 }];
+    others = [{ node: 'a', session: 'left over', revision: 3 }];
     await look();
     expect([quorum.alive, quorum.isThere]).toEqual([2, true]);
   });
