@@ -6,7 +6,7 @@ import type { RowIdentify, SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { raiseSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { withWritableSchema } from '../sqlite/writable-schema.js';
-import { RowChain, nestedChanges } from './row-chain.js';
+import { RowChain, nestedChanges, placeOf } from './row-chain.js';
 import type { LogEntry, LogOutline } from './row-chain.js';
 import { createTriggersSql, image, isMarked, kindsOf, triggerNames } from './triggers.js';
 import type { LogKind } from './triggers.js';
@@ -102,7 +102,7 @@ const ROWS_SQL = `
 SELECT seq, k, CAST(orid AS TEXT), CAST(nrid AS TEXT), CAST(o AS BLOB), CAST(n AS BLOB)
 FROM temp.ha_log WHERE seq > ? AND seq <= ? ORDER BY seq`;
 
-const OUTLINE_SQL = 'SELECT seq, k, CAST(orid AS TEXT) FROM temp.ha_log ORDER BY seq';
+const OUTLINE_SQL = 'SELECT seq, k, CAST(orid AS TEXT), CAST(o AS BLOB) FROM temp.ha_log ORDER BY seq';
 
 const NO_SEQUENCES: ReadonlyMap<string, bigint> = new Map();
 
@@ -414,21 +414,24 @@ export class Capture {
 
   private *outlines(): Generator<LogOutline> {
     const rows = this.statements.get(OUTLINE_SQL).raw(true).iterate() as IterableIterator<
-      [seq: number, k: number, place: string | null]
+      [seq: number, k: number, rowid: string | null, before: Buffer | null]
     >;
-    for (const [seq, k, place] of rows) {
+    for (const [seq, k, rowid, before] of rows) {
       const kind = this.kinds.get(Math.abs(k));
       if (kind === undefined || !this.isMarked(kind.table)) continue;
-      if (k > 0 || kind.operation !== 'INSERT') yield { seq, kind, from: place, isMark: k < 0 };
+      if (k > 0 || kind.operation !== 'INSERT') {
+        yield { seq, kind, from: placeOf(kind.table, rowid, before), before, isMark: k < 0 };
+      }
     }
   }
 
   private entries(from: number, to: number): (LogEntry & { readonly isMark: boolean })[] {
     const rows = this.statements.get(ROWS_SQL).raw(true).all(BigInt(from), BigInt(to)) as LogRow[];
-    return rows.flatMap(([seq, k, oldPlace, newPlace, before, after]) => {
+    return rows.flatMap(([seq, k, oldRowid, newRowid, before, after]) => {
       const kind = this.kinds.get(Math.abs(k));
       if (kind === undefined || (k < 0 && kind.operation === 'INSERT')) return [];
-      return [{ seq, kind, from: oldPlace, to: newPlace, before, after, isMark: k < 0 }];
+      const from = placeOf(kind.table, oldRowid, before);
+      return [{ seq, kind, from, to: placeOf(kind.table, newRowid, after), before, after, isMark: k < 0 }];
     });
   }
 
@@ -452,8 +455,8 @@ export class Capture {
   private told(entry: LogEntry & { readonly isMark: boolean }, chain: RowChain): LogEntry[] {
     const { table } = entry.kind;
     if (entry.isMark) return chain.mark(entry);
-    const isChained = this.isMarked(table) || (this.needsImages(table) && table.rowid !== undefined);
-    return isChained ? chain.change(entry) : [entry];
+    const isTold = table.rowid !== undefined || table.withoutRowid;
+    return this.isMarked(table) || (this.needsImages(table) && isTold) ? chain.change(entry) : [entry];
   }
 
   /**

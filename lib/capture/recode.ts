@@ -31,18 +31,24 @@ export interface Recoded {
 /** Rewrites one captured array of values. */
 export function recodeValues(captured: Buffer): Recoded {
   if (!needsRecoding(captured)) return { json: captured.toString('latin1'), types: undefined };
+  const recoded = splitValues(captured).map(recodeValue);
+  return {
+    json: `[${recoded.map(([json]) => json).join(',')}]`,
+    types: recoded.map(([, letter]) => letter).join(''),
+  };
+}
+
+/** The values of one captured array, each as it is written there. */
+export function splitValues(captured: Buffer): string[] {
   const text = captured.toString('latin1');
   const values: string[] = [];
-  let types = '';
   let at = 1;
   while (text.charAt(at) !== ']' && at < text.length) {
     const end = valueEnd(text, at);
-    const [json, letter] = recodeValue(text.slice(at, end));
-    values.push(json);
-    types += letter;
+    values.push(text.slice(at, end));
     at = text.charAt(end) === ',' ? end + 1 : end;
   }
-  return { json: `[${values.join(',')}]`, types };
+  return values;
 }
 
 function valueEnd(text: string, start: number): number {

@@ -1,11 +1,12 @@
 import type { TableInfo } from '../sqlite/schema.js';
+import { splitValues } from './recode.js';
 import type { LogKind } from './triggers.js';
 
 /** An entry of the log: a row change, or the mark that a change of a row was about to be made. */
 export interface LogEntry {
   readonly seq: number;
   readonly kind: LogKind;
-  /** Where the row was and where it came to be: its rowid, or what stands for it (triggers.ts); null where nothing does. */
+  /** Where the row was and where it came to be: see {@link placeOf}; null where it was not, or is not any more. */
   readonly from: string | null;
   readonly to: string | null;
   readonly before: Buffer | null;
@@ -18,8 +19,20 @@ interface OpenChange {
   told: boolean;
 }
 
+/** What tells the rows of a table apart within a transaction: the rowid, else the key, else all values. */
+export function placeOf(
+  { rowid, withoutRowid, pkIndexes }: TableInfo,
+  at: string | null,
+  image: Buffer | null,
+): string | null {
+  if (rowid !== undefined || image === null) return at;
+  if (!withoutRowid) return image.toString('latin1');
+  const values = splitValues(image);
+  return pkIndexes.map((index) => values[index]).join(',');
+}
+
 /** An entry as far as nesting needs it. */
-export interface LogOutline extends Pick<LogEntry, 'seq' | 'kind' | 'from'> {
+export interface LogOutline extends Pick<LogEntry, 'seq' | 'kind' | 'from' | 'before'> {
   readonly isMark: boolean;
 }
 
@@ -32,10 +45,12 @@ export function nestedChanges(outlines: Iterable<LogOutline>): Map<number, numbe
   const last = new Map<TableInfo, number>();
   const open: LogOutline[] = [];
   for (const outline of outlines) {
-    const { seq, kind, from } = outline;
+    const { seq, kind, from, before } = outline;
     if (outline.isMark) open.push(outline);
     else if (kind.operation !== 'INSERT') {
-      const mark = open.findLastIndex((each) => each.kind === kind && each.from === from);
+      const mark = open.findLastIndex(
+        (each) => each.kind === kind && each.from === from && before !== null && each.before?.equals(before) === true,
+      );
       const start = open[mark]?.seq;
       if (mark >= 0) open.length = mark;
       if (start !== undefined && last.get(kind.table) !== start) nested.set(start, seq);
@@ -66,9 +81,14 @@ export class RowChain {
 
   /** Takes a mark, and returns what has to be told now. */
   mark({ seq, kind, from, before }: LogEntry): LogEntry[] {
-    const made = this.open.findLast(({ entry, told }) => !told && makes(entry, kind, from, before));
+    const known = this.rows.get(rowKey(kind, from));
+    const isKnown = before !== null && known?.equals(before) === true;
+    // A row that is as it was shows nothing, unless it is the one that came to this place.
+    const made = this.open.findLast(
+      ({ entry, told }) => !told && (!isKnown || entry.from !== entry.to) && makes(entry, kind, from, before),
+    );
     const changes = made === undefined ? [] : this.tell(made);
-    if (before !== null) this.rows.set(place(kind, from), before);
+    if (before !== null) this.rows.set(rowKey(kind, from), before);
     const end = this.nested.get(seq);
     const entry = end === undefined ? undefined : this.entryAt?.(end);
     if (entry !== undefined) this.open.push({ entry, told: false });
@@ -90,20 +110,34 @@ export class RowChain {
 
   private write(entry: LogEntry): LogEntry[] {
     const { kind, from, to, before, after } = entry;
-    const changes = kind.operation !== 'DELETE' && from !== to ? this.vacate(kind, to) : [];
-    const old = before === null ? null : (this.rows.get(place(kind, from)) ?? before);
-    if (before !== null) this.rows.delete(place(kind, from));
-    if (after !== null) this.rows.set(place(kind, to), after);
+    const changes = after === null ? [] : this.vacate(kind, to, after, from !== to);
+    const old = before === null ? null : (this.rows.get(rowKey(kind, from)) ?? before);
+    if (before !== null) this.rows.delete(rowKey(kind, from));
+    if (after !== null) this.rows.set(rowKey(kind, to), after);
     changes.push({ ...entry, before: old });
     return changes;
   }
 
-  /** What left a place to which a row comes now. */
-  private vacate(kind: LogKind, at: string | null): LogEntry[] {
-    const leaves = ({ entry, told }: OpenChange): boolean =>
-      !told && entry.kind.table === kind.table && entry.from === at && entry.to !== at;
-    return this.open.filter(leaves).flatMap((change) => (change.told ? [] : this.tell(change)));
+  /** What left the place, or a unique key, to which a row comes now. */
+  private vacate(kind: LogKind, at: string | null, image: Buffer, comes: boolean): LogEntry[] {
+    const leaves = ({ entry, told }: OpenChange): boolean => {
+      if (told || entry.kind.table !== kind.table) return false;
+      if (entry.from === at) return comes && entry.to !== at;
+      const row = this.rows.get(rowKey(kind, entry.from)) ?? entry.before;
+      return row !== null && leavesKey(kind.table, row, entry.after, image);
+    };
+    return this.open.flatMap((change) => (leaves(change) ? this.tell(change) : []));
   }
+}
+
+/** True where a row had a unique key that is another row's now. */
+function leavesKey({ uniqueKeys }: TableInfo, row: Buffer, after: Buffer | null, other: Buffer): boolean {
+  if (uniqueKeys.length === 0) return false;
+  const [old, now, taken] = [row, after, other].map((image) => (image === null ? [] : splitValues(image)));
+  return uniqueKeys.some((key) => {
+    const isSame = key.every((index) => old?.[index] === taken?.[index] && old?.[index] !== 'null');
+    return isSame && key.some((index) => old?.[index] !== now?.[index]);
+  });
 }
 
 function makes(entry: LogEntry, kind: LogKind, at: string | null, image: Buffer | null): boolean {
@@ -111,6 +145,6 @@ function makes(entry: LogEntry, kind: LogKind, at: string | null, image: Buffer 
   return entry.after.equals(image);
 }
 
-function place({ table }: LogKind, at: string | null): string {
+function rowKey({ table }: LogKind, at: string | null): string {
   return `${table.name}\0${at}`;
 }

@@ -81,8 +81,7 @@ function gatedTrigger(base: number, letter: string, event: string, table: TableI
 }
 
 function insertTrigger(table: TableInfo, base: number, make: MakeTrigger): string {
-  const at = make === trigger && isMarked(table) ? placeOf : rowid;
-  const values = `${base}, NULL, ${at(table, 'NEW')}, NULL, ${image(table, 'NEW')}`;
+  const values = `${base}, NULL, ${rowid(table, 'NEW')}, NULL, ${image(table, 'NEW')}`;
   return make(base, 'i', 'AFTER INSERT', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${values})`);
 }
 
@@ -96,7 +95,7 @@ function generatedTrigger(table: TableInfo, base: number): string {
 /** TEMP triggers come before those of `main`, so BEFORE ones see the row as it is stored. */
 function markTriggers(table: TableInfo, base: number): string[] {
   const mark = (k: number): string =>
-    `INSERT INTO ha_log(k, orid, o) VALUES(${-k}, ${placeOf(table, 'OLD')}, ${image(table, 'OLD')})`;
+    `INSERT INTO ha_log(k, orid, o) VALUES(${-k}, ${rowid(table, 'OLD')}, ${image(table, 'OLD')})`;
   return [
     trigger(base, 'v', 'BEFORE UPDATE', table, mark(base + 1)),
     trigger(base, 'e', 'BEFORE DELETE', table, mark(base + 2)),
@@ -104,9 +103,8 @@ function markTriggers(table: TableInfo, base: number): string[] {
 }
 
 function plainTriggers(table: TableInfo, base: number, make: MakeTrigger): string[] {
-  const at = make === trigger && isMarked(table) ? placeOf : rowid;
-  const update = `${base + 1}, ${at(table, 'OLD')}, ${at(table, 'NEW')}, ${image(table, 'OLD')}, ${image(table, 'NEW')}`;
-  const remove = `${base + 2}, ${at(table, 'OLD')}, NULL, ${image(table, 'OLD')}, NULL`;
+  const update = `${base + 1}, ${rowid(table, 'OLD')}, ${rowid(table, 'NEW')}, ${image(table, 'OLD')}, ${image(table, 'NEW')}`;
+  const remove = `${base + 2}, ${rowid(table, 'OLD')}, NULL, ${image(table, 'OLD')}, NULL`;
   return [
     make(base, 'u', 'AFTER UPDATE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${update})`),
     make(base, 'd', 'AFTER DELETE', table, `INSERT INTO ha_log(k, orid, nrid, o, n) VALUES(${remove})`),
@@ -140,13 +138,6 @@ function sameRow(table: TableInfo, side: 'NEW' | 'OLD'): string {
 
 function rowid(table: TableInfo, row: string): string {
   return table.rowid === undefined ? 'NULL' : `${row}.${q(table.rowid)}`;
-}
-
-/** What tells the rows of a table apart within a transaction: the rowid, else the key, else all values. */
-function placeOf(table: TableInfo, row: string): string {
-  if (table.rowid !== undefined) return rowid(table, row);
-  const key = table.columns.filter(({ pk }) => table.withoutRowid && pk > 0);
-  return `hex(${image(key.length > 0 ? { ...table, columns: key } : table, row)})`;
 }
 
 /** The values of a row as a JSON array, without loss (recode.ts turns the marks into type letters). */

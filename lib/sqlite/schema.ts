@@ -59,6 +59,8 @@ export interface TableInfo {
    * they change is told in front of the change that caused it.
    */
   readonly reentrant: boolean;
+  /** Places in {@link columns} of what is unique, as far as whole indexes of plain columns say it; read where {@link reentrant}. */
+  readonly uniqueKeys: readonly (readonly number[])[];
 }
 
 /** What the schema of the `main` database means for replication. */
@@ -231,7 +233,16 @@ function readTable(db: Connection, source: TableSource): TableInfo {
     generatedId: rowidAlias ?? (identity === 'rowid' ? rowid : undefined),
     actionParent,
     reentrant,
+    uniqueKeys: reentrant ? readUniqueKeys(db, name, columns) : [],
   };
+}
+
+function readUniqueKeys(db: Connection, table: string, columns: readonly ColumnInfo[]): number[][] {
+  const indexes = db.prepare(`SELECT name FROM pragma_index_list(?, 'main') WHERE "unique" AND NOT partial`).pluck();
+  const parts = db.prepare(`SELECT name FROM pragma_index_info(?, 'main') ORDER BY seqno`).pluck();
+  return (indexes.all(table) as string[])
+    .map((index) => (parts.all(index) as (string | null)[]).map((name) => columns.findIndex((c) => c.name === name)))
+    .filter((places) => !places.includes(-1));
 }
 
 /** Tables without a rowid, and those whose columns hide every name of it, keep their key in every mode. */
