@@ -1,7 +1,6 @@
 import { pairOn, settled } from './pairs.js';
+import { UNTOLD, undoesFromRebuiltRows, undoesWholeAndInPart } from './undo-rounds.js';
 
-/** REPLACE takes a row away without a word: then old values of the whole transaction are not relied on. */
-const UNTOLD = 'CREATE TABLE r(k TEXT PRIMARY KEY, u UNIQUE)';
 const TABLES = ['pk', 'rowid', 'full'].flatMap((identify) =>
   [
     'CREATE TABLE t(k TEXT COLLATE NOCASE, v, PRIMARY KEY(k COLLATE BINARY))',
@@ -15,34 +14,11 @@ const CHANGE = `DELETE FROM t WHERE v = 1; UPDATE t SET v = 5 WHERE v = 3; UPDAT
   UPDATE t SET k = 'a' WHERE v = 2; INSERT INTO t(k, v) VALUES('C', 6)`;
 
 describe.each(TABLES)('rowIdentify=$identify, $table', ({ identify, table }) => {
-  it('is taken back, whole and in part, and that too', async () => {
-    const pair = await pairOn('memory', `rowIdentify=${identify}`);
-    const { a, b } = pair;
-    await a.exec(`${table};${ROWS}`);
-    const before = await settled(pair);
-    const from = a.position().received + 1n;
-    await a.exec(CHANGE);
-    const wrong = await settled(pair);
-    expect(wrong).not.toEqual(before);
-    const { sequence } = await b.undo({ from });
-    expect(await settled(pair)).toEqual(before);
-    await a.undo({ from: sequence as bigint });
-    expect(await settled(pair)).toEqual(wrong);
-    await b.undo({ from, scope: 'entities' });
-    expect(await settled(pair)).toEqual(before);
-  });
+  it('is taken back, whole and in part, and that too', () =>
+    undoesWholeAndInPart({ identify, schema: table, rows: ROWS, change: CHANGE }));
 
-  it('is taken back where the rows of before are rebuilt', async () => {
-    const pair = await pairOn('memory', `rowIdentify=${identify}&_pragma=recursive_triggers(0)`);
-    const { a, b } = pair;
-    await a.exec(`${table};${ROWS};${UNTOLD};INSERT INTO r VALUES('m', 1)`);
-    const before = await settled(pair);
-    const from = a.position().received + 1n;
-    await a.exec(`${CHANGE};INSERT OR REPLACE INTO r VALUES('n', 1)`);
-    expect(await settled(pair)).not.toEqual(before);
-    await b.undo({ from });
-    expect(await settled(pair)).toEqual(before);
-  });
+  it('is taken back where the rows of before are rebuilt', () =>
+    undoesFromRebuiltRows({ identify, schema: table, rows: ROWS, change: CHANGE }));
 });
 
 it.each([

@@ -5,6 +5,7 @@ import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { temporaryFolder } from '../../helper/cluster.js';
 import { dumpFile } from '../../helper/dump.js';
 import { pairOn, settled } from './pairs.js';
+import { undoesFromRebuiltRows, undoesWholeAndInPart } from './undo-rounds.js';
 
 interface Case {
   readonly name: string;
@@ -116,43 +117,16 @@ const CASES: readonly Case[] = [
 
 const WAYS = ['pk', 'rowid', 'full'].flatMap((identify) => CASES.map((each) => ({ identify, ...each })));
 
-/** REPLACE takes a row away without a word: then old values of the whole transaction are not relied on. */
-const UNTOLD = 'CREATE TABLE r(k TEXT PRIMARY KEY, u UNIQUE)';
-
 async function changesAt(db: HADatabase, sequence: bigint): Promise<readonly HAHistoryChange[]> {
   for await (const each of db.history(sequence)) return each.changes;
   return [];
 }
 
 describe.each(WAYS)('rowIdentify=$identify, $name', ({ identify, schema, rows, change }) => {
-  it('is taken back, whole and in part, and that too', async () => {
-    const pair = await pairOn('memory', `rowIdentify=${identify}`);
-    const { a, b } = pair;
-    await a.exec(`${schema};${rows}`);
-    const before = await settled(pair);
-    const from = a.position().received + 1n;
-    await a.exec(change);
-    const wrong = await settled(pair);
-    expect(wrong).not.toEqual(before);
-    const { sequence } = await b.undo({ from });
-    expect(await settled(pair)).toEqual(before);
-    await a.undo({ from: sequence as bigint });
-    expect(await settled(pair)).toEqual(wrong);
-    await b.undo({ from, scope: 'entities' });
-    expect(await settled(pair)).toEqual(before);
-  });
+  it('is taken back, whole and in part, and that too', () => undoesWholeAndInPart({ identify, schema, rows, change }));
 
-  it('is taken back where the rows of before are rebuilt', async () => {
-    const pair = await pairOn('memory', `rowIdentify=${identify}&_pragma=recursive_triggers(0)`);
-    const { a, b } = pair;
-    await a.exec(`${schema};${rows};${UNTOLD};INSERT INTO r VALUES('m', 1)`);
-    const before = await settled(pair);
-    const from = a.position().received + 1n;
-    await a.exec(`${change};INSERT OR REPLACE INTO r VALUES('n', 1)`);
-    expect(await settled(pair)).not.toEqual(before);
-    await b.undo({ from });
-    expect(await settled(pair)).toEqual(before);
-  });
+  it('is taken back where the rows of before are rebuilt', () =>
+    undoesFromRebuiltRows({ identify, schema, rows, change }));
 
   it('is taken back in a copy of a database whose beginning is gone', async () => {
     const pair = await pairOn('memory', `rowIdentify=${identify}`);
