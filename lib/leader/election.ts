@@ -1,4 +1,5 @@
 import { HAError } from '../common/ha-error.js';
+import { sleep, within } from '../common/timing.js';
 import type { KeyValueBucket, KeyValueEntry } from '../stream/key-value.js';
 import { isResignation, readAnnouncement } from './announcement.js';
 import type { Announcement } from './announcement.js';
@@ -155,12 +156,11 @@ export class Election {
   /** Ends it for good; never fails. */
   async stop(): Promise<void> {
     this.stopping = true;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, RESIGN_MS);
-    });
-    await Promise.race([this.resign().catch(() => undefined), late]);
-    clearTimeout(timer);
+    // A key that could not be given up ends with its lease.
+    await within(
+      RESIGN_MS,
+      this.resign().catch(() => undefined),
+    );
     this.loop.stop();
     this.end();
   }
@@ -287,7 +287,7 @@ export class Election {
       } catch (error) {
         failed(error);
       }
-      await new Promise((resolve) => setTimeout(resolve, timings.look / 10));
+      await sleep(timings.look / 10);
     }
   }
 

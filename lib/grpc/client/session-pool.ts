@@ -1,5 +1,6 @@
 import { Metadata, loadPackageDefinition } from '@grpc/grpc-js';
 import type { Client, ClientReadableStream, ServiceError } from '@grpc/grpc-js';
+import { sleep } from '../../common/timing.js';
 import { QueryType } from '../codec/messages.js';
 import { PACKAGE, SERVICE, clientDefinition } from '../proto.js';
 import { closedClient, statusError, timedOut, unavailable } from './remote-errors.js';
@@ -173,7 +174,7 @@ export class SessionPool {
         if (this.closed) throw closedClient();
         const { retryable } = error as { retryable?: boolean };
         if (retryable !== true || deadline - performance.now() < RETRY_MS) throw error;
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        await sleep(RETRY_MS);
       } finally {
         this.connecting.delete(session);
       }
