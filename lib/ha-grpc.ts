@@ -12,7 +12,6 @@ import { HAGrpcTransport } from './grpc/server/transport.js';
 
 export { HARemoteDatabase } from './grpc/client/remote-database.js';
 export type { HARemoteConnection, HARemoteOptions } from './grpc/client/remote-database.js';
-export type { RemoteResult as HARemoteResult } from './grpc/client/remote-executor.js';
 export { HARemoteModule, InjectHARemote, getHARemoteToken } from './grpc/client/remote.module.js';
 export type { HARemoteModuleOptions } from './grpc/client/remote.module.js';
 

@@ -12,17 +12,20 @@ export { HADatabase } from './write/ha-database.js';
 export type { HAAcross, HAAcrossOptions, HAFailedDatabase } from './write/cross-port.js';
 export type { ResyncOptions as HAResyncOptions } from './write/ha-database.js';
 export type {
+  HAColumn,
   HAConsistency,
+  HAExecuteOptions,
   HAExecutor,
   HAParameters,
   HAReadOptions,
+  HAResult,
   HARunResult,
   HAStatement,
   HATransaction,
   HATransactionOptions,
+  HAUnmanagedTransaction,
 } from './write/executor.js';
 export type { HASession, HASessionOptions } from './write/session.js';
-export type { HAResult } from './write/result.js';
 export type {
   HAHistoryChange,
   HAHistoryOptions,
@@ -67,6 +70,7 @@ export { OnHAChange } from './common/on-change.js';
 export type { HAChange, HAChangeOperation, HAChangeRow, HAChangeValue } from './changeset/row-changes.js';
 export { getHALeaderToken, getHAToken } from './common/tokens.js';
 export { HAError } from './common/ha-error.js';
+export { isRetryable } from './common/retryable.js';
 export type { HAErrorCode } from './common/ha-error.js';
 export type { HAConflict, HAEvent, HARow, HAValue, HAWarningCode } from './common/events.js';
 export type { HAOptions } from './config/options.js';

@@ -5,6 +5,7 @@ import { formatTable } from './format.js';
 import type { Format } from './format.js';
 import { TransactionTracker } from './transaction-tracker.js';
 
+const EXACT = { rowMode: 'array', safeIntegers: true, columns: true } as const;
 const SHOW = /^SHOW\s+DATABASES$/i;
 const SET = /^SET\s+DATABASE(?:\s*=\s*|\s+)(\S.*)$/i;
 
@@ -70,9 +71,9 @@ export class ShellSession {
   private async execute(sql: string): Promise<void> {
     this.connection ??= await this.database.connect();
     try {
-      const { columns, rows, changes } = await this.connection.execute(sql);
+      const { reader, columns = [], rows, changes } = await this.connection.execute<unknown[]>(sql, undefined, EXACT);
       this.tracker.done(sql);
-      if (columns !== undefined) this.print(formatTable({ columns, rows }, this.format));
+      if (reader) this.print(formatTable({ columns: columns.map(({ name }) => name), rows }, this.format));
       else if (this.format === 'table') this.print(`ok, ${changes} ${changes === 1 ? 'row' : 'rows'} changed\n`);
     } catch (error) {
       if (isOver(error)) {

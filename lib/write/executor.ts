@@ -13,6 +13,37 @@ export interface HARunResult {
   readonly txseq?: bigint;
 }
 
+/** A column of a result, as better-sqlite3 describes it: https://www.sqlite.org/c3ref/column_database_name.html */
+export interface HAColumn {
+  /** Name or alias in the result. */
+  readonly name: string;
+  /** The column of the table that it comes from; null for expressions, and for a result of another node. */
+  readonly column: string | null;
+  readonly table: string | null;
+  readonly database: string | null;
+  /** Declared type. */
+  readonly type: string | null;
+}
+
+/** How {@link HAExecutor.execute} returns rows. */
+export interface HAExecuteOptions {
+  /** Rows as objects, or as arrays in the order of the columns, where none of one name hides another. Default `object`. */
+  readonly rowMode?: 'object' | 'array' | undefined;
+  /** Integers as `bigint`, without the loss that numbers have beyond 2^53. Default false. */
+  readonly safeIntegers?: boolean | undefined;
+  /** Describes the columns of the result too. Default false. */
+  readonly columns?: boolean | undefined;
+}
+
+/** All that one statement did. */
+export interface HAResult<T = unknown> extends HARunResult {
+  /** True where the statement returns rows, even if there were none. */
+  readonly reader: boolean;
+  /** The columns of the rows, where `columns: true` asks for them. */
+  readonly columns?: readonly HAColumn[];
+  readonly rows: T[];
+}
+
 /** Rows as objects, integers as numbers: better-sqlite3's default. */
 export const PLAIN_SHAPE: RowShape = { pluck: false, raw: false, safeIntegers: false };
 
@@ -43,6 +74,11 @@ export interface HAExecutor {
   all<T = unknown>(sql: string, params?: HAParameters): Promise<T[]>;
   /** Rows one by one. */
   iterate<T = unknown>(sql: string, params?: HAParameters): AsyncIterableIterator<T>;
+  /**
+   * Runs any one statement, and tells all that it did: rows, also of RETURNING, and counts. What a statement is need not be
+   * known: query builders call this.
+   */
+  execute<T = unknown>(sql: string, params?: HAParameters, options?: HAExecuteOptions): Promise<HAResult<T>>;
   /** Runs a script of several statements as one transaction: all of it or nothing. */
   exec(script: string): Promise<void>;
   prepare<T = unknown>(sql: string): HAStatement<T>;
@@ -56,6 +92,21 @@ export interface HATransaction extends HAExecutor {
   readonly open: boolean;
   /** Runs a part that is rolled back alone if it throws. */
   savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R>;
+}
+
+/**
+ * A transaction that its user ends: see {@link HADatabase.begin}. It is never run again: where an ordered one was refused,
+ * `commit` fails with a retryable `HA_CONFLICT`.
+ */
+export interface HAUnmanagedTransaction extends HATransaction {
+  /**
+   * Writes all of it. Resolves with its sequence in the stream; undefined where nothing changed, and without replication.
+   *
+   * @throws HAError `HA_CONFLICT`, `HA_TRANSACTION_TIMEOUT`, `HA_TRANSACTION_CLOSED`; nothing was written then.
+   */
+  commit(): Promise<bigint | undefined>;
+  /** Undoes all of it. Never fails, also where it has ended. */
+  rollback(): Promise<void>;
 }
 
 /**

@@ -9,15 +9,18 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAMember } from '../stream/membership/member.js';
 import type { Committer } from './committer.js';
 import type { CrossPort, CrossQuery, HAAcross, HAAcrossOptions } from './cross-port.js';
-import { EXACT_SHAPE, PLAIN_SHAPE } from './executor.js';
+import { PLAIN_SHAPE } from './executor.js';
 import type {
+  HAExecuteOptions,
   HAExecutor,
   HAParameters,
   HAReadOptions,
+  HAResult,
   HARunResult,
   HAStatement,
   HATransaction,
   HATransactionOptions,
+  HAUnmanagedTransaction,
 } from './executor.js';
 import type {
   HAHistoryOptions,
@@ -36,21 +39,23 @@ import type { Member } from './member.js';
 import { OpenTransaction } from './open-transaction.js';
 import { Prepared } from './prepared.js';
 import type { Reads } from './reads.js';
-import type { HAResult } from './result.js';
+import type { ResultShape, StatementResult } from './result.js';
+import { inShape } from './shapes.js';
 import { runsAlone, scriptParts } from './script.js';
-import { HASession, resultAt } from './session.js';
+import { HASession, beginTransaction, resultAt, sessionLimits } from './session.js';
 import type { HASessionOptions, SessionOrigin, WriteTicket } from './session.js';
 import { currentSession, lastWritten, runInSession } from './session-context.js';
 import type { SessionMemory } from './session-context.js';
-import { isWrite, refuseUnfollowed } from './statement-info.js';
+import { isWrite, refuseControl, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 import type { StatementInfo } from '../sql/statement-info.js';
 import type { HABackup, HALag, HAPosition, HASnapshot, HAStatus } from './status.js';
 import { refuseNested, runInContext } from './transaction-context.js';
+import { UnmanagedTransaction } from './unmanaged-transaction.js';
 import type { TransactionRunner } from './transaction-runner.js';
 import { refuseVacuum } from './vacuum.js';
 import { notLeader } from './write-router.js';
-import type { Way, WriteRouter } from './write-router.js';
+import type { RemoteWriter, Way, WriteRouter } from './write-router.js';
 
 /** A database that is open: what the calls of {@link HADatabase} work with. */
 export interface OpenDatabase {
@@ -282,6 +287,35 @@ export class HADatabase implements HAExecutor {
   }
 
   /**
+   * @inheritdoc
+   * @throws SqliteError `SQLITE_BUSY` with `retryable: true` where others came first, again and again.
+   */
+  async execute<T = unknown>(sql: string, params?: HAParameters, options?: HAExecuteOptions): Promise<HAResult<T>> {
+    refuseNested(this);
+    const open = await this.opened();
+    refuseControl(open.infos.of(sql));
+    return this.connect(options).execute<T>(sql, params);
+  }
+
+  /**
+   * Begins a transaction that holds the write turn until its user ends it with `commit` or `rollback`, in whatever part of the
+   * program. All other writes wait for it: where nothing comes for `idleTimeout`, or it takes longer than `timeout`, it is rolled
+   * back. {@link transaction} is better wherever a callback will do: it ends by itself, and can run again.
+   *
+   * @throws HAError `HA_READ_ONLY`, `HA_LEADER_UNKNOWN`.
+   */
+  async begin(options: HASessionOptions & { readonly serializable?: boolean } = {}): Promise<HAUnmanagedTransaction> {
+    refuseNested(this);
+    const open = await this.opened();
+    const { transactionTimeout } = this.lifecycle;
+    const limits = { ...sessionLimits(options, transactionTimeout), serializable: options.serializable ?? false };
+    const host = { owner: this, isForwarded: false, refuseReadOnly: (it: OpenDatabase) => this.refuseReadOnly(it) };
+    const written = (sequence: number | undefined): void =>
+      this.noteStored(currentSession(), sequence ?? this.lifecycle.open?.position?.received);
+    return new UnmanagedTransaction(this, await beginTransaction(host, open, limits), written);
+  }
+
+  /**
    * A session, whose statements may be BEGIN, COMMIT, ROLLBACK and savepoints: what query builders and remote callers need.
    * In code of your own {@link transaction} is better: it can run again where others came first. Close it in the end.
    */
@@ -307,12 +341,13 @@ export class HADatabase implements HAExecutor {
         open: OpenDatabase,
         statements: readonly string[],
         params: HAParameters | undefined,
+        shape: ResultShape,
         ticket: WriteTicket | undefined,
       ) => {
-        if (!isForwarded) return this.writeAll(open, statements, params, ticket);
+        if (!isForwarded) return this.writeAll(open, statements, params, shape, ticket);
         open.router?.refuseUnlessLeader();
         this.refuseReadOnly(open);
-        return this.writeAllHere(open, statements, params, ticket);
+        return this.writeAllHere(open, statements, params, shape, ticket);
       },
       runAlone: async (open: OpenDatabase, sql: string) => (await this.runAlone(open, 'all', sql)) as unknown[],
     };
@@ -653,26 +688,29 @@ export class HADatabase implements HAExecutor {
     open: OpenDatabase,
     statements: readonly string[],
     params: HAParameters | undefined,
+    shape: ResultShape,
     ticket?: WriteTicket,
-  ): Promise<HAResult> {
+  ): Promise<StatementResult> {
     this.refuseReadOnly(open);
-    const here = (): Promise<HAResult> => this.writeAllHere(open, statements, params, ticket);
-    return this.routed(open, { here, there: (leader) => leader.writeAll(statements, params) });
+    const there = async (leader: RemoteWriter): Promise<StatementResult> =>
+      inShape(await leader.writeAll(statements, params), shape);
+    return this.routed(open, { here: () => this.writeAllHere(open, statements, params, shape, ticket), there });
   }
 
   private writeAllHere(
     open: OpenDatabase,
     statements: readonly string[],
     params: HAParameters | undefined,
+    shape: ResultShape,
     ticket: WriteTicket | undefined,
-  ): Promise<HAResult> {
+  ): Promise<StatementResult> {
     const method = ticket?.wantsRows === true ? 'rows' : 'result';
     return new Promise((resolve, reject) => {
       this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
         transactionId: ticket && (() => ticket.id),
-        run: () => statements.map((sql) => open.runner.call(method, sql, params, EXACT_SHAPE)).at(-1),
-        resolve: (value, sequence) => resolve(resultAt(value as HAResult, sequence)),
+        run: () => statements.map((sql) => open.runner.call(method, sql, params, shape)).at(-1),
+        resolve: (value, sequence) => resolve(resultAt(value as StatementResult, sequence)),
       });
     });
   }

@@ -1,11 +1,11 @@
 import { HAError } from '../common/ha-error.js';
 import { foldCase } from '../sql/identifiers.js';
-import { EXACT_SHAPE } from './executor.js';
-import type { HAParameters } from './executor.js';
+import type { HAParameters, HATransaction } from './executor.js';
 import type { OpenDatabase } from './ha-database.js';
 import { OpenTransaction } from './open-transaction.js';
+import { WatchedTransaction } from './watched-transaction.js';
 import { conflict } from './publish-errors.js';
-import type { HAResult, RowCursor } from './result.js';
+import type { ResultShape, RowCursor, StatementResult } from './result.js';
 import type { SessionTransaction } from './write-router.js';
 
 /** Limits of a transaction that somebody else steers. */
@@ -102,8 +102,15 @@ export class InteractiveTransaction implements SessionTransaction {
     return this.tx?.open === true && this.open.connections.writer.inTransaction;
   }
 
-  execute(sql: string, params: HAParameters | undefined, wantsRows = false): HAResult {
-    return this.use((tx) => tx.result(wantsRows ? 'rows' : 'result', sql, params, EXACT_SHAPE));
+  execute(sql: string, params: HAParameters | undefined, shape: ResultShape, wantsRows = false): StatementResult {
+    return this.use((tx) => tx.result(wantsRows ? 'rows' : 'result', sql, params, shape));
+  }
+
+  calls(): HATransaction {
+    return new WatchedTransaction(
+      (work) => this.use(work),
+      () => this.isOpen,
+    );
   }
 
   /** Rows one by one; the next statement ends them. */

@@ -3,8 +3,9 @@ import type { Connection } from '../sqlite/connection.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import { Prepared } from './prepared.js';
 import { PLAIN_SHAPE } from './executor.js';
-import type { HAResult } from './result.js';
-import type { HAParameters, HARunResult, HAStatement, HATransaction } from './executor.js';
+import type { ResultShape, StatementResult } from './result.js';
+import { shapeOf, toResult } from './shapes.js';
+import type { HAExecuteOptions, HAParameters, HAResult, HARunResult, HAStatement, HATransaction } from './executor.js';
 import type { TransactionContext } from './transaction-context.js';
 import type { CallMethod, TransactionRunner } from './transaction-runner.js';
 
@@ -45,6 +46,11 @@ export class OpenTransaction implements HATransaction, TransactionContext {
 
   async *iterate<T = unknown>(sql: string, params?: HAParameters): AsyncIterableIterator<T> {
     yield* this.call('all', sql, params, PLAIN_SHAPE) as T[];
+  }
+
+  async execute<T = unknown>(sql: string, params?: HAParameters, options: HAExecuteOptions = {}): Promise<HAResult<T>> {
+    const shape = shapeOf(options);
+    return toResult<T>(this.result('result', sql, params, shape), shape);
   }
 
   async exec(script: string): Promise<void> {
@@ -93,15 +99,21 @@ export class OpenTransaction implements HATransaction, TransactionContext {
   }
 
   /** All that a statement did, with its rows. @internal */
-  result(method: 'result' | 'rows', sql: string, params: HAParameters | undefined, shape: RowShape): HAResult {
-    return this.call(method, sql, params, shape) as HAResult;
+  result(
+    method: 'result' | 'rows',
+    sql: string,
+    params: HAParameters | undefined,
+    shape: ResultShape,
+  ): StatementResult {
+    return this.call(method, sql, params, shape) as StatementResult;
   }
 
   private async *iterateShaped(sql: string, params: HAParameters, shape: RowShape): AsyncIterableIterator<unknown> {
     yield* this.call('all', sql, params, shape) as unknown[];
   }
 
-  private call(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
+  /** Calls a statement as it was prepared. @internal */
+  call(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
     this.refuseEnded();
     return this.runner.call(method, sql, params, shape);
   }

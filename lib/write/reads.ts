@@ -5,8 +5,8 @@ import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import { EXACT_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
-import { openCursor } from './result.js';
-import type { RowCursor } from './result.js';
+import { openCursor, runToEnd } from './result.js';
+import type { ResultShape, RowCursor, StatementResult } from './result.js';
 
 /** Rows handed over between two looks at the event loop. */
 const ROWS_PER_STEP = 256;
@@ -24,6 +24,15 @@ export class Reads {
   call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
     const statement = this.statements.shaped(sql, shape);
     return params === undefined ? statement[method]() : statement[method](...bindArguments(params));
+  }
+
+  /** All rows, with what is known of their columns. */
+  result(sql: string, params: HAParameters | undefined, shape: ResultShape): StatementResult {
+    const lastInsertRowid = shape.safeIntegers ? 0n : 0;
+    return runToEnd(this.statements.shaped(sql, shape), bindArguments(params), shape, () => ({
+      changes: 0,
+      lastInsertRowid,
+    }));
   }
 
   /** Reads rows one by one from a reader of its own, in one snapshot; the reader is given back when the cursor ends. */

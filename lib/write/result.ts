@@ -1,14 +1,25 @@
 import type { Statement } from '../sqlite/connection.js';
-import type { HARunResult } from './executor.js';
+import type { RowShape } from '../sqlite/statement-cache.js';
+import type { HAColumn, HARunResult } from './executor.js';
 
-/** What one statement of a session gave. Rows are arrays in the order of the columns; integers are `bigint`, REAL is a number. */
-export interface HAResult extends HARunResult {
+/** How rows are returned, and whether their columns are described. */
+export interface ResultShape extends RowShape {
+  readonly columns?: boolean | undefined;
+}
+
+/** All that one statement did. Rows are in the shape that was asked for. */
+export interface StatementResult<Row = unknown> extends HARunResult {
   /** True where the statement returns rows, even if there were none. */
   readonly reader: boolean;
-  /** Names of the columns, as SQLite gives them; the same name may come twice. Empty where it returns no rows. */
+  /** Names of the columns, as SQLite gives them; the same name may come twice. Empty where rows are objects. */
   readonly columns: readonly string[];
-  readonly rows: readonly (readonly unknown[])[];
+  /** The columns, where they are to be described. */
+  readonly described?: readonly HAColumn[] | undefined;
+  readonly rows: readonly Row[];
 }
+
+/** With rows as arrays, integers as `bigint`. */
+export type ExactResult = StatementResult<readonly unknown[]>;
 
 /** What better-sqlite3 says where rows are asked of a statement that gives none; nothing of it is run. */
 export const NO_ROWS = 'This statement does not return data. Use run() instead';
@@ -64,10 +75,25 @@ export function openCursor(statement: Statement, args: readonly unknown[], relea
 }
 
 /** Runs a statement to its end. What it changed is asked of SQLite where rows came back: better-sqlite3 does not tell then. */
-export function runToEnd(statement: Statement, args: readonly unknown[], counts: () => Counts): HAResult {
-  if (!statement.reader) return { reader: false, columns: [], rows: [], ...(statement.run(...args) as Counts) };
-  const rows = statement.all(...args) as unknown[][];
-  return { reader: true, columns: statement.columns().map(({ name }) => name), rows, ...counts() };
+export function runToEnd(
+  statement: Statement,
+  args: readonly unknown[],
+  shape: ResultShape,
+  counts: () => Counts,
+): StatementResult {
+  if (!statement.reader) {
+    const counted = statement.run(...args) as Counts;
+    return { reader: false, columns: [], rows: [], ...counted, ...(shape.columns === true && { described: [] }) };
+  }
+  const rows = statement.all(...args);
+  const result = { reader: true, rows, ...counts() };
+  // Behind the rows: SQLite compiles a statement anew when the schema has changed, and only then knows its columns.
+  const described = shape.raw || shape.columns === true ? statement.columns() : [];
+  return {
+    ...result,
+    columns: described.map(({ name }) => name),
+    ...(shape.columns === true && { described }),
+  };
 }
 
 /** How many rows a statement changed, and the rowid of the last one that it inserted. */

@@ -1,20 +1,24 @@
+import BetterSqlite3 from 'better-sqlite3';
 import { HAError } from '../common/ha-error.js';
 import { splitStatements } from '../sql/split.js';
 import type { StatementInfo } from '../sql/statement-info.js';
 import type { CrossQuery } from './cross-port.js';
-import type { HAParameters, HARunResult } from './executor.js';
+import { EXACT_SHAPE } from './executor.js';
+import type { HAExecuteOptions, HAParameters, HAResult } from './executor.js';
 import type { OpenDatabase } from './ha-database.js';
 import { InteractiveTransaction } from './interactive-transaction.js';
-import type { HAResult, RowCursor } from './result.js';
+import type { InteractiveLimits } from './interactive-transaction.js';
+import type { ExactResult, ResultShape, RowCursor, StatementResult } from './result.js';
 import { runsAlone } from './script.js';
 import { controlStatement } from './session-control.js';
+import { inShape, shapeOf, toResult } from './shapes.js';
 import type { ControlStatement } from './session-control.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import { isMoved, leaderChanged } from './write-router.js';
 import type { SessionTransaction } from './write-router.js';
 
-/** How a session of a database behaves. */
-export interface HASessionOptions {
+/** How a session of a database behaves, and how its {@link HASession.execute} returns rows where a call does not say. */
+export interface HASessionOptions extends HAExecuteOptions {
   /** Milliseconds without a statement after which its open transaction is rolled back. Default: option `transactionTimeout`. */
   readonly idleTimeout?: number;
   /** Milliseconds that a transaction may take in all. Default: a minute, or `idleTimeout` where that is more. */
@@ -54,13 +58,24 @@ export interface SessionHost {
     open: OpenDatabase,
     statements: readonly string[],
     params: HAParameters | undefined,
+    shape: ResultShape,
     ticket: WriteTicket | undefined,
-  ): Promise<HAResult>;
+  ): Promise<StatementResult>;
   runAlone(open: OpenDatabase, sql: string): Promise<unknown[]>;
 }
 
 /** What a statement gave: rows to be taken one by one, or all that it did. */
-export type SessionAnswer = { readonly cursor: RowCursor } | { readonly result: HAResult };
+export type SessionAnswer = { readonly cursor: RowCursor } | { readonly result: ExactResult };
+
+/** How a statement is run. */
+interface Manner {
+  readonly shape: ResultShape;
+  /** Rows of a read are taken one by one. */
+  readonly streams: boolean;
+  readonly ticket?: WriteTicket | undefined;
+}
+
+type Answer = { readonly cursor: RowCursor } | { readonly result: StatementResult };
 
 /**
  * ```
@@ -74,30 +89,31 @@ type State =
   | { readonly kind: 'aborted'; readonly reason: unknown };
 
 const IDLE: State = { kind: 'idle' };
-const NOTHING: HAResult = { reader: false, columns: [], rows: [], changes: 0, lastInsertRowid: 0n };
+const NOTHING: ExactResult = { reader: false, columns: [], rows: [], changes: 0, lastInsertRowid: 0n };
 const CONTROL: ReadonlySet<string> = new Set(['begin', 'commit', 'rollback', 'savepoint', 'release']);
 const LONGEST_MS = 60_000;
 
 /**
  * A session: statements one after another, BEGIN, COMMIT, ROLLBACK and savepoints among them. BEGIN takes the write turn at
- * once, whatever it says; BEGIN EXCLUSIVE makes the transaction serializable. A transaction is never run again: a conflict fails its COMMIT, which has then rolled back. Where a
- * transaction ended by itself (it idled too long, OR ROLLBACK, the database stopped) every statement fails until ROLLBACK,
+ * once, whatever it says; BEGIN EXCLUSIVE makes the transaction serializable. A transaction is never run again: a conflict
+ * fails its COMMIT, which has then rolled back. Where a transaction ended by itself (it idled too long, OR ROLLBACK, the database stopped) every statement fails until ROLLBACK,
  * or a COMMIT that fails: nothing ever runs outside of the transaction that it was meant for.
  *
- * Await each call before the next. Close it when it is done with.
+ * A call waits for those before it. Close the session when it is done with.
  */
 export class HASession {
   private state: State = IDLE;
   private cursor: RowCursor | undefined;
+  /** Settles with the last call that was made, while there is one. */
+  private last: Promise<void> | undefined;
   private readonly closing = new AbortController();
   private readonly limits: { readonly idleTimeout: number; readonly timeout: number };
 
   constructor(
     private readonly host: SessionHost,
-    options: HASessionOptions = {},
+    private readonly options: HASessionOptions = {},
   ) {
-    const idleTimeout = options.idleTimeout ?? host.transactionTimeout;
-    this.limits = { idleTimeout, timeout: options.timeout ?? Math.max(LONGEST_MS, idleTimeout) };
+    this.limits = sessionLimits(options, host.transactionTimeout);
   }
 
   /** True between BEGIN and the statement that ends it, also where the transaction has ended by itself. */
@@ -105,26 +121,51 @@ export class HASession {
     return this.state.kind !== 'idle';
   }
 
-  /** Runs one statement. Rows are arrays, integers `bigint`; all rows are in memory, {@link stream} takes them one by one. */
-  async execute(sql: string, params?: HAParameters): Promise<HAResult> {
-    const answer = await this.stream(sql, params);
-    if ('result' in answer) return answer.result;
-    const rows: (readonly unknown[])[] = [];
-    for (let row = answer.cursor.next(); row !== undefined; row = answer.cursor.next()) rows.push(row);
-    return { ...NOTHING, reader: true, columns: answer.cursor.columns, rows };
+  /**
+   * Runs one statement. All of its rows are in memory; {@link stream} takes them one by one.
+   *
+   * @throws SqliteError `SQLITE_BUSY` with `retryable: true` where others came first: nothing of the transaction was written.
+   */
+  execute<T = unknown>(sql: string, params?: HAParameters, options?: HAExecuteOptions): Promise<HAResult<T>> {
+    return this.inTurn(async () => {
+      const shape = shapeOf(options === undefined ? this.options : { ...this.options, ...options });
+      try {
+        const answer = (await this.perform(sql, params, { shape, streams: false })) as { result: StatementResult };
+        return toResult<T>(answer.result, shape);
+      } catch (error) {
+        throw isConflict(error) ? busy(error) : error;
+      }
+    });
   }
 
-  /** Runs one statement; a read gives a cursor, which the next statement closes. */
+  /** Runs one statement; a read gives a cursor with rows as arrays and integers as `bigint`, which the next statement closes. */
   stream(sql: string, params?: HAParameters): Promise<SessionAnswer> {
     return this.streamWith(sql, params, undefined);
   }
 
   /** The same with what another node has sent along. @internal */
-  async streamWith(
-    sql: string,
-    params: HAParameters | undefined,
-    ticket: WriteTicket | undefined,
-  ): Promise<SessionAnswer> {
+  streamWith(sql: string, params: HAParameters | undefined, ticket: WriteTicket | undefined): Promise<SessionAnswer> {
+    const manner = { shape: EXACT_SHAPE, streams: true, ticket };
+    return this.inTurn(() => this.perform(sql, params, manner) as Promise<SessionAnswer>);
+  }
+
+  /** Statements of a session run one after another, whether their caller waits or not. */
+  private inTurn<R>(work: () => Promise<R>): Promise<R> {
+    const result = this.last === undefined ? work() : this.last.then(work);
+    const settled: Promise<void> = result.then(
+      () => this.done(settled),
+      () => this.done(settled),
+    );
+    this.last = settled;
+    return result;
+  }
+
+  private done(call: Promise<void>): void {
+    if (this.last === call) this.last = undefined;
+  }
+
+  private async perform(sql: string, params: HAParameters | undefined, manner: Manner): Promise<Answer> {
+    const { shape, ticket } = manner;
     this.cursor?.close();
     this.cursor = undefined;
     const open = await this.opened();
@@ -135,17 +176,18 @@ export class HASession {
     if (info.kind === 'empty') return { result: NOTHING };
     // What gives no rows cannot be iterated: a PRAGMA that does not exist, for one.
     const reads = !isWrite(info) && (info.kind !== 'pragma' || open.connections.reader.prepare(sql).reader);
-    if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads, ticket?.wantsRows);
+    if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads, manner);
     const across = reads ? this.host.across(sql, info) : undefined;
-    if (across !== undefined) return { result: { ...NOTHING, reader: true, ...(await rowsOf(across, params)) } };
+    if (across !== undefined) return { result: await rowsOf(across, params, shape) };
     if (this.host.isForwarded) open.router?.refuseUnlessLeader();
+    if (reads && !manner.streams) return { result: open.reads.result(sql, params, shape) };
     if (reads) return { cursor: (this.cursor = open.reads.cursor(sql, params)) };
     if (!isWrite(info)) return { result: NOTHING };
     if (runsAlone(sql, open.infos)) {
       await this.host.runAlone(open, sql);
       return { result: NOTHING };
     }
-    const result = await this.host.write(open, [sql], params, ticket);
+    const result = await this.host.write(open, [sql], params, shape, ticket);
     return { result: info.kind === 'ddl' ? withoutCounts(result) : result };
   }
 
@@ -153,15 +195,22 @@ export class HASession {
    * Runs a script. Outside of a transaction, and without transaction control in it, it is one transaction; else its statements
    * run one after another, and the first failure ends it. Gives what the last statement did.
    */
-  async script(text: string, ticket?: WriteTicket): Promise<HAResult> {
+  script(text: string, ticket?: WriteTicket): Promise<ExactResult> {
+    return this.inTurn(() => this.performAll(text, ticket));
+  }
+
+  private async performAll(text: string, ticket: WriteTicket | undefined): Promise<ExactResult> {
     const statements = splitStatements(text).map(({ sql }) => sql);
     const open = await this.opened();
     const alone = (sql: string): boolean => isControl(open.infos.of(sql)) || runsAlone(sql, open.infos);
     if (this.state.kind === 'idle' && statements.length > 0 && !statements.some(alone)) {
-      return this.host.write(open, statements, undefined, ticket);
+      return this.host.write(open, statements, undefined, EXACT_SHAPE, ticket) as Promise<ExactResult>;
     }
     let last = NOTHING;
-    for (const sql of statements) last = await this.execute(sql);
+    for (const sql of statements) {
+      const answer = await this.perform(sql, undefined, { shape: EXACT_SHAPE, streams: false });
+      last = (answer as { result: ExactResult }).result;
+    }
     return last;
   }
 
@@ -186,19 +235,23 @@ export class HASession {
     sql: string,
     params: HAParameters | undefined,
     reads: boolean,
-    wantsRows: boolean | undefined,
-  ): Promise<SessionAnswer> {
+    { shape, streams, ticket }: Manner,
+  ): Promise<Answer> {
     try {
-      return reads
+      return reads && streams
         ? { cursor: (this.cursor = await transaction.read(sql, params)) }
-        : { result: await transaction.execute(sql, params, wantsRows) };
+        : { result: await transaction.execute(sql, params, shape, ticket?.wantsRows) };
     } catch (error) {
       if (!transaction.isOpen) this.abort(transaction, error);
       throw error;
     }
   }
 
-  private control(open: OpenDatabase, control: ControlStatement, ticket: WriteTicket | undefined): Promise<HAResult> {
+  private control(
+    open: OpenDatabase,
+    control: ControlStatement,
+    ticket: WriteTicket | undefined,
+  ): Promise<ExactResult> {
     switch (control.kind) {
       case 'begin':
         return this.begin(open, false, control.serializable, ticket);
@@ -216,20 +269,12 @@ export class HASession {
     implicit: boolean,
     serializable: boolean,
     ticket?: WriteTicket,
-  ): Promise<HAResult> {
+  ): Promise<ExactResult> {
     if (this.state.kind === 'aborted') throw aborted(this.state.reason);
     if (this.state.kind === 'open') throw nested();
-    this.host.refuseReadOnly(open);
-    if (serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
     const { signal } = this.closing;
     const { idleTimeout = this.limits.idleTimeout, timeout = this.limits.timeout } = ticket ?? {};
-    const limits = { idleTimeout, timeout, serializable };
-    const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(this.host.owner, open, limits, signal);
-    if (this.host.isForwarded) open.router?.refuseUnlessLeader();
-    const transaction =
-      open.router === undefined || this.host.isForwarded
-        ? await here()
-        : await open.router.route({ here, there: (leader) => leader.begin(limits) });
+    const transaction = await beginTransaction(this.host, open, { idleTimeout, timeout, serializable }, signal);
     if (signal.aborted) {
       await transaction.rollback();
       throw closedSession();
@@ -238,7 +283,7 @@ export class HASession {
     return NOTHING;
   }
 
-  private async commit(id?: string): Promise<HAResult> {
+  private async commit(id?: string): Promise<ExactResult> {
     const { state } = this;
     this.state = IDLE;
     if (state.kind === 'aborted') throw aborted(state.reason);
@@ -257,7 +302,7 @@ export class HASession {
     }
   }
 
-  private async rollback(): Promise<HAResult> {
+  private async rollback(): Promise<ExactResult> {
     const { state } = this;
     this.state = IDLE;
     if (state.kind === 'open') await state.transaction.rollback();
@@ -268,7 +313,7 @@ export class HASession {
   private async savepoint(
     open: OpenDatabase,
     control: ControlStatement & { readonly name: string },
-  ): Promise<HAResult> {
+  ): Promise<ExactResult> {
     if (control.kind === 'savepoint' && this.state.kind === 'idle') await this.begin(open, true, false);
     const { state } = this;
     if (state.kind === 'aborted') throw aborted(state.reason);
@@ -291,17 +336,52 @@ export class HASession {
   }
 }
 
+/** How long a transaction of a session may be idle, and take, ms. */
+export function sessionLimits(
+  options: HASessionOptions,
+  transactionTimeout: number,
+): { readonly idleTimeout: number; readonly timeout: number } {
+  const { idleTimeout = transactionTimeout } = options;
+  return { idleTimeout, timeout: options.timeout ?? Math.max(LONGEST_MS, idleTimeout) };
+}
+
+/** Begins a transaction whose statements come one by one, here or at the leader. */
+export async function beginTransaction(
+  host: Pick<SessionHost, 'owner' | 'isForwarded' | 'refuseReadOnly'>,
+  open: OpenDatabase,
+  limits: InteractiveLimits,
+  signal?: AbortSignal,
+): Promise<SessionTransaction> {
+  host.refuseReadOnly(open);
+  if (limits.serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
+  const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(host.owner, open, limits, signal);
+  if (host.isForwarded) open.router?.refuseUnlessLeader();
+  if (open.router === undefined || host.isForwarded) return here();
+  return open.router.route({ here, there: (leader) => leader.begin(limits) });
+}
+
 async function rowsOf(
   across: CrossQuery,
   params: HAParameters | undefined,
-): Promise<Pick<HAResult, 'columns' | 'rows'>> {
+  shape: ResultShape,
+): Promise<StatementResult> {
   const { columns, rows } = await across.exact(params);
-  return { columns, rows };
+  return inShape({ ...NOTHING, reader: true, columns, rows }, shape);
 }
 
 /** What SQLite counts behind DDL are rows of its own tables. */
-function withoutCounts(result: HAResult): HAResult {
+function withoutCounts(result: StatementResult): StatementResult {
   return { ...result, changes: 0, lastInsertRowid: 0n };
+}
+
+function isConflict(error: unknown): error is HAError {
+  return error instanceof HAError && error.code === 'HA_CONFLICT' && error.retryable;
+}
+
+/** What query builders know of a transaction that others were in the way of: https://www.sqlite.org/rescode.html#busy */
+function busy(conflict: HAError): Error {
+  const error = new BetterSqlite3.SqliteError(conflict.message, 'SQLITE_BUSY');
+  return Object.assign(error, { retryable: true, cause: conflict });
 }
 
 function isControl({ kind }: StatementInfo): boolean {
@@ -309,7 +389,7 @@ function isControl({ kind }: StatementInfo): boolean {
 }
 
 /** The result of a write with its place in the stream. */
-export function resultAt(result: HAResult, sequence: number | undefined): HAResult & HARunResult {
+export function resultAt(result: StatementResult, sequence: number | undefined): StatementResult {
   return sequence === undefined ? result : { ...result, txseq: BigInt(sequence) };
 }
 

@@ -331,15 +331,15 @@ export class TransactionRunner {
     const args = bindArguments(params);
     if (method === 'exec') return statement.reader ? statement.all(...args) : statement.run(...args);
     if (method === 'rows' && !statement.reader) throw new TypeError(NO_ROWS);
-    if (method === 'result' || method === 'rows') return runToEnd(statement, args, () => this.counts());
+    if (method === 'result' || method === 'rows') return runToEnd(statement, args, shape, () => this.counts(shape));
     return statement[method](...args);
   }
 
   /** What the last statement changed: https://www.sqlite.org/lang_corefunc.html#changes */
-  private counts(): Counts {
+  private counts({ safeIntegers }: RowShape): Counts {
     const statement = this.statements.exact('SELECT changes(), last_insert_rowid()');
     const [changes, lastInsertRowid] = statement.get() as [bigint, bigint];
-    return { changes: Number(changes), lastInsertRowid };
+    return { changes: Number(changes), lastInsertRowid: safeIntegers ? lastInsertRowid : Number(lastInsertRowid) };
   }
 
   /** A statement that every node runs itself. */

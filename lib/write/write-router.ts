@@ -2,7 +2,7 @@ import { HAError } from '../common/ha-error.js';
 import { sleep } from '../common/timing.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAParameters, HATransaction, HATransactionOptions } from './executor.js';
-import type { HAResult, RowCursor } from './result.js';
+import type { ExactResult, ResultShape, RowCursor, StatementResult } from './result.js';
 
 /** How long a forwarded transaction may be idle, and take, ms; and whether nobody may write in between. */
 export interface RemoteLimits {
@@ -16,7 +16,14 @@ export interface SessionTransaction {
   /** True while statements are taken. */
   readonly isOpen: boolean;
   /** @param wantsRows Refuses a statement that gives none. */
-  execute(sql: string, params: HAParameters | undefined, wantsRows?: boolean): HAResult | Promise<HAResult>;
+  execute(
+    sql: string,
+    params: HAParameters | undefined,
+    shape: ResultShape,
+    wantsRows?: boolean,
+  ): StatementResult | Promise<StatementResult>;
+  /** The same transaction as calls of its own, for code that steers it without statements. */
+  calls(owner: object): HATransaction;
   read(sql: string, params: HAParameters | undefined): RowCursor | Promise<RowCursor>;
   savepoint(name: string): void | Promise<void>;
   rollbackTo(name: string): void | Promise<void>;
@@ -39,7 +46,7 @@ export interface RemoteWriter {
   call(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): Promise<unknown>;
   /** A read, of what the leader has. */
   read(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): Promise<unknown>;
-  writeAll(statements: readonly string[], params: HAParameters | undefined): Promise<HAResult>;
+  writeAll(statements: readonly string[], params: HAParameters | undefined): Promise<ExactResult>;
   exec(statements: readonly string[]): Promise<void>;
   transaction<R>(
     owner: object,

@@ -1,7 +1,8 @@
 import { HAError } from '../../common/ha-error.js';
 import { foldCase, quoteIdentifier } from '../../sql/identifiers.js';
-import type { HAParameters } from '../../write/executor.js';
-import type { HAResult, RowCursor } from '../../write/result.js';
+import type { HAParameters, HATransaction } from '../../write/executor.js';
+import type { ExactResult, ResultShape, RowCursor, StatementResult } from '../../write/result.js';
+import { inShape } from '../../write/shapes.js';
 import { isMoved, leaderChanged } from '../../write/write-router.js';
 import type { SessionTransaction } from '../../write/write-router.js';
 import { QueryType } from '../codec/messages.js';
@@ -10,6 +11,7 @@ import { toNamedValues } from './client-parameters.js';
 import { isUnanswered, resultOf } from './forwarding-answers.js';
 import type { Asker } from './remote-executor.js';
 import type { RemoteSession } from './remote-session.js';
+import { RemoteTransaction } from './remote-transaction.js';
 
 type Request = Omit<QueryRequest, 'replicationId'>;
 
@@ -39,12 +41,16 @@ export class ForwardedTransaction implements SessionTransaction {
     return !this.ended && this.ports.session.isAlive;
   }
 
-  async execute(sql: string, params: HAParameters | undefined): Promise<HAResult> {
-    return resultOf(await this.ask({ type: QueryType.UNSPECIFIED, sql, params: toNamedValues(sql, params) }, false));
+  async execute(sql: string, params: HAParameters | undefined, shape: ResultShape): Promise<StatementResult> {
+    return inShape(await this.exact(sql, params), shape);
+  }
+
+  calls(owner: object): HATransaction {
+    return new RemoteTransaction(owner, this.asker, 1);
   }
 
   async read(sql: string, params: HAParameters | undefined): Promise<RowCursor> {
-    const { columns, rows } = await this.execute(sql, params);
+    const { columns, rows } = await this.exact(sql, params);
     const left = rows[Symbol.iterator]();
     return { columns, next: () => left.next().value, close: () => undefined };
   }
@@ -89,6 +95,10 @@ export class ForwardedTransaction implements SessionTransaction {
         .catch(() => session.cancel());
     }
     release();
+  }
+
+  private async exact(sql: string, params: HAParameters | undefined): Promise<ExactResult> {
+    return resultOf(await this.ask({ type: QueryType.UNSPECIFIED, sql, params: toNamedValues(sql, params) }, false));
   }
 
   private async command(sql: string): Promise<void> {

@@ -1,12 +1,12 @@
 import { HAError } from '../../common/ha-error.js';
-import type { HAResult } from '../../write/result.js';
+import type { ExactResult } from '../../write/result.js';
 import type { QueryResponse } from '../codec/messages.js';
 
 /** What an answer that never came leaves open; errors of the server itself name no address. */
 export const NO_ANSWER: ReadonlySet<string> = new Set(['HA_UNAVAILABLE', 'HA_REMOTE_TIMEOUT', 'HA_REMOTE']);
 
 /** All that a statement did. */
-export function resultOf(answers: readonly QueryResponse[]): HAResult {
+export function resultOf(answers: readonly QueryResponse[]): ExactResult {
   const last = answers.at(-1);
   const { rowsAffected = 0n, lastInsertId = 0n, txseq = 0n } = last ?? {};
   return {

@@ -4,7 +4,7 @@ import { within } from '../../common/timing.js';
 import { PLAIN_SHAPE } from '../../write/executor.js';
 import type { HAParameters, HARunResult, HATransaction, HATransactionOptions } from '../../write/executor.js';
 import type { HAOutcome } from '../../write/outcome.js';
-import type { HAResult } from '../../write/result.js';
+import type { ExactResult } from '../../write/result.js';
 import { StatementInfos, refuseControl } from '../../write/statement-info.js';
 import { isMoved, leaderChanged, notLeader } from '../../write/write-router.js';
 import type { RemoteLimits, RemoteWriter } from '../../write/write-router.js';
@@ -19,7 +19,7 @@ import type { RemoteSession } from './remote-session.js';
 import { RemoteTransaction } from './remote-transaction.js';
 import { runCallback } from './run-callback.js';
 import type { SessionPool } from './session-pool.js';
-import { plain, shaped } from './shapes.js';
+import { plain, shaped } from '../../write/shapes.js';
 
 /** What a node that forwards needs of its own database. */
 export interface ForwardingPorts {
@@ -87,7 +87,7 @@ export class LeaderCall implements RemoteWriter {
     }
   }
 
-  async writeAll(statements: readonly string[], params: HAParameters | undefined): Promise<HAResult> {
+  async writeAll(statements: readonly string[], params: HAParameters | undefined): Promise<ExactResult> {
     const [only, ...others] = statements;
     const request =
       others.length === 0

@@ -1,4 +1,11 @@
-import type { HAExecutor, HAParameters, HARunResult, HAStatement } from '../../write/executor.js';
+import type {
+  HAExecuteOptions,
+  HAExecutor,
+  HAParameters,
+  HAResult,
+  HARunResult,
+  HAStatement,
+} from '../../write/executor.js';
 import { PLAIN_SHAPE } from '../../write/executor.js';
 import { Prepared } from '../../write/prepared.js';
 import type { RowShape } from '../../sqlite/statement-cache.js';
@@ -6,17 +13,8 @@ import { splitStatements } from '../../sql/split.js';
 import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { toNamedValues } from './client-parameters.js';
-import { plain, shaped } from './shapes.js';
-
-/** What a statement gave, whatever it was. */
-export interface RemoteResult {
-  /** Undefined where it gives no rows. */
-  readonly columns: readonly string[] | undefined;
-  readonly rows: readonly unknown[][];
-  readonly changes: number;
-  readonly lastInsertRowid: number | bigint;
-  readonly txseq: bigint;
-}
+import { inShape, plain, shapeOf, shaped, toResult } from '../../write/shapes.js';
+import { resultOf } from './forwarding-answers.js';
 
 /** Where requests of an executor go. */
 export interface Asker {
@@ -67,19 +65,12 @@ export abstract class RemoteExecutor implements HAExecutor {
     });
   }
 
-  /** Runs one statement, whatever it is, and gives all that it did: rows as arrays, integers as bigint. */
-  async execute(sql: string, params?: HAParameters): Promise<RemoteResult> {
+  /** Runs any one statement; of its columns the names are known. */
+  async execute<T = unknown>(sql: string, params?: HAParameters, options: HAExecuteOptions = {}): Promise<HAResult<T>> {
     this.check(sql);
+    const shape = shapeOf(options);
     const answers = await this.askAll(request(QueryType.UNSPECIFIED, sql, params));
-    const rows = answers.flatMap(({ resultSet }) => (resultSet?.rows ?? []) as unknown[][]);
-    const last = answers.at(-1);
-    return {
-      columns: last?.resultSet?.columns,
-      rows,
-      changes: Number(last?.rowsAffected ?? 0n),
-      lastInsertRowid: last?.lastInsertId ?? 0n,
-      txseq: last?.txseq ?? 0n,
-    };
+    return toResult<T>(inShape(resultOf(answers), shape), shape);
   }
 
   private async call(

@@ -2,7 +2,7 @@ import { HAError } from '../../common/ha-error.js';
 import { immediate } from '../../common/timing.js';
 import { isHistoryStatement } from '../../history/statements.js';
 import { splitStatements } from '../../sql/split.js';
-import type { HAResult, RowCursor } from '../../write/result.js';
+import type { ExactResult, RowCursor } from '../../write/result.js';
 import type { HASession, WriteTicket } from '../../write/session.js';
 import { AnswerWriter, QueryType } from '../codec/messages.js';
 import type { QueryRequest } from '../codec/messages.js';
@@ -213,14 +213,14 @@ async function exhaust(cursor: RowCursor, timeout: number): Promise<void> {
 }
 
 /** All that it did: a node gives it to its caller as if it had been done there. */
-function forwarded(result: HAResult, type: number): Buffer {
+function forwarded(result: ExactResult, type: number): Buffer {
   const writer = new AnswerWriter(type === QueryType.EXEC_UPDATE || !result.reader ? undefined : result.columns);
   if (type !== QueryType.EXEC_UPDATE) for (const row of result.rows) writer.add(row);
   const { changes, lastInsertRowid, txseq } = result;
   return writer.finish({ rowsAffected: changes, lastInsertId: lastInsertRowid, txseq });
 }
 
-function complete(result: HAResult, type: number, published: bigint): Buffer {
+function complete(result: ExactResult, type: number, published: bigint): Buffer {
   if (type === QueryType.EXEC_UPDATE || (type === QueryType.UNSPECIFIED && !result.reader))
     return counts(result, undefined);
   const writer = new AnswerWriter(result.columns);
@@ -228,7 +228,7 @@ function complete(result: HAResult, type: number, published: bigint): Buffer {
   return writer.finish({ txseq: result.txseq ?? (result.changes === 0 ? published : 0n) });
 }
 
-function counts(result: HAResult | undefined, published: bigint | undefined): Buffer {
+function counts(result: ExactResult | undefined, published: bigint | undefined): Buffer {
   return new AnswerWriter(undefined).finish({
     rowsAffected: result?.changes ?? 0,
     lastInsertId: result?.lastInsertRowid ?? 0,

@@ -162,7 +162,7 @@ describe('A follower', () => {
   });
 
   it('has sessions whose transactions are at the leader', async () => {
-    const session = cluster.follower.db.connect();
+    const session = cluster.follower.db.connect({ rowMode: 'array', columns: true });
     await session.execute('BEGIN');
     await session.execute('INSERT INTO t(v) VALUES(?)', ['a']);
     await session.execute('SAVEPOINT "s p"');
@@ -176,8 +176,8 @@ describe('A follower', () => {
     expect(cluster.follower.db.reader.prepare('SELECT v FROM t').pluck().all()).toEqual(['a']);
     expect(await session.execute('INSERT INTO t(v) VALUES(7) RETURNING v')).toMatchObject({
       reader: true,
-      columns: ['v'],
-      rows: [[7n]],
+      columns: [{ name: 'v', column: null, table: null, database: null, type: null }],
+      rows: [[7]],
       changes: 1,
     });
     await session.execute('SAVEPOINT outer');
@@ -189,6 +189,30 @@ describe('A follower', () => {
     await session.close();
     await cluster.expectEqual();
     expect(cluster.follower.db.reader.prepare('SELECT count(*) FROM t').pluck().get()).toBe(0);
+  });
+
+  it('has transactions at the leader that their user ends', async () => {
+    const { db } = cluster.follower;
+    const tx = await db.begin();
+    await tx.run('INSERT INTO t(v) VALUES(?)', ['a']);
+    await failureOf(
+      tx.savepoint(async (inner) => {
+        await inner.run('INSERT INTO t(v) VALUES(?)', ['b']);
+        throw new Error('no');
+      }),
+    );
+    expect(await tx.execute('SELECT v FROM t', [], { rowMode: 'array' })).toMatchObject({ rows: [['a']] });
+    expect(db.reader.prepare('SELECT count(*) FROM t').pluck().get()).toBe(0);
+    expect(await tx.commit()).toBe(db.position().received);
+    expect(db.reader.prepare('SELECT v FROM t').pluck().all()).toEqual(['a']);
+    const other = await db.begin();
+    await other.run('DELETE FROM t');
+    await other.rollback();
+    expect(await db.execute('INSERT INTO t(v) VALUES(7) RETURNING v')).toMatchObject({
+      reader: true,
+      rows: [{ v: 7 }],
+    });
+    expect(await db.all('SELECT v FROM t ORDER BY id')).toEqual([{ v: 'a' }, { v: 7 }]);
   });
 
   it('takes many at once, each done once', async () => {
