@@ -21,6 +21,7 @@ const stages = [
   'grpc',
   'shard',
   'cdc',
+  'orm',
 ];
 
 module.exports = {
@@ -71,6 +72,18 @@ module.exports = {
           'node_modules/(@opentelemetry|@grpc|grpc-health-check)/',
         ],
       },
+    },
+    {
+      name: 'query-builders-only-in-their-adapters',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: '^lib/orm/' },
+      to: { path: 'node_modules/(kysely|drizzle-orm|typeorm|knex|@nestjs-cls)/' },
+    },
+    {
+      name: 'adapters-sit-on-the-database',
+      severity: 'error',
+      from: { path: '^lib/orm/' },
+      to: { path: '^lib/', pathNot: '^lib/(common|sql|write|orm)/' },
     },
     {
       name: 'nothing-imports-the-entry-points',
