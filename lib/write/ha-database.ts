@@ -657,7 +657,7 @@ export class HADatabase implements HAExecutor {
   ): Promise<HAResult> {
     this.refuseReadOnly(open);
     const here = (): Promise<HAResult> => this.writeAllHere(open, statements, params, ticket);
-    return this.routed(open, { here, there: (leader) => leader.writeAll(statements, params) });
+    return this.routed(open, { here, there: (leader) => leader.writeAll(statements, params, ticket?.foreignKeys) });
   }
 
   private writeAllHere(
@@ -671,6 +671,7 @@ export class HADatabase implements HAExecutor {
       this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
         transactionId: ticket && (() => ticket.id),
+        foreignKeys: ticket?.foreignKeys,
         run: () => statements.map((sql) => open.runner.call(method, sql, params, EXACT_SHAPE)).at(-1),
         resolve: (value, sequence) => resolve(resultAt(value as HAResult, sequence)),
       });

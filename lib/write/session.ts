@@ -9,6 +9,7 @@ import type { HAResult, RowCursor } from './result.js';
 import { runsAlone } from './script.js';
 import { controlStatement } from './session-control.js';
 import type { ControlStatement } from './session-control.js';
+import { SessionPragmas, cutAtPragmas, isSessionPragma } from './session-pragmas.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import { isMoved, leaderChanged } from './write-router.js';
 import type { SessionTransaction } from './write-router.js';
@@ -34,6 +35,8 @@ export interface WriteTicket {
   /** Limits of the transaction that it begins, ms. */
   readonly idleTimeout?: number | undefined;
   readonly timeout?: number | undefined;
+  /** Whether foreign keys are enforced in what is written or begun; else as in the session. */
+  readonly foreignKeys?: boolean | undefined;
   /** Its rows are wanted: one that gives none is refused, as by `get` and `all`. */
   readonly wantsRows?: boolean | undefined;
 }
@@ -90,6 +93,7 @@ export class HASession {
   private state: State = IDLE;
   private cursor: RowCursor | undefined;
   private readonly closing = new AbortController();
+  private readonly pragmas = new SessionPragmas();
   private readonly limits: { readonly idleTimeout: number; readonly timeout: number };
 
   constructor(
@@ -133,6 +137,9 @@ export class HASession {
     const { state } = this;
     if (state.kind === 'aborted') throw aborted(state.reason);
     if (info.kind === 'empty') return { result: NOTHING };
+    if (info.pragma !== undefined && isSessionPragma(info)) {
+      return { result: { ...NOTHING, ...this.pragmas.answer(open, sql, info.pragma, state.kind === 'open') } };
+    }
     // What gives no rows cannot be iterated: a PRAGMA that does not exist, for one.
     const reads = !isWrite(info) && (info.kind !== 'pragma' || open.connections.reader.prepare(sql).reader);
     if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads, ticket?.wantsRows);
@@ -145,7 +152,7 @@ export class HASession {
       await this.host.runAlone(open, sql);
       return { result: NOTHING };
     }
-    const result = await this.host.write(open, [sql], params, ticket);
+    const result = await this.host.write(open, [sql], params, this.enforcing(ticket));
     return { result: info.kind === 'ddl' ? withoutCounts(result) : result };
   }
 
@@ -158,11 +165,31 @@ export class HASession {
     const open = await this.opened();
     const alone = (sql: string): boolean => isControl(open.infos.of(sql)) || runsAlone(sql, open.infos);
     if (this.state.kind === 'idle' && statements.length > 0 && !statements.some(alone)) {
-      return this.host.write(open, statements, undefined, ticket);
+      return this.scriptInParts(open, statements, ticket);
     }
     let last = NOTHING;
     for (const sql of statements) last = await this.execute(sql);
     return last;
+  }
+
+  /** One transaction, but for PRAGMAs that the session answers itself: what stands between them is one each. */
+  private async scriptInParts(
+    open: OpenDatabase,
+    statements: readonly string[],
+    ticket: WriteTicket | undefined,
+  ): Promise<HAResult> {
+    let last = NOTHING;
+    for (const part of cutAtPragmas(statements, (sql) => open.infos.of(sql))) {
+      if ('pragma' in part) await this.execute(part.pragma);
+      else last = await this.host.write(open, part.statements, undefined, this.enforcing(ticket));
+    }
+    return last;
+  }
+
+  /** A ticket that says whether foreign keys are enforced, where the session has an opinion. */
+  private enforcing(ticket: WriteTicket | undefined): WriteTicket | undefined {
+    const { foreignKeys } = this.pragmas;
+    return foreignKeys === undefined ? ticket : { ...ticket, foreignKeys: ticket?.foreignKeys ?? foreignKeys };
   }
 
   /** Rolls back what is open. Never fails; nothing can be run any more. */
@@ -222,8 +249,12 @@ export class HASession {
     this.host.refuseReadOnly(open);
     if (serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
     const { signal } = this.closing;
-    const { idleTimeout = this.limits.idleTimeout, timeout = this.limits.timeout } = ticket ?? {};
-    const limits = { idleTimeout, timeout, serializable };
+    const {
+      idleTimeout = this.limits.idleTimeout,
+      timeout = this.limits.timeout,
+      foreignKeys,
+    } = this.enforcing(ticket) ?? {};
+    const limits = { idleTimeout, timeout, serializable, foreignKeys };
     const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(this.host.owner, open, limits, signal);
     if (this.host.isForwarded) open.router?.refuseUnlessLeader();
     const transaction =
