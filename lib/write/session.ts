@@ -1,6 +1,6 @@
 import { HAError } from '../common/ha-error.js';
 import { splitStatements } from '../sql/split.js';
-import type { StatementInfo } from '../sql/statement-info.js';
+import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
 import type { CrossQuery } from './cross-port.js';
 import type { HAParameters, HARunResult } from './executor.js';
 import type { OpenDatabase } from './ha-database.js';
@@ -10,7 +10,7 @@ import { runsAlone } from './script.js';
 import { controlStatement } from './session-control.js';
 import type { ControlStatement } from './session-control.js';
 import { SessionPragmas, cutAtPragmas, isSessionPragma } from './session-pragmas.js';
-import { isWrite, refuseUnfollowed } from './statement-info.js';
+import { isAsking, isWrite, refuseUnfollowed } from './statement-info.js';
 import { isMoved, leaderChanged } from './write-router.js';
 import type { SessionTransaction } from './write-router.js';
 
@@ -140,8 +140,7 @@ export class HASession {
     if (info.pragma !== undefined && isSessionPragma(info)) {
       return { result: { ...NOTHING, ...this.pragmas.answer(open, sql, info.pragma, state.kind === 'open') } };
     }
-    // What gives no rows cannot be iterated: a PRAGMA that does not exist, for one.
-    const reads = !isWrite(info) && (info.kind !== 'pragma' || open.connections.reader.prepare(sql).reader);
+    const reads = !isWrite(info) && (info.pragma === undefined || givesRows(open, sql, info.pragma));
     if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads, ticket?.wantsRows);
     const across = reads ? this.host.across(sql, info) : undefined;
     if (across !== undefined) return { result: { ...NOTHING, reader: true, ...(await rowsOf(across, params)) } };
@@ -328,6 +327,14 @@ async function rowsOf(
 ): Promise<Pick<HAResult, 'columns' | 'rows'>> {
   const { columns, rows } = await across.exact(params);
   return { columns, rows };
+}
+
+/**
+ * What gives no rows cannot be iterated: a PRAGMA that does not exist, for one. What asks for the schema is not compiled here:
+ * the table may have been made by the transaction that is open.
+ */
+function givesRows(open: OpenDatabase, sql: string, pragma: PragmaInfo): boolean {
+  return isAsking(pragma) || open.connections.reader.prepare(sql).reader;
 }
 
 /** What SQLite counts behind DDL are rows of its own tables. */

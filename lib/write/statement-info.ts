@@ -64,6 +64,11 @@ const ASKING = new Set([
   'table_xinfo',
 ]);
 
+/** True for a PRAGMA that asks something: it gives rows, maybe none. */
+export function isAsking(pragma: PragmaInfo): boolean {
+  return ASKING.has(pragma.name);
+}
+
 /** PRAGMAs of one transaction. */
 const TRANSACTIONAL = new Set(['defer_foreign_keys']);
 

@@ -1,7 +1,7 @@
 import type { HADatabase } from '../../../lib/write/ha-database.js';
 import type { ForeignKeyEnforcement } from '../../../lib/write/foreign-key-enforcement.js';
 import type { HASession, HASessionOptions } from '../../../lib/write/session.js';
-import { failureOf, onCleanup, pause, startCluster, until } from '../../helper/cluster.js';
+import { failureOf, onCleanup, startCluster, until } from '../../helper/cluster.js';
 import type { Cluster, TestNode } from '../../helper/cluster.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
 
@@ -60,11 +60,13 @@ function enforcementOf({ runtime }: TestNode): ForeignKeyEnforcement {
 
 /** The rule of SQLite holds for everybody else on the node. */
 async function expectEnforced(db: HADatabase): Promise<void> {
+  const orphans = db.reader.prepare('SELECT count(*) FROM child WHERE p = 99').pluck();
+  const before = orphans.get();
   expect((await failureOf(db.run(ORPHAN, [900]))).code).toBe(VIOLATION);
   const inside = db.transaction(async (tx) => tx.run(ORPHAN, [901]));
   expect((await failureOf(inside)).code).toBe(VIOLATION);
   expect((await failureOf(run(connect(db), ORPHAN.replace('?', '902')))).code).toBe(VIOLATION);
-  expect(db.reader.prepare('SELECT count(*) FROM child WHERE id >= 900').pluck().get()).toBe(0);
+  expect(orphans.get()).toBe(before);
 }
 
 async function family(options = {}): Promise<Cluster> {
@@ -181,25 +183,48 @@ describe.each([[{}], [{ asyncPublisher: true }]])('a session without foreign key
       expect(enforcementOf(cluster.node(0)).isOn).toBe(false);
       return session;
     };
+    const slip = 'INSERT INTO child VALUES(10, 1)';
+    const fails = async (session: HASession, sql: string, code: string): Promise<void> =>
+      expect((await failureOf(run(session, sql))).code).toMatch(code);
     const ends: [string, () => Promise<unknown>][] = [
       ['ROLLBACK', async () => run(await start(), 'ROLLBACK')],
-      ['OR ROLLBACK', async () => failureOf(run(await start(), 'INSERT OR ROLLBACK INTO child VALUES(10, 1)'))],
-      ['a failed statement', async () => failureOf(run(await start(), 'INSERT INTO child VALUES(10, 1)', 'COMMIT'))],
-      ['close', async () => (await start()).close()],
-      ['idle', async () => until(async () => (await start({ idleTimeout: 30 }), pause(60), true))],
-      ['timeout', async () => void (await start({ idleTimeout: 40, timeout: 40 }))],
+      ['OR ROLLBACK', async () => fails(await start(), 'INSERT OR ROLLBACK INTO child VALUES(10, 1)', 'PRIMARYKEY')],
       [
-        'one statement',
+        'ROLLBACK behind a failure',
+        async () => {
+          const session = await start();
+          await fails(session, slip, 'PRIMARYKEY');
+          await run(session, 'ROLLBACK');
+        },
+      ],
+      ['close', async () => (await start()).close()],
+      [
+        'idleness',
+        async () => {
+          const session = await start({ idleTimeout: 500 });
+          await until(() => !cluster.node(0).runtime.open!.connections.writer.inTransaction);
+          await fails(session, 'COMMIT', 'HA_TRANSACTION');
+        },
+      ],
+      [
+        'its time',
+        async () => {
+          const session = await start({ idleTimeout: 5_000, timeout: 500 });
+          await until(() => !cluster.node(0).runtime.open!.connections.writer.inTransaction);
+          await fails(session, 'SELECT 1', 'HA_TRANSACTION');
+        },
+      ],
+      [
+        'one statement that fails',
         async () => {
           const session = connect(cluster.a);
           await run(session, 'PRAGMA foreign_keys = 0');
-          expect((await failureOf(run(session, 'INSERT INTO child VALUES(10, 1)'))).code).toMatch(/PRIMARYKEY/);
+          await fails(session, slip, 'PRIMARYKEY');
         },
       ],
     ];
     for (const [how, end] of ends) {
       await end();
-      if (how === 'a failed statement') continue;
       await expectEnforced(cluster.a);
       expect([how, enforcementOf(cluster.node(0)).isOn]).toEqual([how, true]);
     }
@@ -235,6 +260,20 @@ describe('a session without foreign keys', () => {
     await cluster.expectEqual();
   });
 
+  it('goes on without them where COMMIT was refused, and the writer with them', async () => {
+    const cluster = await family();
+    const session = connect(cluster.a);
+    await run(session, 'PRAGMA foreign_keys = OFF', 'BEGIN', ...REBUILD);
+    await cluster.b.run('INSERT INTO child VALUES(40, 2)');
+    expect((await failureOf(run(session, 'COMMIT'))).code).toBe('HA_CONFLICT');
+    await expectEnforced(cluster.a);
+    await run(session, 'ROLLBACK', 'BEGIN', ...REBUILD, 'COMMIT');
+    await cluster.settle();
+    for (const { db } of cluster.nodes) expect(childrenOf(db)).toHaveLength(ALL_CHILDREN.length + 1);
+    await expectEnforced(cluster.a);
+    await cluster.expectEqual();
+  });
+
   it('can also switch them on where the database has them off', async () => {
     const cluster = await startCluster({ query: '_foreign_keys=off' });
     await cluster.a.exec(FAMILY);
@@ -256,6 +295,7 @@ describe('a session without foreign keys', () => {
 
   it('works without replication', async () => {
     const cluster = await startCluster({ options: { replicationURL: undefined } as never, nodes: 1 });
+    expect(cluster.a.status().role).toBe('standalone');
     await cluster.a.exec(FAMILY);
     const session = connect(cluster.a);
     await run(session, 'PRAGMA foreign_keys = OFF', 'BEGIN', ...REBUILD, 'COMMIT');
@@ -326,7 +366,7 @@ describe('PRAGMAs of a session', () => {
         expect(await session.execute(sql)).toMatchObject({ reader: false, columns: [], rows: [] });
       }
       expect(await run(session, 'PRAGMA cache_size')).toEqual(before);
-      expect(await run(session, 'PRAGMA synchronous')).toEqual([[2n]]);
+      expect(await run(session, 'PRAGMA synchronous')).toEqual([[1n]]);
       expect(await run(session, 'PRAGMA temp_store')).toEqual([[2n]]);
     }
   });
@@ -375,13 +415,14 @@ describe('PRAGMAs of a session', () => {
       ['PRAGMA index_info(made_p)', 1],
       ['PRAGMA index_xinfo(made_p)', 2],
       ['PRAGMA foreign_key_list(made)', 1],
-      ['PRAGMA foreign_key_check(made)', 1],
       ['PRAGMA foreign_key_check', 1],
+      ['PRAGMA foreign_key_check(made)', 1],
       ['PRAGMA table_info(note)', 0],
     ];
     for (const [sql, rows] of asked)
       expect([sql, ((await run(session, sql)) as unknown[]).length]).toEqual([sql, rows]);
-    for (const [sql] of asked.slice(0, 8)) expect([sql, await run(other, sql)]).toEqual([sql, []]);
+    for (const [sql] of asked.slice(0, 7)) expect([sql, await run(other, sql)]).toEqual([sql, []]);
+    expect((await failureOf(run(other, 'PRAGMA foreign_key_check(made)'))).message).toMatch(/no such table/);
     expect(await run(other, 'PRAGMA table_info(note)')).toHaveLength(2);
     await run(session, 'COMMIT');
     for (const [sql, rows] of asked) expect([sql, ((await run(other, sql)) as unknown[]).length]).toEqual([sql, rows]);
