@@ -87,6 +87,9 @@ const LONGEST_MS = 60_000;
  * transaction ended by itself (it idled too long, OR ROLLBACK, the database stopped) every statement fails until ROLLBACK,
  * or a COMMIT that fails: nothing ever runs outside of the transaction that it was meant for.
  *
+ * `PRAGMA foreign_keys` is state of the session, outside of transactions; what SQLite calls settings of a connection, such as
+ * `journal_mode`, is answered and stays.
+ *
  * Await each call before the next. Close it when it is done with.
  */
 export class HASession {
