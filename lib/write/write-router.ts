@@ -43,11 +43,7 @@ export interface RemoteWriter {
   /** A read, of what the leader has. */
   read(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): Promise<unknown>;
   /** @param foreignKeys Whether foreign keys are enforced. Default: as by the leader. */
-  writeAll(
-    statements: readonly string[],
-    params: HAParameters | undefined,
-    foreignKeys?: boolean | undefined,
-  ): Promise<HAResult>;
+  writeAll(statements: readonly string[], params: HAParameters | undefined, foreignKeys?: boolean): Promise<HAResult>;
   exec(statements: readonly string[]): Promise<void>;
   transaction<R>(
     owner: object,

@@ -90,7 +90,7 @@ export class LeaderCall implements RemoteWriter {
   async writeAll(
     statements: readonly string[],
     params: HAParameters | undefined,
-    foreignKeys?: boolean | undefined,
+    foreignKeys?: boolean,
   ): Promise<HAResult> {
     const [only, ...others] = statements;
     const request =
