@@ -162,13 +162,7 @@ const CHECKS: readonly Check<Knex>[] = [
     'with recursive',
     (knex) =>
       knex
-        .withRecursive(
-          'n',
-          (q) =>
-            void q
-              .select(knex.raw('1 as v'))
-              .unionAll((u) => void u.select(knex.raw('v + 1')).from('n').where('v', '<', 4)),
-        )
+        .withRecursive('n', ['v'], knex.raw('select 1 union all select v + 1 from n where v < 4'))
         .select('v')
         .from('n'),
   ],

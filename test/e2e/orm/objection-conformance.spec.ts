@@ -138,7 +138,7 @@ const CHECKS: readonly Check<Knex>[] = [
   ],
   [
     'where a relation exists',
-    (knex) => Person.query(knex).whereExists(Person.relatedQuery('pets').where('pet.name', 'Max')).select('name'),
+    (knex) => Person.query(knex).whereExists(Person.relatedQuery('pets').where('pets.name', 'Max')).select('name'),
   ],
   [
     'joinRelated',
