@@ -11,7 +11,7 @@ import { controlStatement } from './session-control.js';
 import type { ControlStatement } from './session-control.js';
 import { isWrite, refuseUnfollowed } from './statement-info.js';
 import { isMoved, leaderChanged } from './write-router.js';
-import type { SessionTransaction } from './write-router.js';
+import type { SessionTransaction, WriteRouter } from './write-router.js';
 
 /** How a session of a database behaves. */
 export interface HASessionOptions {
@@ -89,6 +89,8 @@ const LONGEST_MS = 60_000;
 export class HASession {
   private state: State = IDLE;
   private cursor: RowCursor | undefined;
+  /** Absent in a database without a leader. */
+  private router: WriteRouter | undefined;
   private readonly closing = new AbortController();
   private readonly limits: { readonly idleTimeout: number; readonly timeout: number };
 
@@ -234,6 +236,7 @@ export class HASession {
       await transaction.rollback();
       throw closedSession();
     }
+    this.router = open.router;
     this.state = { kind: 'open', transaction, implicit };
     return NOTHING;
   }
@@ -250,7 +253,8 @@ export class HASession {
 
   private async committed(transaction: SessionTransaction, id: string | undefined): Promise<number | undefined> {
     try {
-      return await transaction.commit(id);
+      const running = transaction.commit(id);
+      return await (this.router?.follow(running) ?? running);
     } catch (error) {
       // Its statements have run: it is not for us to run them again elsewhere.
       throw isMoved(error) && !this.host.isForwarded ? leaderChanged(error) : error;
