@@ -312,7 +312,7 @@ export class HADatabase implements HAExecutor {
     const host = { owner: this, isForwarded: false, refuseReadOnly: (it: OpenDatabase) => this.refuseReadOnly(it) };
     const written = (sequence: number | undefined): void =>
       this.noteStored(currentSession(), sequence ?? this.lifecycle.open?.position?.received);
-    return new UnmanagedTransaction(this, await beginTransaction(host, open, limits), written);
+    return new UnmanagedTransaction(this, await beginTransaction(host, open, limits), written, open.router);
   }
 
   /**
