@@ -59,7 +59,13 @@ export class Sample {
   @VersionColumn() version!: number;
 }
 
-export const ENTITIES = [Author, Book, Tag, Counter, Sample];
+@Entity()
+export class Place {
+  @PrimaryColumn('bigint') id!: bigint;
+  @Column('varchar') name!: string;
+}
+
+export const ENTITIES = [Author, Book, Tag, Counter, Sample, Place];
 
 export class CreateTables1700000000001 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
