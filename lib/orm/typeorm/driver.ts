@@ -15,7 +15,7 @@ type SchemaBuilder = ReturnType<BetterSqlite3Driver['createSchemaBuilder']>;
 export function driverFor(dataSource: DataSource, { db, limits }: Binding): BetterSqlite3Driver {
   const stock = dataSource.driver as BetterSqlite3Driver;
   const Base = stock.constructor as DriverClass;
-  refuseWithout(stock, ['createQueryRunner', 'createDatabaseConnection', 'attachDatabases', 'createSchemaBuilder']);
+  refuseWithout(stock, ['createQueryRunner', 'createDatabaseConnection', 'buildTableName', 'createSchemaBuilder']);
   const runner = stock.createQueryRunner('master');
   refuseWithout(runner, OVERRIDDEN);
 
@@ -41,6 +41,12 @@ export function driverFor(dataSource: DataSource, { db, limits }: Binding): Bett
       return new Runner(this);
     }
 
+    /** @throws HAError `HA_OPTIONS_INVALID` where an entity is of another file. */
+    override buildTableName(table: string, schema?: string, database?: string): string {
+      if (database && database !== this.options.database) throw attached(database);
+      return super.buildTableName(table, schema, database);
+    }
+
     override async disconnect(): Promise<void> {
       isConnected = false;
       await Promise.all([...open].map((session) => sessions.close(session)));
@@ -60,19 +66,14 @@ export function driverFor(dataSource: DataSource, { db, limits }: Binding): Bett
       isConnected = true;
       return db;
     }
-
-    protected override async attachDatabases(): Promise<void> {
-      const files = Object.keys(this.attachedDatabases);
-      if (files.length > 0) throw attached(files);
-    }
   }
   return new HADriver(dataSource);
 }
 
-function attached(files: readonly string[]): HAError {
+function attached(database: string): HAError {
   return new HAError(
     'HA_OPTIONS_INVALID',
-    `Entities with a database of their own are not replicated: ${files.join(', ')}. Leave \`database\` out of @Entity, or give them a DataSource of their own.`,
-    { details: { files } },
+    `An entity names '${database}' as its database, which would not be replicated. Leave \`database\` out of @Entity, or put the entity into a DataSource of its own.`,
+    { details: { database } },
   );
 }

@@ -3,6 +3,7 @@ import {
   CreateDateColumn,
   DeleteDateColumn,
   Entity,
+  EventSubscriber,
   Index,
   JoinTable,
   ManyToMany,
@@ -13,7 +14,7 @@ import {
   UpdateDateColumn,
   VersionColumn,
 } from 'typeorm';
-import type { MigrationInterface, QueryRunner, Relation } from 'typeorm';
+import type { EntitySubscriberInterface, InsertEvent, MigrationInterface, QueryRunner, Relation } from 'typeorm';
 
 @Entity()
 export class Author {
@@ -66,6 +67,21 @@ export class Place {
 }
 
 export const ENTITIES = [Author, Book, Tag, Counter, Sample, Place];
+
+/** Names of the tags whose insertion was told. */
+export const seen: string[] = [];
+
+@EventSubscriber()
+export class TagListener implements EntitySubscriberInterface<Tag> {
+  listenTo(): typeof Tag {
+    return Tag;
+  }
+
+  async afterInsert({ entity, manager }: InsertEvent<Tag>): Promise<void> {
+    seen.push(entity.name);
+    await manager.insert(Counter, { name: entity.name, value: 1 });
+  }
+}
 
 export class CreateTables1700000000001 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
