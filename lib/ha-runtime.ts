@@ -4,7 +4,7 @@ import { Subject } from 'rxjs';
 import { Applier } from './apply/applier.js';
 import { ConflictDetector } from './apply/conflict-detector.js';
 import { Interceptors } from './apply/interceptors.js';
-import { AsyncPublishing, refusePending } from './async-publishing.js';
+import { AsyncPublishing, refusePending } from './runtime/async-publishing.js';
 import { ChangeDataCapture, checkRegistrations, forgetOthers } from './cdc/change-data-capture.js';
 import { beginAgain, createCdcTables, displaced, readTargets, startOf, writeTarget } from './cdc/effect-log.js';
 import type { StoredTarget } from './cdc/effect-log.js';
@@ -23,16 +23,16 @@ import type { MessageOrigin } from './changeset/codec.js';
 import type { HAInterceptor } from './changeset/interceptor.js';
 import { MessageEncoder } from './publish/message-encoder.js';
 import { ReplicationPublisher } from './publish/replication-publisher.js';
-import { Leading, makeLeadership, unservedWarning } from './leading.js';
+import { Leading, makeLeadership, unservedWarning } from './runtime/leading.js';
 import type { Leadership } from './leader/leadership.js';
 import type { LeaderTimings } from './leader/timings.js';
-import { Recovery } from './recovery.js';
+import { Recovery } from './runtime/recovery.js';
 import { HASnapshotter } from './snapshot/snapshotter.js';
 import { removeDatabase } from './snapshot/database-copy.js';
 import { StagedSnapshot } from './snapshot/staged-snapshot.js';
 import { StoredStates } from './snapshot/stored-states.js';
-import { Snapshotting } from './snapshotting.js';
-import type { SnapshotStart } from './snapshotting.js';
+import { Snapshotting } from './runtime/snapshotting.js';
+import type { SnapshotStart } from './runtime/snapshotting.js';
 import type { ConfigureConnection, Connection } from './sqlite/connection.js';
 import { Checkpointer } from './sqlite/checkpointer.js';
 import { Connections } from './sqlite/connections.js';
@@ -74,7 +74,7 @@ import {
   skipInvalid,
   skipRefused,
   stoppedError,
-} from './runtime-errors.js';
+} from './runtime/errors.js';
 import { ChangeFeed } from './subscribe/change-feed.js';
 import { baseChangeOf, readBase } from './subscribe/base.js';
 import { cursorWithoutStream, refuseTrimmed, streamGap, verifyCursor } from './subscribe/establish-cursor.js';
