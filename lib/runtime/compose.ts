@@ -2,6 +2,7 @@ import { Interceptors } from '../apply/interceptors.js';
 import { checkRegistrations } from '../cdc/change-data-capture.js';
 import { Telemetry } from '../common/telemetry.js';
 import type { ResolvedHAOptions } from '../config/resolved.js';
+import type { Leadership } from '../leader/leadership.js';
 import { ReplicationPublisher } from '../publish/replication-publisher.js';
 import { HASnapshotter } from '../snapshot/snapshotter.js';
 import { IdGenerator } from '../sqlite/id-generator.js';
@@ -16,6 +17,7 @@ import { LeaderWiring, leadershipOf } from './leader-wiring.js';
 import { Maintenance } from './maintenance.js';
 import { ClusterPlace } from './membership.js';
 import { Messages } from './messages.js';
+import type { Reactions } from './messages.js';
 import { Opened } from './opened.js';
 import { Opening } from './opening.js';
 import { Profile } from './profile.js';
@@ -27,8 +29,34 @@ import { Starting } from './starting.js';
 import { StatusReport } from './status.js';
 import { Targets } from './targets.js';
 
-/** What stays of a database when it is stopped, as far as it is reached from outside. */
-export type RuntimeParts = ReturnType<typeof compose>;
+/** What depends on nothing that is opened, and stays when the database is stopped. */
+interface LastingParts {
+  readonly profile: Profile;
+  readonly telemetry: Telemetry;
+  readonly messages: Messages;
+  readonly leader: Leadership;
+  readonly idSlots: IdSlotLease;
+  readonly ids: IdGenerator;
+  readonly interceptors: Interceptors | undefined;
+  readonly source: StreamSource;
+  readonly publisher: ReplicationPublisher;
+  readonly subscriber: ReplicationSubscriber;
+  readonly snapshotter: HASnapshotter;
+  readonly changeFeed: ChangeFeed;
+  readonly lagMeter: LagMeter;
+}
+
+/** What the calls of `HARuntime` go to. */
+export interface RuntimeParts extends LastingParts {
+  readonly cluster: ClusterPlace;
+  readonly opened: Opened;
+  readonly snapshotting: Snapshotting;
+  readonly file: DatabaseFile;
+  readonly leaderWiring: LeaderWiring;
+  readonly maintenance: Maintenance;
+  readonly rebuilding: Rebuilding;
+  readonly report: StatusReport;
+}
 
 /**
  * Makes the parts of one database, opening nothing: the only place that knows all of them. Each states what it needs of the
@@ -37,7 +65,11 @@ export type RuntimeParts = ReturnType<typeof compose>;
  * @param written Told of every write of this process that went to the leader.
  * @throws HAError `HA_OPTIONS_INVALID`.
  */
-export function compose(options: ResolvedHAOptions, extras: RuntimeExtras, written: (sequence: number) => void) {
+export function compose(
+  options: ResolvedHAOptions,
+  extras: RuntimeExtras,
+  written: (sequence: number) => void,
+): RuntimeParts {
   const lasting = makeLasting(options, extras, {
     halted: (error) => opened.halt(error),
     connected: () => opened.replication?.async?.kick(),
@@ -66,12 +98,7 @@ export function compose(options: ResolvedHAOptions, extras: RuntimeExtras, writt
   return { ...lasting, cluster, opened, snapshotting, file, leaderWiring, maintenance, rebuilding, report };
 }
 
-/** What depends on nothing that is opened. */
-function makeLasting(
-  options: ResolvedHAOptions,
-  extras: RuntimeExtras,
-  reactions: ConstructorParameters<typeof Messages>[2],
-) {
+function makeLasting(options: ResolvedHAOptions, extras: RuntimeExtras, reactions: Reactions): LastingParts {
   const profile = new Profile(options, extras);
   if (options.leaderProvider !== undefined && profile.isStandalone) throw leaderWithoutStream();
   const telemetry = new Telemetry();
