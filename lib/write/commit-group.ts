@@ -97,7 +97,10 @@ export class CommitGroup {
 
   /** True where a member may join as far as can be told before it runs. */
   admits({ member }: QueuedMember): boolean {
+    const { enforcement } = this.runner;
+    if (!enforcement.suits(member.foreignKeys)) return false;
     if (this.isEmpty) return true;
+    if (!enforcement.isUsual) return false;
     if (!member.retry || member.opensGroup === true || this.habits.isSlow(member.key)) return false;
     // A callback should not run twice for the company it is in.
     if (this.ordered && member.isCallback && !this.expectsOrder(member.serializable, member.key)) return false;

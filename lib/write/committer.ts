@@ -218,7 +218,9 @@ export class Committer {
     const release = await this.turn.acquire();
     let finish: (() => Promise<void>) | undefined;
     let group: CommitGroup | undefined;
+    const { enforcement } = this.runner;
     try {
+      enforcement.use(this.queue[0]?.member.foreignKeys);
       await this.begin();
       group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
       this.group = group;
@@ -230,6 +232,7 @@ export class Committer {
       if (group === undefined) this.queue.shift()?.member.reject(error);
       else group.rejectAll(error);
     } finally {
+      enforcement.restore();
       release();
     }
     try {

@@ -693,7 +693,7 @@ export class HADatabase implements HAExecutor {
   ): Promise<StatementResult> {
     this.refuseReadOnly(open);
     const there = async (leader: RemoteWriter): Promise<StatementResult> =>
-      inShape(await leader.writeAll(statements, params), shape);
+      inShape(await leader.writeAll(statements, params, ticket?.foreignKeys), shape);
     return this.routed(open, { here: () => this.writeAllHere(open, statements, params, shape, ticket), there });
   }
 
@@ -709,6 +709,7 @@ export class HADatabase implements HAExecutor {
       this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
         transactionId: ticket && (() => ticket.id),
+        foreignKeys: ticket?.foreignKeys,
         run: () => statements.map((sql) => open.runner.call(method, sql, params, shape)).at(-1),
         resolve: (value, sequence) => resolve(resultAt(value as StatementResult, sequence)),
       });
