@@ -185,7 +185,7 @@ export class UndoRun {
     const { selection, places, ports } = this;
     const checks = new UndoChecks(places.db, places, plan, inTheWay);
     yield* checks.unique(({ text }) => selection.rows.get(text)?.isLater === true);
-    if (ports.connections.writer.pragma('foreign_keys', { simple: true }) === 1) yield* checks.foreignKeys();
+    if (ports.runner.enforcement.usual) yield* checks.foreignKeys();
   }
 
   /** Takes everything up to a sequence into the selection. */

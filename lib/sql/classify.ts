@@ -55,7 +55,8 @@ export function classify(sql: string): StatementInfo {
 /** EXPLAIN runs nothing: what the statement would do stands under `explained`. */
 function explain(reader: StatementReader): StatementInfo {
   const explained = statement(reader, reader.is(1, 'QUERY', 'PLAN') ? 3 : 1);
-  return info('EXPLAIN', { kind: 'explain', writes: false, explained }, NO_KEYWORDS);
+  const hinted = explained.hinted === true && ({ hinted: true } as const);
+  return info('EXPLAIN', { kind: 'explain', writes: false, explained, ...hinted }, NO_KEYWORDS);
 }
 
 function statement(reader: StatementReader, index: number): StatementInfo {

@@ -87,6 +87,7 @@ export class CommitGroup {
   private publishing: PublishGroup | undefined;
   private ordered = false;
   private abortedAt: number | undefined;
+  private isSettled = false;
 
   constructor(
     private readonly control: TransactionControl,
@@ -97,7 +98,10 @@ export class CommitGroup {
 
   /** True where a member may join as far as can be told before it runs. */
   admits({ member }: QueuedMember): boolean {
+    const { enforcement } = this.runner;
+    if (!enforcement.suits(member.foreignKeys)) return false;
     if (this.isEmpty) return true;
+    if (!enforcement.isUsual) return false;
     if (!member.retry || member.opensGroup === true || this.habits.isSlow(member.key)) return false;
     // A callback should not run twice for the company it is in.
     if (this.ordered && member.isCallback && !this.expectsOrder(member.serializable, member.key)) return false;
@@ -126,9 +130,11 @@ export class CommitGroup {
     return undefined;
   }
 
-  /** Waits for the acknowledgements. */
+  /** Waits for the acknowledgements, once. */
   async settle(deadline: number): Promise<void> {
+    if (this.isSettled) return;
     const outcomes = (await this.publishing?.settle(deadline)) ?? [];
+    this.isSettled = true;
     let at = 0;
     for (const member of this.published) {
       member.outcomes = outcomes.slice(at, at + member.messages.length);
@@ -254,8 +260,19 @@ export class CommitGroup {
   }
 
   rejectAll(error: unknown): void {
-    for (const { queued } of [...this.noops, ...this.published, ...this.deferred]) queued.member.reject(error);
+    for (const { queued } of this.published) queued.member.reject(error);
+    this.rejectUnsent(error);
+  }
+
+  /** Rejects those of whom surely nothing is in the stream. */
+  rejectUnsent(error: unknown): void {
+    for (const { queued } of [...this.noops, ...this.deferred]) queued.member.reject(error);
     this.canonical?.queued.member.reject(error);
+    this.noops = [];
+  }
+
+  hasSent(queued: QueuedMember): boolean {
+    return this.published.some((member) => member.queued === queued);
   }
 
   /**

@@ -313,7 +313,7 @@ export class HADatabase implements HAExecutor {
     const host = { owner: this, isForwarded: false, refuseReadOnly: (it: OpenDatabase) => this.refuseReadOnly(it) };
     const written = (sequence: number | undefined): void =>
       this.noteStored(currentSession(), sequence ?? this.lifecycle.open?.position?.received);
-    return new UnmanagedTransaction(this, await beginTransaction(host, open, limits), written);
+    return new UnmanagedTransaction(this, await beginTransaction(host, open, limits), written, open.router);
   }
 
   /**
@@ -694,7 +694,7 @@ export class HADatabase implements HAExecutor {
   ): Promise<StatementResult> {
     this.refuseReadOnly(open);
     const there = async (leader: RemoteWriter): Promise<StatementResult> =>
-      inShape(await leader.writeAll(statements, params), shape);
+      inShape(await leader.writeAll(statements, params, ticket?.foreignKeys), shape);
     return this.routed(open, { here: () => this.writeAllHere(open, statements, params, shape, ticket), there });
   }
 
@@ -710,6 +710,7 @@ export class HADatabase implements HAExecutor {
       this.enqueue(open, {
         ...this.statementMember(statements.join(';'), reject),
         transactionId: ticket && (() => ticket.id),
+        foreignKeys: ticket?.foreignKeys,
         run: () => statements.map((sql) => open.runner.call(method, sql, params, shape)).at(-1),
         resolve: (value, sequence) => resolve(resultAt(value as StatementResult, sequence)),
       });

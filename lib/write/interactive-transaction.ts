@@ -16,6 +16,8 @@ export interface InteractiveLimits {
   readonly timeout: number;
   /** It is stored only where nobody wrote in between. */
   readonly serializable: boolean;
+  /** Whether foreign keys are enforced in it. Default: as by the writer. */
+  readonly foreignKeys?: boolean | undefined;
 }
 
 interface Savepoint {
@@ -75,6 +77,7 @@ export class InteractiveTransaction implements SessionTransaction {
       open.committer.enqueue({
         key: '',
         serializable: limits.serializable,
+        foreignKeys: limits.foreignKeys,
         isCallback: true,
         retry: false,
         timeout: limits.timeout,

@@ -9,6 +9,8 @@ export interface Member {
   readonly serializable: boolean;
   /** It is the user's code, and not a statement. */
   readonly isCallback: boolean;
+  /** Whether foreign keys are enforced in it. Default: as by the writer. Where it differs it is alone in its group. */
+  readonly foreignKeys?: boolean | undefined;
   /** It runs behind no other transaction whose place in the stream is not known yet. */
   readonly opensGroup?: boolean;
   /** It may run again after a refusal. */

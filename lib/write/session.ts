@@ -1,7 +1,7 @@
 import BetterSqlite3 from 'better-sqlite3';
 import { HAError } from '../common/ha-error.js';
 import { splitStatements } from '../sql/split.js';
-import type { StatementInfo } from '../sql/statement-info.js';
+import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
 import type { CrossQuery } from './cross-port.js';
 import { EXACT_SHAPE } from './executor.js';
 import type { HAExecuteOptions, HAParameters, HAResult } from './executor.js';
@@ -13,9 +13,10 @@ import { runsAlone } from './script.js';
 import { controlStatement } from './session-control.js';
 import { inShape, shapeOf, toResult } from './shapes.js';
 import type { ControlStatement } from './session-control.js';
-import { isWrite, refuseUnfollowed } from './statement-info.js';
+import { SessionPragmas, cutAtPragmas, isSessionPragma } from './session-pragmas.js';
+import { isAsking, isWrite, refuseUnfollowed } from './statement-info.js';
 import { isMoved, leaderChanged } from './write-router.js';
-import type { SessionTransaction } from './write-router.js';
+import type { SessionTransaction, WriteRouter } from './write-router.js';
 
 /** How a session of a database behaves, and how its {@link HASession.execute} returns rows where a call does not say. */
 export interface HASessionOptions extends HAExecuteOptions {
@@ -38,6 +39,8 @@ export interface WriteTicket {
   /** Limits of the transaction that it begins, ms. */
   readonly idleTimeout?: number | undefined;
   readonly timeout?: number | undefined;
+  /** Whether foreign keys are enforced in what is written or begun; else as in the session. */
+  readonly foreignKeys?: boolean | undefined;
   /** Its rows are wanted: one that gives none is refused, as by `get` and `all`. */
   readonly wantsRows?: boolean | undefined;
 }
@@ -96,8 +99,11 @@ const LONGEST_MS = 60_000;
 /**
  * A session: statements one after another, BEGIN, COMMIT, ROLLBACK and savepoints among them. BEGIN takes the write turn at
  * once, whatever it says; BEGIN EXCLUSIVE makes the transaction serializable. A transaction is never run again: a conflict
- * fails its COMMIT, which has then rolled back. Where a transaction ended by itself (it idled too long, OR ROLLBACK, the database stopped) every statement fails until ROLLBACK,
- * or a COMMIT that fails: nothing ever runs outside of the transaction that it was meant for.
+ * fails its COMMIT, which has then rolled back. Where a transaction ended by itself (it idled too long, OR ROLLBACK, the
+ * database stopped) every statement fails until ROLLBACK, or a COMMIT that fails: nothing ever runs outside of the transaction that it was meant for.
+ *
+ * `PRAGMA foreign_keys` is state of the session, outside of transactions; what SQLite calls settings of a connection, such as
+ * `journal_mode`, is answered and stays.
  *
  * A call waits for those before it. Close the session when it is done with.
  */
@@ -106,7 +112,10 @@ export class HASession {
   private cursor: RowCursor | undefined;
   /** Settles with the last call that was made, while there is one. */
   private last: Promise<void> | undefined;
+  /** Absent in a database without a leader. */
+  private router: WriteRouter | undefined;
   private readonly closing = new AbortController();
+  private readonly pragmas = new SessionPragmas();
   private readonly limits: { readonly idleTimeout: number; readonly timeout: number };
 
   constructor(
@@ -174,8 +183,11 @@ export class HASession {
     const { state } = this;
     if (state.kind === 'aborted') throw aborted(state.reason);
     if (info.kind === 'empty') return { result: NOTHING };
-    // What gives no rows cannot be iterated: a PRAGMA that does not exist, for one.
-    const reads = !isWrite(info) && (info.kind !== 'pragma' || open.connections.reader.prepare(sql).reader);
+    if (info.pragma !== undefined && isSessionPragma(info)) {
+      const answer = { ...NOTHING, ...this.pragmas.answer(open, sql, info.pragma, state.kind === 'open') };
+      return { result: inShape(answer, shape) };
+    }
+    const reads = !isWrite(info) && (info.pragma === undefined || givesRows(open, sql, info.pragma));
     if (state.kind === 'open') return this.inside(state.transaction, sql, params, reads, manner);
     const across = reads ? this.host.across(sql, info) : undefined;
     if (across !== undefined) return { result: await rowsOf(across, params, shape) };
@@ -187,7 +199,7 @@ export class HASession {
       await this.host.runAlone(open, sql);
       return { result: NOTHING };
     }
-    const result = await this.host.write(open, [sql], params, shape, ticket);
+    const result = await this.host.write(open, [sql], params, shape, this.enforcing(ticket));
     return { result: info.kind === 'ddl' ? withoutCounts(result) : result };
   }
 
@@ -204,7 +216,7 @@ export class HASession {
     const open = await this.opened();
     const alone = (sql: string): boolean => isControl(open.infos.of(sql)) || runsAlone(sql, open.infos);
     if (this.state.kind === 'idle' && statements.length > 0 && !statements.some(alone)) {
-      return this.host.write(open, statements, undefined, EXACT_SHAPE, ticket) as Promise<ExactResult>;
+      return this.scriptInParts(open, statements, ticket);
     }
     let last = NOTHING;
     for (const sql of statements) {
@@ -212,6 +224,29 @@ export class HASession {
       last = (answer as { result: ExactResult }).result;
     }
     return last;
+  }
+
+  /** One transaction, but for PRAGMAs that the session answers itself: what stands between them is one each. */
+  private async scriptInParts(
+    open: OpenDatabase,
+    statements: readonly string[],
+    ticket: WriteTicket | undefined,
+  ): Promise<ExactResult> {
+    let last = NOTHING;
+    for (const part of cutAtPragmas(statements, (sql) => open.infos.of(sql))) {
+      if ('pragma' in part) await this.perform(part.pragma, undefined, { shape: EXACT_SHAPE, streams: false });
+      else {
+        const answer = this.host.write(open, part.statements, undefined, EXACT_SHAPE, this.enforcing(ticket));
+        last = (await answer) as ExactResult;
+      }
+    }
+    return last;
+  }
+
+  /** A ticket that says whether foreign keys are enforced, where the session has an opinion. */
+  private enforcing(ticket: WriteTicket | undefined): WriteTicket | undefined {
+    const { foreignKeys } = this.pragmas;
+    return foreignKeys === undefined ? ticket : { ...ticket, foreignKeys: ticket?.foreignKeys ?? foreignKeys };
   }
 
   /** Rolls back what is open. Never fails; nothing can be run any more. */
@@ -273,12 +308,18 @@ export class HASession {
     if (this.state.kind === 'aborted') throw aborted(this.state.reason);
     if (this.state.kind === 'open') throw nested();
     const { signal } = this.closing;
-    const { idleTimeout = this.limits.idleTimeout, timeout = this.limits.timeout } = ticket ?? {};
-    const transaction = await beginTransaction(this.host, open, { idleTimeout, timeout, serializable }, signal);
+    const {
+      idleTimeout = this.limits.idleTimeout,
+      timeout = this.limits.timeout,
+      foreignKeys,
+    } = this.enforcing(ticket) ?? {};
+    const limits = { idleTimeout, timeout, serializable, foreignKeys };
+    const transaction = await beginTransaction(this.host, open, limits, signal);
     if (signal.aborted) {
       await transaction.rollback();
       throw closedSession();
     }
+    this.router = open.router;
     this.state = { kind: 'open', transaction, implicit };
     return NOTHING;
   }
@@ -295,7 +336,8 @@ export class HASession {
 
   private async committed(transaction: SessionTransaction, id: string | undefined): Promise<number | undefined> {
     try {
-      return await transaction.commit(id);
+      const running = transaction.commit(id);
+      return await (this.router?.follow(running) ?? running);
     } catch (error) {
       // Its statements have run: it is not for us to run them again elsewhere.
       throw isMoved(error) && !this.host.isForwarded ? leaderChanged(error) : error;
@@ -367,6 +409,14 @@ async function rowsOf(
 ): Promise<StatementResult> {
   const { columns, rows } = await across.exact(params);
   return inShape({ ...NOTHING, reader: true, columns, rows }, shape);
+}
+
+/**
+ * What gives no rows cannot be iterated: a PRAGMA that does not exist, for one. What asks for the schema is not compiled here:
+ * the table may have been made by the transaction that is open.
+ */
+function givesRows(open: OpenDatabase, sql: string, pragma: PragmaInfo): boolean {
+  return isAsking(pragma) || open.connections.reader.prepare(sql).reader;
 }
 
 /** What SQLite counts behind DDL are rows of its own tables. */

@@ -39,9 +39,10 @@ export class StatementInfos {
 export function isWrite(info: StatementInfo): boolean {
   switch (info.kind) {
     case 'select':
-    case 'explain':
     case 'empty':
       return false;
+    case 'explain':
+      return explainsSetting(info) !== undefined;
     case 'pragma':
       return info.pragma !== undefined && isSetting(info.pragma);
     default:
@@ -63,6 +64,11 @@ const ASKING = new Set([
   'table_xinfo',
 ]);
 
+/** True for a PRAGMA that asks something: it gives rows, maybe none. */
+export function isAsking(pragma: PragmaInfo): boolean {
+  return ASKING.has(pragma.name);
+}
+
 /** PRAGMAs of one transaction. */
 const TRANSACTIONAL = new Set(['defer_foreign_keys']);
 
@@ -73,6 +79,12 @@ const MAINTENANCE = new Set(['optimize', 'wal_checkpoint', 'incremental_vacuum',
 function isSetting(pragma: PragmaInfo): boolean {
   if (MAINTENANCE.has(pragma.name)) return true;
   return pragma.hasArgument && !ASKING.has(pragma.name);
+}
+
+/** The setting PRAGMA behind EXPLAIN: SQLite carries out many while it compiles them, also to explain them. */
+function explainsSetting({ explained }: StatementInfo): PragmaInfo | undefined {
+  const pragma = explained?.pragma;
+  return pragma !== undefined && isSetting(pragma) && !isMaintenancePragma(pragma) ? pragma : undefined;
 }
 
 export function isMaintenancePragma(pragma: PragmaInfo): boolean {
@@ -99,6 +111,9 @@ export function refuseControl(info: StatementInfo): void {
       );
     case 'pragma':
       refusePragma(info.pragma);
+      return;
+    case 'explain':
+      refuseExplained(explainsSetting(info));
       return;
     default:
   }
@@ -140,6 +155,15 @@ export function refuseVirtualView(name: string): never {
     'HA_STATEMENT_REFUSED',
     `A trigger on the view '${name}' writes to a virtual table, which cannot be replicated. Write to that table itself, or let the trigger write to an ordinary table whose own trigger fills it.`,
     { details: { name } },
+  );
+}
+
+function refuseExplained(pragma: PragmaInfo | undefined): void {
+  if (pragma === undefined) return;
+  throw new HAError(
+    'HA_STATEMENT_REFUSED',
+    `SQLite would carry out PRAGMA ${pragma.name} in order to explain it. Leave its value out.`,
+    { details: { pragma: pragma.name } },
   );
 }
 

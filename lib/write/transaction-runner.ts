@@ -18,6 +18,7 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { EXACT_SHAPE, PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
+import { ForeignKeyEnforcement } from './foreign-key-enforcement.js';
 import { refuseHinted } from './hinted.js';
 import { NO_ROWS, openCursor, runToEnd } from './result.js';
 import type { Counts, RowCursor } from './result.js';
@@ -82,7 +83,8 @@ const NO_REACH = { tables: [], countersBefore: [] } as const;
 export class TransactionRunner {
   private readonly statements: StatementCache;
   private readonly recursiveTriggers: boolean;
-  private readonly foreignKeys: boolean;
+  /** Whether the writer enforces foreign keys. */
+  readonly enforcement: ForeignKeyEnforcement;
   private pieces: Buffer[] = [];
   private changes = 0;
   private tables = new Set<TableInfo>();
@@ -117,7 +119,7 @@ export class TransactionRunner {
   ) {
     this.statements = new StatementCache(db, 1_000);
     this.recursiveTriggers = db.pragma('recursive_triggers', { simple: true }) === 1;
-    this.foreignKeys = db.pragma('foreign_keys', { simple: true }) === 1;
+    this.enforcement = new ForeignKeyEnforcement(db);
   }
 
   /** Starts a transaction's record; `behindOthers` where it shares a SQLite transaction with earlier ones. */
@@ -227,7 +229,7 @@ export class TransactionRunner {
     const sequences = capture.sequenceChanges();
     if (this.pieces.length === 0 && sequences.length === 0) return undefined;
     const { schema } = capture;
-    if (this.foreignKeys && (schema.deferredForeignKeys || this.deferred)) {
+    if (this.enforcement.isOn && (schema.deferredForeignKeys || this.deferred)) {
       findDeferredViolation(this.db, this.committed, schema, this.tables);
     }
     const inexact = this.isComputed || this.isInexact(schema);
@@ -263,12 +265,12 @@ export class TransactionRunner {
     if (this.isIntercepted()) return true;
     // One path makes the schema on every node, and follows what it renames: the applier.
     if (this.touchedSchema && this.settings.replicateDDL) return true;
-    if (this.foreignKeys && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
+    if (this.enforcement.isOn && schema.foreignKeyCycle && this.touches((table) => table.actionParent)) return true;
     if (this.recursiveTriggers || !(this.replaces || schema.replaceInSchema)) return false;
     // What no trigger told of could not be brought back, or told to anybody.
     if (this.settings.publishesLater || this.settings.tellsEffects === true) return true;
     if (schema.triggers.some((trigger) => trigger.virtualPart !== undefined)) return true;
-    if (this.foreignKeys && schema.foreignKeyActions) return true;
+    if (this.enforcement.isOn && schema.foreignKeyActions) return true;
     const choosesRowid = this.namesRowid || schema.rowidInTriggers;
     return this.touches((table) => table.bag || (choosesRowid && hasForgottenRowid(table)));
   }

@@ -4,11 +4,14 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAParameters, HATransaction, HATransactionOptions } from './executor.js';
 import type { ExactResult, ResultShape, RowCursor, StatementResult } from './result.js';
 
-/** How long a forwarded transaction may be idle, and take, ms; and whether nobody may write in between. */
+/** How long a forwarded transaction may be idle, and take, ms; and what else its session asks for. */
 export interface RemoteLimits {
   readonly idleTimeout: number;
   readonly timeout: number;
+  /** Nobody may write in between. */
   readonly serializable: boolean;
+  /** Whether foreign keys are enforced in it. Default: as by the leader. */
+  readonly foreignKeys?: boolean | undefined;
 }
 
 /** A transaction whose statements come one by one, here or at the leader. */
@@ -46,7 +49,12 @@ export interface RemoteWriter {
   call(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): Promise<unknown>;
   /** A read, of what the leader has. */
   read(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): Promise<unknown>;
-  writeAll(statements: readonly string[], params: HAParameters | undefined): Promise<ExactResult>;
+  /** @param foreignKeys Whether foreign keys are enforced. Default: as by the leader. */
+  writeAll(
+    statements: readonly string[],
+    params: HAParameters | undefined,
+    foreignKeys?: boolean,
+  ): Promise<ExactResult>;
   exec(statements: readonly string[]): Promise<void>;
   transaction<R>(
     owner: object,
@@ -129,7 +137,11 @@ export class WriteRouter {
   }
 
   private async there<R>(way: Way<R>): Promise<R> {
-    const running = this.leader.writer().then((leader) => way.there(leader));
+    return this.follow(this.leader.writer().then((leader) => way.there(leader)));
+  }
+
+  /** Has {@link close} wait for something that the leader may have been given. */
+  async follow<R>(running: Promise<R>): Promise<R> {
     this.underWay.add(running);
     try {
       return await running;

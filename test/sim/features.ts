@@ -35,6 +35,8 @@ export interface Features {
   readonly undo?: boolean;
   /** Many statements add to a number. */
   readonly increments?: boolean;
+  /** Some transactions are those of sessions that have set whether foreign keys are enforced. */
+  readonly sessions?: boolean;
   /** Interceptors of all nodes, by the name of the list. */
   readonly interceptors?: string;
 }
@@ -80,6 +82,7 @@ const SYNC: Readonly<Record<string, Features>> = {
   bagTriggers: { kinds: ['keyless', 'integer'], unique: true, triggers: true, recursiveTriggers: 'off', ...HARM },
   fk: { kinds: ALL, tables: 3, unique: true, foreignKeys: true, recursiveTriggers: 'mixed', ...HARM },
   fkSelf: { kinds: ['integer'], tables: 1, unique: true, foreignKeys: true, recursiveTriggers: 'mixed' },
+  sessions: { ...EVERYTHING, vacuum: false, sessions: true },
   triggers: { kinds: ALL, unique: true, triggers: true, recursiveTriggers: 'mixed', ...HARM },
   sequence: { kinds: ['autoincrement'], tables: 1, sequenceEdits: true, recursiveTriggers: 'mixed', ...HARM },
   ddl: { kinds: ALL, tables: 2, unique: true, ddl: true, recursiveTriggers: 'mixed', ...HARM },
@@ -142,6 +145,7 @@ const ALSO_ASYNC = [
   'bagTriggers',
   'fk',
   'fkSelf',
+  'sessions',
   'triggers',
   'sequence',
   'ddl',

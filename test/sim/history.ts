@@ -21,6 +21,8 @@ export interface TransactionSpec {
   readonly savepointFails: boolean;
   /** A callback that waits between its statements. */
   readonly slow: boolean;
+  /** It is that of a session which enforces foreign keys, or does not, whatever its database does. */
+  readonly foreignKeys?: boolean;
   /** Callbacks of one kind are taken for the same code. */
   readonly kind: number;
 }
@@ -202,6 +204,7 @@ function transaction(random: SimRandom, features: Features, schema: SchemaSpec):
     savepointFails: random.chance(0.5),
     slow: random.chance(0.15),
     kind: random.below(4),
+    ...(features.sessions === true && random.chance(0.5) ? { foreignKeys: random.chance(0.3) } : {}),
   };
 }
 

@@ -1,3 +1,4 @@
+import type { HASession } from '../../lib/write/session.js';
 import type { HATransaction } from '../../lib/write/executor.js';
 import { checkWorld, MARKS, markSql } from './check.js';
 import type { Fault, History, SimEvent, TransactionSpec } from './history.js';
@@ -127,11 +128,29 @@ function harm({ stream }: SimNode, fault: Fault, count: number): void {
 }
 
 function start({ db }: SimNode, spec: TransactionSpec, mark: string | undefined): Promise<unknown> {
+  if (spec.foreignKeys !== undefined) return runSession(db.connect(), spec, mark);
   if (mark === undefined) return db.run(spec.statements[0] ?? '');
   if (spec.form === 'script') return db.exec([markSql(mark), ...spec.statements].join(';\n'));
   const callback = (tx: HATransaction): Promise<void> => runCallback(tx, spec, mark);
   callback.toString = () => `callback of kind ${spec.kind}`;
   return db.transaction(callback, { serializable: spec.serializable, retry: spec.retry });
+}
+
+async function runSession(session: HASession, spec: TransactionSpec, mark: string | undefined): Promise<unknown> {
+  try {
+    await session.execute(`PRAGMA foreign_keys = ${spec.foreignKeys === true ? 'ON' : 'OFF'}`);
+    if (mark === undefined) return await session.execute(spec.statements[0] ?? '');
+    if (spec.form === 'script') return await session.script([markSql(mark), ...spec.statements].join(';\n'));
+    await session.execute(spec.serializable ? 'BEGIN EXCLUSIVE' : 'BEGIN');
+    await session.execute(markSql(mark));
+    for (const sql of spec.statements) {
+      if (spec.slow) await new Promise((resolve) => setTimeout(resolve, 3));
+      await session.execute(sql).catch(() => undefined);
+    }
+    return await session.execute('COMMIT');
+  } finally {
+    await session.close();
+  }
 }
 
 async function runCallback(tx: HATransaction, spec: TransactionSpec, mark: string): Promise<void> {

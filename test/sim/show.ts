@@ -57,6 +57,7 @@ function showTransaction(spec: TransactionSpec): string {
   const flags = [
     spec.form,
     ...(spec.serializable ? ['serializable'] : []),
+    ...(spec.foreignKeys === undefined ? [] : [`session with foreign_keys ${spec.foreignKeys ? 'ON' : 'OFF'}`]),
     ...(spec.retry || spec.form !== 'callback' ? [] : ['no retry']),
     ...(spec.slow && spec.form === 'callback' ? ['slow'] : []),
     ...(spec.inSavepoint > 0 && spec.form === 'callback'

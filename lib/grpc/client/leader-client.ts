@@ -87,14 +87,18 @@ export class LeaderCall implements RemoteWriter {
     }
   }
 
-  async writeAll(statements: readonly string[], params: HAParameters | undefined): Promise<ExactResult> {
+  async writeAll(
+    statements: readonly string[],
+    params: HAParameters | undefined,
+    foreignKeys?: boolean,
+  ): Promise<ExactResult> {
     const [only, ...others] = statements;
     const request =
       others.length === 0
         ? requestOf(QueryType.UNSPECIFIED, only ?? '', params)
         : { type: QueryType.EXEC_UPDATE, sql: statements.join(';\n'), params: [] };
     return this.write(
-      request,
+      { ...request, ...enforcing(foreignKeys) },
       (answers) => resultOf(answers),
       async (sequence, id) => {
         const answer = RETURNING.test(statements.at(-1) ?? '') ? undefined : await this.ports.answerAt(sequence, id);
@@ -118,9 +122,10 @@ export class LeaderCall implements RemoteWriter {
   async begin(limits: RemoteLimits): Promise<ForwardedTransaction> {
     const session = await this.lease();
     const sql = limits.serializable ? 'BEGIN EXCLUSIVE' : 'BEGIN';
-    const { idleTimeout, timeout } = limits;
+    const { idleTimeout, timeout, foreignKeys } = limits;
     try {
-      await this.ask(session, { type: QueryType.EXEC_UPDATE, sql, params: [], idleTimeout, timeout });
+      const request = { type: QueryType.EXEC_UPDATE, sql, params: [], idleTimeout, timeout };
+      await this.ask(session, { ...request, ...enforcing(foreignKeys) });
     } catch (error) {
       session.cancel();
       this.pool.release(session);
@@ -293,6 +298,10 @@ class WrittenError extends Error {
   constructor(override readonly cause: HAError) {
     super(cause.message);
   }
+}
+
+function enforcing(foreignKeys: boolean | undefined): Pick<QueryRequest, 'foreignKeys'> {
+  return foreignKeys === undefined ? {} : { foreignKeys };
 }
 
 function requestOf(type: number, sql: string, params: HAParameters | undefined): Request {

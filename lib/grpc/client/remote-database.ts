@@ -2,6 +2,7 @@ import { HAError } from '../../common/ha-error.js';
 import { within } from '../../common/timing.js';
 import type { HATransaction, HATransactionOptions } from '../../write/executor.js';
 import { scriptParts } from '../../write/script.js';
+import { isSessionPragma } from '../../write/session-pragmas.js';
 import { StatementInfos, isWrite, refuseControl } from '../../write/statement-info.js';
 import { refuseNested, runInContext } from '../../write/transaction-context.js';
 import { QueryType } from '../codec/messages.js';
@@ -88,7 +89,11 @@ export class HARemoteDatabase extends RemoteExecutor {
   /** Runs a script as {@link HADatabase.exec} does: as one transaction, or as several where BEGIN and COMMIT cut it. */
   override async exec(script: string): Promise<void> {
     refuseNested(this);
-    for (const { statements } of scriptParts(script, this.infos)) await super.exec(statements.join(';\n'));
+    for (const { statements } of scriptParts(script, this.infos)) {
+      // A session of the server would answer it; a database refuses it, here as there.
+      for (const sql of statements) if (isSessionPragma(this.infos.of(sql))) this.check(sql);
+      await super.exec(statements.join(';\n'));
+    }
   }
 
   /** Names of the databases that the server has. */

@@ -23,7 +23,13 @@ export interface QueryRequest {
   /** Limits of the transaction that is begun by this, ms; of nodes alone. */
   readonly idleTimeout?: number;
   readonly timeout?: number;
+  /** Whether foreign keys are enforced in what is written or begun by this; of nodes alone. */
+  readonly foreignKeys?: boolean;
 }
+
+/** On the wire, where 0 is nothing. */
+const ENFORCED = 1n;
+const NOT_ENFORCED = 2n;
 
 /** What a message tells of an error, besides its text. */
 export interface ErrorFields {
@@ -59,12 +65,14 @@ export function readRequest(bytes: Uint8Array): QueryRequest {
   let transactionId: string | undefined;
   let idleTimeout: number | undefined;
   let timeout: number | undefined;
+  let foreignKeys: bigint | undefined;
   const params: NamedValue[] = [];
   const reader = new WireReader(bytes);
   while (!reader.done) {
     const tag = reader.tag();
     if (tag.field === 101 && tag.type === WireType.VARINT) idleTimeout = Number(reader.varint64());
     else if (tag.field === 102 && tag.type === WireType.VARINT) timeout = Number(reader.varint64());
+    else if (tag.field === 103 && tag.type === WireType.VARINT) foreignKeys = reader.varint64();
     else if (tag.field === 1 && tag.type === WireType.VARINT) type = Number(BigInt.asIntN(32, reader.varint64()));
     else if (tag.type !== WireType.BYTES) reader.skip(tag.type);
     else if (tag.field === 2) sql = utf8(reader.bytes());
@@ -77,8 +85,14 @@ export function readRequest(bytes: Uint8Array): QueryRequest {
     ...(transactionId === undefined ? {} : { transactionId }),
     ...(idleTimeout === undefined ? {} : { idleTimeout }),
     ...(timeout === undefined ? {} : { timeout }),
+    ...(foreignKeys === undefined ? {} : { foreignKeys: isEnforced(foreignKeys) }),
   };
   return { type, sql, params, replicationId, ...forwarded };
+}
+
+function isEnforced(value: bigint): boolean {
+  if (value === ENFORCED || value === NOT_ENFORCED) return value === ENFORCED;
+  throw new WireError(`foreign_keys: ${value} is neither ${ENFORCED} (enforced) nor ${NOT_ENFORCED} (not enforced)`);
 }
 
 function readParameter(bytes: Buffer, place: number): NamedValue {
@@ -127,6 +141,7 @@ export function writeRequest(request: QueryRequest): Buffer {
   writeTextField(writer, 100, request.transactionId ?? '');
   writeInt64Field(writer, 101, BigInt(Math.ceil(request.idleTimeout ?? 0)));
   writeInt64Field(writer, 102, BigInt(Math.ceil(request.timeout ?? 0)));
+  if (request.foreignKeys !== undefined) writeInt64Field(writer, 103, request.foreignKeys ? ENFORCED : NOT_ENFORCED);
   return writer.finish();
 }
 

@@ -80,9 +80,9 @@ export class QuerySession {
     return counts(undefined, this.publishedOf(served, session));
   }
 
-  private ticketOf({ type, transactionId, idleTimeout, timeout }: QueryRequest): WriteTicket | undefined {
+  private ticketOf({ type, transactionId, idleTimeout, timeout, foreignKeys }: QueryRequest): WriteTicket | undefined {
     if (!this.isForwarded) return undefined;
-    return { id: transactionId, idleTimeout, timeout, wantsRows: type === QueryType.EXEC_QUERY };
+    return { id: transactionId, idleTimeout, timeout, foreignKeys, wantsRows: type === QueryType.EXEC_QUERY };
   }
 
   /** In a transaction its database is meant where none is named. */

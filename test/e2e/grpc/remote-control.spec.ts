@@ -64,6 +64,8 @@ describe('a remote database that is used without a connection of one’s own', (
       `${WRITE} -- a comment; and
        ; INSERT INTO t VALUES(2, ';') /* no end`,
       "ATTACH 'x' AS y",
+      'PRAGMA journal_mode = DELETE',
+      'PRAGMA foreign_keys = OFF',
       ' ; ',
     ];
     for (const script of scripts) {
@@ -74,6 +76,32 @@ describe('a remote database that is used without a connection of one’s own', (
     const rows = 'SELECT id, v FROM t ORDER BY id';
     expect(await app.db().all(rows)).toEqual(await local.all(rows));
     expect(await app.db().all('SELECT * FROM d')).toEqual([{ a: 8 }]);
+  });
+
+  it('keeps what a connection sets to itself', async () => {
+    const { app, remote } = await started();
+    await app.db().exec('CREATE TABLE kid(id INTEGER PRIMARY KEY, p REFERENCES t(id))');
+    const connection = await remote.connect();
+    onCleanup(() => connection.close());
+    await connection.run('PRAGMA foreign_keys = OFF');
+    expect(await connection.all('PRAGMA foreign_keys')).toEqual([{ foreign_keys: 0 }]);
+    expect(await connection.execute('PRAGMA journal_mode = WAL')).toMatchObject({ rows: [['wal']] });
+    await connection.run('INSERT INTO kid VALUES(1, 999)');
+    await connection.exec('BEGIN; INSERT INTO kid VALUES(2, 999); COMMIT');
+    const calls = [
+      (id: number) => remote.run('INSERT INTO kid VALUES(?, 999)', [id]),
+      (id: number) => remote.exec(`PRAGMA foreign_keys = OFF; INSERT INTO kid VALUES(${id}, 999)`),
+      (id: number) => remote.transaction(async (tx) => tx.run('INSERT INTO kid VALUES(?, 999)', [id])),
+      (id: number) => app.db().run('INSERT INTO kid VALUES(?, 999)', [id]),
+    ];
+    for (const [index, call] of calls.entries()) {
+      const refused = (): Promise<unknown> => call(10 + index);
+      expect([index, (await failureOf(refused)).code]).toEqual([index, 'SQLITE_CONSTRAINT_FOREIGNKEY']);
+    }
+    expect((await failureOf(remote.run('PRAGMA foreign_keys = OFF'))).code).toBe('HA_STATEMENT_REFUSED');
+    const inside = remote.transaction(async (tx) => tx.run('PRAGMA foreign_keys = OFF'));
+    expect((await failureOf(inside)).code).toBe('HA_STATEMENT_REFUSED');
+    expect(await app.db().all('SELECT id FROM kid')).toEqual([{ id: 1 }, { id: 2 }]);
   });
 
   it('refuses to end a transaction from inside', async () => {

@@ -207,6 +207,17 @@ describe('what is refused', () => {
     expect(await failureOf(inside)).toMatchObject({ code: 'HA_CROSS_DATABASE_REFUSED' });
   });
 
+  it.each([
+    '/*+ db=tenant-.* */ EXPLAIN SELECT * FROM orders',
+    'EXPLAIN QUERY PLAN /*+ db=tenant-.* */ SELECT * FROM orders',
+  ])('refuses to explain what several databases would do: %s', async (sql) => {
+    const { main } = await tenants(1);
+    expect(await failureOf(main.all(sql))).toMatchObject({
+      code: 'HA_CROSS_DATABASE_REFUSED',
+      message: expect.stringContaining('this is no SELECT'),
+    });
+  });
+
   it('refuses a promise that holds for one database alone', async () => {
     const { main } = await tenants(2);
     const sql = '/*+ db=tenant-.* */ SELECT count(*) AS n FROM orders';

@@ -198,6 +198,21 @@ describe('a request', () => {
     expect(readRequest(writeRequest({ type: 0, sql, params: [], replicationId: '' })).sql).toBe(sql);
   });
 
+  it.each([
+    [true, 1],
+    [false, 2],
+  ])('says of foreign keys whether they are enforced: %s', (foreignKeys, number) => {
+    const request = { type: 1, sql: 'BEGIN', params: [], replicationId: '', foreignKeys };
+    const bytes = writeRequest(request);
+    expect(readRequest(bytes)).toEqual(request);
+    expect(Request.toObject(Request.decode(bytes))).toMatchObject({ foreignKeys: number });
+  });
+
+  it('says nothing else of foreign keys', () => {
+    const odd = Request.encode(Request.fromObject({ sql: 'BEGIN', foreignKeys: 3 })).finish();
+    expect(() => readRequest(odd)).toThrow(/^foreign_keys: 3 is neither/);
+  });
+
   it('names the parameter that is wrong', () => {
     const bad = Request.encode(
       Request.fromObject({
