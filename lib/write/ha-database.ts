@@ -50,7 +50,7 @@ import { isWrite, refuseControl, refuseUnfollowed } from './statement-info.js';
 import type { StatementInfos } from './statement-info.js';
 import type { StatementInfo } from '../sql/statement-info.js';
 import type { HABackup, HALag, HAPosition, HASnapshot, HAStatus } from './status.js';
-import { refuseNested, runInContext } from './transaction-context.js';
+import { callersContext, refuseNested, runInContext } from './transaction-context.js';
 import { UnmanagedTransaction } from './unmanaged-transaction.js';
 import type { TransactionRunner } from './transaction-runner.js';
 import { refuseVacuum } from './vacuum.js';
@@ -265,6 +265,7 @@ export class HADatabase implements HAExecutor {
     key: string,
     options: HATransactionOptions,
   ): Promise<R> {
+    const asCaller = callersContext();
     return new Promise<R>((resolve, reject) => {
       let tx: OpenTransaction | undefined;
       this.enqueue(open, {
@@ -277,7 +278,7 @@ export class HADatabase implements HAExecutor {
         run: (attempt) => {
           const current = new OpenTransaction(this, open.connections.writer, open.runner, attempt);
           tx = current;
-          return runInContext(current, () => complete(current, fn));
+          return asCaller(() => runInContext(current, () => complete(current, fn)));
         },
         abandon: () => tx?.end(),
         resolve: (value) => resolve(value as R),
@@ -312,7 +313,7 @@ export class HADatabase implements HAExecutor {
     const host = { owner: this, isForwarded: false, refuseReadOnly: (it: OpenDatabase) => this.refuseReadOnly(it) };
     const written = (sequence: number | undefined): void =>
       this.noteStored(currentSession(), sequence ?? this.lifecycle.open?.position?.received);
-    return new UnmanagedTransaction(this, await beginTransaction(host, open, limits), written);
+    return new UnmanagedTransaction(this, await beginTransaction(host, open, limits), written, open.router);
   }
 
   /**

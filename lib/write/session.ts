@@ -16,7 +16,7 @@ import type { ControlStatement } from './session-control.js';
 import { SessionPragmas, cutAtPragmas, isSessionPragma } from './session-pragmas.js';
 import { isAsking, isWrite, refuseUnfollowed } from './statement-info.js';
 import { isMoved, leaderChanged } from './write-router.js';
-import type { SessionTransaction } from './write-router.js';
+import type { SessionTransaction, WriteRouter } from './write-router.js';
 
 /** How a session of a database behaves, and how its {@link HASession.execute} returns rows where a call does not say. */
 export interface HASessionOptions extends HAExecuteOptions {
@@ -112,6 +112,8 @@ export class HASession {
   private cursor: RowCursor | undefined;
   /** Settles with the last call that was made, while there is one. */
   private last: Promise<void> | undefined;
+  /** Absent in a database without a leader. */
+  private router: WriteRouter | undefined;
   private readonly closing = new AbortController();
   private readonly pragmas = new SessionPragmas();
   private readonly limits: { readonly idleTimeout: number; readonly timeout: number };
@@ -317,6 +319,7 @@ export class HASession {
       await transaction.rollback();
       throw closedSession();
     }
+    this.router = open.router;
     this.state = { kind: 'open', transaction, implicit };
     return NOTHING;
   }
@@ -333,7 +336,8 @@ export class HASession {
 
   private async committed(transaction: SessionTransaction, id: string | undefined): Promise<number | undefined> {
     try {
-      return await transaction.commit(id);
+      const running = transaction.commit(id);
+      return await (this.router?.follow(running) ?? running);
     } catch (error) {
       // Its statements have run: it is not for us to run them again elsewhere.
       throw isMoved(error) && !this.host.isForwarded ? leaderChanged(error) : error;

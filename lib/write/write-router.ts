@@ -137,7 +137,11 @@ export class WriteRouter {
   }
 
   private async there<R>(way: Way<R>): Promise<R> {
-    const running = this.leader.writer().then((leader) => way.there(leader));
+    return this.follow(this.leader.writer().then((leader) => way.there(leader)));
+  }
+
+  /** Has {@link close} wait for something that the leader may have been given. */
+  async follow<R>(running: Promise<R>): Promise<R> {
     this.underWay.add(running);
     try {
       return await running;

@@ -1,0 +1,156 @@
+import type { BetterSqlite3Driver } from 'typeorm/driver/better-sqlite3/BetterSqlite3Driver.js';
+import type { BetterSqlite3QueryRunner } from 'typeorm/driver/better-sqlite3/BetterSqlite3QueryRunner.js';
+import { HAError } from '../../common/ha-error.js';
+import type { HAResult } from '../../write/executor.js';
+import type { HASession } from '../../write/session.js';
+import { exactInteger, exactRows } from './exact-rows.js';
+import { withoutOwnTables } from './own-tables.js';
+
+/** Constructor of TypeORM's query runner. */
+export type QueryRunnerClass = new (driver: BetterSqlite3Driver) => BetterSqlite3QueryRunner;
+
+/** Opens and closes the sessions of query runners. */
+export interface Sessions {
+  open(): HASession;
+  close(session: HASession): Promise<void>;
+}
+
+/** A query runner of ours. */
+export interface HAQueryRunner extends BetterSqlite3QueryRunner {
+  /** While it is true, release() does nothing: somebody else will do it. */
+  isKept: boolean;
+}
+
+type Row = Record<string, unknown>;
+
+/** What TypeORM's query runner takes for a statement that better-sqlite3 has prepared. */
+interface Statement {
+  readonly reader: boolean;
+  all(): Row[];
+  run(): { readonly changes: number; readonly lastInsertRowid: number | bigint };
+}
+
+type IsolationLevel = Parameters<BetterSqlite3QueryRunner['startTransaction']>[0];
+
+/** What the query runner needs of its base class. */
+export const OVERRIDDEN = [
+  'query',
+  'getStmt',
+  'connect',
+  'release',
+  'startTransaction',
+  'clearDatabase',
+  'beforeMigration',
+  'afterMigration',
+  'loadPragmaRecords',
+] as const;
+
+/**
+ * Derives a query runner from TypeORM's own: one session for each, which takes the statements in order. Logging, events,
+ * wrapping of errors and everything about schemas stay TypeORM's.
+ */
+export function queryRunnerClass(
+  Base: QueryRunnerClass,
+  sessions: Sessions,
+): new (driver: BetterSqlite3Driver) => HAQueryRunner {
+  return class extends Base implements HAQueryRunner {
+    isKept = false;
+    private session: HASession | undefined;
+    private isSerializable = false;
+
+    /** The session. */
+    override async connect(): Promise<HASession> {
+      return (this.session ??= sessions.open());
+    }
+
+    override async release(): Promise<void> {
+      if (this.isReleased || this.isKept) return;
+      this.isReleased = true;
+      await super.release();
+      if (this.session !== undefined) await sessions.close(this.session);
+    }
+
+    override query(sql: string, parameters: unknown[] = [], structured = false): Promise<unknown> {
+      // TypeORM prepares a statement and runs it in one go, without waiting: it is run while it seems to be prepared.
+      const call = Object.create(this, { getStmt: { value: () => this.perform(sql, parameters) } }) as this;
+      return super.query.call(call, sql, parameters, structured) as Promise<unknown>;
+    }
+
+    override async startTransaction(level?: IsolationLevel): Promise<void> {
+      const isOutermost = this.transactionDepth === 0;
+      if (isOutermost) this.isSerializable = (level ?? this.defaultIsolationLevel()) === 'SERIALIZABLE';
+      try {
+        await super.startTransaction(level);
+      } catch (error) {
+        // Nothing has begun, so there is nothing to roll back.
+        if (isOutermost && this.transactionDepth === 0) this.isTransactionActive = false;
+        throw error;
+      }
+    }
+
+    override async beforeMigration(): Promise<void> {
+      await this.pragma('foreign_keys = OFF');
+    }
+
+    override async afterMigration(): Promise<void> {
+      await this.pragma('foreign_keys = ON');
+    }
+
+    protected override async loadPragmaRecords(tablePath: string, pragma: string): Promise<unknown[]> {
+      const [, table] = this.splitTablePath(tablePath);
+      return this.pragma(`${pragma}("${table}")`);
+    }
+
+    private async pragma(text: string): Promise<unknown[]> {
+      const session = await this.connect();
+      return (await session.execute(`PRAGMA ${text}`)).rows;
+    }
+
+    private defaultIsolationLevel(): IsolationLevel {
+      return (this.driver.options as { readonly isolationLevel?: IsolationLevel }).isolationLevel;
+    }
+
+    private async perform(sql: string, parameters: readonly unknown[]): Promise<Statement> {
+      try {
+        return statementOf(sql, await this.execute(sql, parameters));
+      } catch (error) {
+        // Thrown where the statement is run, so that TypeORM logs and wraps it.
+        return failing(error);
+      }
+    }
+
+    private async execute(sql: string, parameters: readonly unknown[]): Promise<HAResult<Row> | undefined> {
+      const session = await this.connect();
+      // It is about other connections of one process to a shared cache.
+      if (/^PRAGMA read_uncommitted\b/i.test(sql)) return undefined;
+      const isSerializable = this.isSerializable && sql === 'BEGIN TRANSACTION';
+      return session.execute<Row>(isSerializable ? 'BEGIN EXCLUSIVE' : sql, parameters.map(bindable));
+    }
+  };
+}
+
+function statementOf(sql: string, result: HAResult<Row> | undefined): Statement {
+  const { reader = false, rows = [], changes = 0, lastInsertRowid = 0 } = result ?? {};
+  return {
+    reader,
+    all: () => exactRows(withoutOwnTables(sql, rows)),
+    run: () => ({ changes, lastInsertRowid: exactInteger(lastInsertRowid) }),
+  };
+}
+
+function failing(error: unknown): Statement {
+  const fail = (): never => {
+    throw error;
+  };
+  return { reader: true, all: fail, run: fail };
+}
+
+/** better-sqlite3 refuses booleans; TypeORM 1 turns them to numbers here too. */
+function bindable(value: unknown): unknown {
+  return typeof value === 'boolean' ? Number(value) : value;
+}
+
+/** @internal */
+export function notConnected(): HAError {
+  return new HAError('HA_DATABASE_CLOSED', 'This DataSource is not initialized. Await dataSource.initialize() first.');
+}

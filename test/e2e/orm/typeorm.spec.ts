@@ -1,0 +1,3 @@
+import { describeTypeOrm } from './typeorm-suite.js';
+
+describeTypeOrm('1.x');
