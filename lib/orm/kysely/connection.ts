@@ -1,7 +1,7 @@
 import { InsertQueryNode, SelectQueryNode } from 'kysely';
 import type { CompiledQuery, DatabaseConnection, QueryResult, RootOperationNode } from 'kysely';
 import { HAError } from '../../common/ha-error.js';
-import type { HAParameters, HAResult } from '../../write/executor.js';
+import type { HAResult } from '../../write/executor.js';
 import type { HADatabase } from '../../write/ha-database.js';
 import type { RowCursor } from '../../write/result.js';
 import { shaped } from '../../write/shapes.js';
@@ -34,14 +34,14 @@ export class HAKyselyConnection implements DatabaseConnection {
   async executeQuery<R>({ sql, parameters, query }: CompiledQuery): Promise<QueryResult<R>> {
     this.statements++;
     const safeIntegers = this.options.safeIntegers === true || tellsIdOnly(query);
-    return asKysely(await this.session.execute<R>(sql, parameters as HAParameters, { safeIntegers }));
+    return asKysely(await this.session.execute<R>(sql, parameters, { safeIntegers }));
   }
 
   async *streamQuery<R>({ sql, parameters, query }: CompiledQuery): AsyncIterableIterator<QueryResult<R>> {
     if (!SelectQueryNode.is(query)) throw new Error('Sqlite driver only supports streaming of select queries');
     const shape = { pluck: false, raw: false, safeIntegers: this.options.safeIntegers === true };
     const own = ++this.statements;
-    const rows = rowsOf(await this.session.stream(sql, parameters as HAParameters));
+    const rows = rowsOf(await this.session.stream(sql, parameters));
     try {
       for (let row = rows.next(); row !== undefined; row = rows.next()) {
         yield { rows: [shaped(rows.columns, row, shape) as R] };

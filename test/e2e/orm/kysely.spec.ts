@@ -72,7 +72,7 @@ function migratorOf(db: Kysely<Schema>): Migrator {
 
 async function migrate(db: Kysely<Schema>) {
   const { error, results } = await retryMigration(() => migratorOf(db).migrateToLatest());
-  if (error !== undefined) throw error;
+  if (error !== undefined) throw new Error('The migrations failed.', { cause: error });
   return results ?? [];
 }
 
