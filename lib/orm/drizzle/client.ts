@@ -1,5 +1,6 @@
 import type { RemoteCallback } from 'drizzle-orm/sqlite-proxy';
 import type { HAExecutor, HARunResult, HAStatement } from '../../write/executor.js';
+import type { HASession } from '../../write/session.js';
 
 /** How rows are returned. */
 export interface RowOptions {
@@ -24,6 +25,17 @@ export function clientOf(executor: HAExecutor, { isMapped, exactIntegers }: RowO
       .raw(isMapped || method === 'values')
       .safeIntegers(exactIntegers);
     return { rows: (await rowsOf(statement, params, method, exactIntegers)) as unknown[] };
+  };
+}
+
+/** The same in a session, which has no statements for each kind of call. */
+export function clientIn(session: HASession, { isMapped, exactIntegers }: RowOptions): RemoteCallback {
+  return async (sql, params, method) => {
+    const rowMode = isMapped || method === 'values' ? 'array' : 'object';
+    const result = await session.execute(sql, params, { rowMode, safeIntegers: exactIntegers || method === 'run' });
+    if (method === 'run') return { ...result, lastInsertRowid: plain(result.lastInsertRowid) };
+    const rows = exactIntegers ? result.rows.map(plainRow) : result.rows;
+    return { rows: (method === 'get' ? rows[0] : rows) as unknown[] };
   };
 }
 

@@ -12,6 +12,7 @@ import type { HARunResult } from '../../write/executor.js';
 import type { HADatabase } from '../../write/ha-database.js';
 import { checkInstalled } from '../common/installed-version.js';
 import type { Peer } from '../common/peer.js';
+import { onDatabase } from './places.js';
 import { HADrizzleSession } from './session.js';
 import type { HADrizzleTransaction, HADrizzleTransactionConfig } from './session.js';
 
@@ -75,7 +76,7 @@ export function drizzle<TFull extends Schema = Record<string, never>>(
   const dialect = new SQLiteAsyncDialect({ casing: config.casing });
   const schema = relationsOf(config.schema);
   const { exactIntegers = false, cache = new NoopCache() } = config;
-  const session = HADrizzleSession.on<TFull, ExtractTablesWithRelations<TFull>>(db, {
+  const session = new HADrizzleSession<TFull, ExtractTablesWithRelations<TFull>>(onDatabase(db), {
     dialect,
     schema,
     logger: loggerOf(config.logger),

@@ -12,18 +12,13 @@ import type {
   SQLiteTransactionConfig,
 } from 'drizzle-orm/sqlite-core';
 import { RemotePreparedQuery } from 'drizzle-orm/sqlite-proxy/session';
-import type { HAExecutor, HARunResult, HATransaction, HATransactionOptions } from '../../write/executor.js';
-import type { HADatabase } from '../../write/ha-database.js';
-import { sameHabit } from '../common/habit.js';
-import { clientOf } from './client.js';
+import type { HARunResult, HATransactionOptions } from '../../write/executor.js';
+import type { Place } from './places.js';
 
 /** Options of a transaction: those of `db.transaction`, and Drizzle's own, of which `behavior: 'exclusive'` means `serializable`. */
 export interface HADrizzleTransactionConfig extends SQLiteTransactionConfig, HATransactionOptions {}
 
 type Schema = Record<string, unknown>;
-
-/** Runs something as a transaction, or as a savepoint of one. */
-type Begin = <R>(work: (tx: HATransaction) => Promise<R>, options: HATransactionOptions) => Promise<R>;
 
 /** What the sessions of one database have in common. */
 export interface SessionSettings<TSchema extends TablesRelationalConfig> {
@@ -51,21 +46,17 @@ export class HADrizzleSession<TFull extends Schema, TSchema extends TablesRelati
 > {
   static override readonly [entityKind]: string = 'HADrizzleSession';
 
-  private constructor(
-    private readonly executor: HAExecutor,
-    private readonly begin: Begin,
+  constructor(
+    private readonly place: Place,
     private readonly settings: SessionSettings<TSchema>,
-    private readonly depth: number,
+    private readonly depth = 0,
   ) {
     super(settings.dialect);
   }
 
-  /** A session on the database: every statement is a transaction of its own. */
-  static on<TFull extends Schema, TSchema extends TablesRelationalConfig>(
-    db: HADatabase,
-    settings: SessionSettings<TSchema>,
-  ): HADrizzleSession<TFull, TSchema> {
-    return new HADrizzleSession(db, (work, options) => db.transaction(work, options), settings, 0);
+  /** The same in another place. */
+  at(place: Place): HADrizzleSession<TFull, TSchema> {
+    return new HADrizzleSession(place, this.settings, this.depth + 1);
   }
 
   override prepareQuery(
@@ -80,7 +71,7 @@ export class HADrizzleSession<TFull extends Schema, TSchema extends TablesRelati
     const { logger, cache, exactIntegers } = this.settings;
     const isMapped = fields !== undefined || customResultMapper !== undefined;
     return new RemotePreparedQuery(
-      clientOf(this.executor, { isMapped, exactIntegers }),
+      this.place.client({ isMapped, exactIntegers }),
       query,
       logger,
       cache,
@@ -97,27 +88,10 @@ export class HADrizzleSession<TFull extends Schema, TSchema extends TablesRelati
     transaction: (tx: HADrizzleTransaction<TFull, TSchema>) => Promise<R>,
     { behavior, serializable, ...options }: HADrizzleTransactionConfig = {},
   ): Promise<R> {
-    return this.within((session) => transaction(session.asTransaction()), transaction, {
+    return this.place.begin((place) => transaction(this.at(place).asTransaction()), transaction, {
       ...options,
       serializable: serializable ?? behavior === 'exclusive',
     });
-  }
-
-  /** Runs something on a session of a transaction. */
-  within<R>(
-    work: (session: HADrizzleSession<TFull, TSchema>) => Promise<R>,
-    original: (...args: never[]) => unknown,
-    options: HATransactionOptions,
-  ): Promise<R> {
-    return this.begin(
-      sameHabit((tx: HATransaction) => work(this.inside(tx)), original),
-      options,
-    );
-  }
-
-  private inside(tx: HATransaction): HADrizzleSession<TFull, TSchema> {
-    const savepoint: Begin = (work) => tx.savepoint(work);
-    return new HADrizzleSession<TFull, TSchema>(tx, savepoint, this.settings, this.depth + 1);
   }
 
   private asTransaction(): HADrizzleTransaction<TFull, TSchema> {

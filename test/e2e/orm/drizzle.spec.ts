@@ -140,6 +140,36 @@ describe('Drizzle', () => {
     await cluster.expectEqual();
   });
 
+  it('builds a table anew without losing the rows that refer to it, and refuses rows that refer to nothing', async () => {
+    await startMigrated();
+    await a.insert(authors).values({ name: 'Ursula' });
+    await a.insert(books).values({ authorId: 1, title: 'The Dispossessed' });
+    const rebuilt = [
+      'PRAGMA foreign_keys=OFF;',
+      'CREATE TABLE `__new_author` (`id` integer PRIMARY KEY AUTOINCREMENT NOT NULL, `name` text NOT NULL, `born` integer);',
+      'INSERT INTO `__new_author`("id", "name") SELECT "id", "name" FROM `author`;',
+      'DROP TABLE `author`;',
+      'ALTER TABLE `__new_author` RENAME TO `author`;',
+      'PRAGMA foreign_keys=ON;',
+    ].join(BREAK);
+    const lost = `PRAGMA foreign_keys=OFF;${BREAK}DELETE FROM author;`;
+    const failing = migrate(a, {
+      migrationsFolder: migrations({ ...FILES, '0002_rebuilt': rebuilt, '0003_lost': lost }),
+    });
+    expect(await failureOf(failing)).toMatchObject({
+      code: 'SQLITE_CONSTRAINT_FOREIGNKEY',
+      message: expect.stringContaining('row 1 of book in author'),
+    });
+    const migrationsFolder = migrations({ ...FILES, '0002_rebuilt': rebuilt });
+    await Promise.all([migrate(a, { migrationsFolder }), migrate(b, { migrationsFolder })]);
+    await cluster.expectEqual();
+    expect(await b.all(sql`SELECT * FROM author`)).toEqual([{ id: 1, name: 'Ursula', born: null }]);
+    expect(await b.$count(books)).toBe(1);
+    expect(await causeOf(b.insert(books).values({ authorId: 9, title: 'x' }).execute())).toMatchObject({
+      code: 'SQLITE_CONSTRAINT_FOREIGNKEY',
+    });
+  });
+
   it('reads and writes rows of every kind, with relations, RETURNING and results as of better-sqlite3', async () => {
     await startMigrated();
     expect(await a.insert(authors).values({ name: 'Ursula' })).toMatchObject({ changes: 1, lastInsertRowid: 1 });

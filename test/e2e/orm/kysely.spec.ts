@@ -9,7 +9,7 @@ import { getHAToken } from '../../../lib/common/tokens.js';
 import { HAModule } from '../../../lib/ha.module.js';
 import { HAKyselyDialect, retryMigration } from '../../../lib/orm/kysely.js';
 import type { HAKyselyOptions } from '../../../lib/orm/kysely.js';
-import { HADatabase } from '../../../lib/write/ha-database.js';
+import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { collect, failureOf, onCleanup, pause, startCluster, temporaryFolder } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
