@@ -1,6 +1,7 @@
 /**
- * The folders of lib are stages, in flow order: a file imports its own folder and folders above it in this list. Modules at
- * the top of lib (the wiring) may import all of them, and none may import the wiring.
+ * The folders of lib are stages, in flow order: a file imports its own folder and folders above it in this list. `runtime`
+ * puts one database together from all of them. Modules at the top of lib (the wiring) may import stages and runtime, and none
+ * of these may import the wiring.
  */
 const stages = [
   'common',
@@ -38,6 +39,18 @@ module.exports = {
       from: { path: `^lib/${stage}/` },
       to: { path: `^lib/(?!(${stages.slice(0, index + 1).join('|')})/)` },
     })),
+    {
+      name: 'runtime-imports-only-stages',
+      severity: 'error',
+      from: { path: '^lib/runtime/' },
+      to: { path: `^lib/(?!(${stages.filter((stage) => stage !== 'orm').join('|')}|runtime)/)` },
+    },
+    {
+      name: 'only-the-wiring-imports-runtime',
+      severity: 'error',
+      from: { pathNot: '^lib/(runtime/|[^/]+[.]ts$)' },
+      to: { path: '^lib/runtime/' },
+    },
     {
       name: 'publish-knows-neither-capture-nor-apply',
       severity: 'error',

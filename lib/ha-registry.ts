@@ -3,7 +3,7 @@ import type { OnApplicationShutdown } from '@nestjs/common';
 import { HAError } from './common/ha-error.js';
 import type { ResolvedHAOptions } from './config/resolved.js';
 import type { HARuntime } from './ha-runtime.js';
-import { stoppedError } from './runtime-errors.js';
+import { stoppedError } from './runtime/errors.js';
 import { CrossDatabase } from './shard/cross-database.js';
 import type { CrossTarget } from './shard/cross-database.js';
 import { QueryThreads } from './shard/query-threads.js';

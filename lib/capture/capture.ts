@@ -6,9 +6,10 @@ import type { RowIdentify, SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { raiseSequence } from '../sqlite/sequences.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { withWritableSchema } from '../sqlite/writable-schema.js';
+import { findOutdated, outdatedImage } from './outdated-images.js';
 import { RowChain, nestedChanges, placeOf } from './row-chain.js';
 import type { LogEntry, LogOutline } from './row-chain.js';
-import { createTriggersSql, image, isMarked, kindsOf, triggerNames } from './triggers.js';
+import { createTriggersSql, image, isGuarded, isMarked, kindsOf, triggerNames } from './triggers.js';
 import type { LogKind } from './triggers.js';
 import { needsRecoding, recodeValues, textNeedsRecoding } from './recode.js';
 
@@ -104,6 +105,8 @@ FROM temp.ha_log WHERE seq > ? AND seq <= ? ORDER BY seq`;
 
 const OUTLINE_SQL = 'SELECT seq, k, CAST(orid AS TEXT), CAST(o AS BLOB) FROM temp.ha_log ORDER BY seq';
 
+const IMAGES_SQL = 'SELECT k, CAST(o AS BLOB), CAST(n AS BLOB) FROM temp.ha_log ORDER BY seq';
+
 const NO_SEQUENCES: ReadonlyMap<string, bigint> = new Map();
 
 /** Bases of kinds are this far apart, so that a base also tells INSERT, UPDATE and DELETE. */
@@ -127,6 +130,7 @@ export class Capture {
   /** Names of tables whose generated ids need no mark any more. */
   private readonly unmarked = new Set<string>();
   private unmarkedInstalled = 0;
+  private isAnyGuarded = false;
   private base = 1 - KINDS_PER_TABLE;
 
   constructor(
@@ -191,11 +195,16 @@ export class Capture {
     this.statements.get('DELETE FROM temp.ha_log').run();
   }
 
-  /** Takes the changes out of the log; undefined where there are none. */
+  /**
+   * Takes the changes out of the log; undefined where there are none.
+   *
+   * @throws HAError `HA_STATEMENT_REFUSED` where nothing tells which row was changed. The transaction has to be rolled back.
+   */
   drain(timestampNs: bigint): CapturedRows | undefined {
     const tail = `,"ts_ns":${timestampNs}}`;
     const few = this.statements.get(FEW_SQL).raw(true).all() as FewRow[];
     if (few.length === 0) return undefined;
+    this.refuseOutdated();
     const { kinds, pieces, rows } =
       (few.length <= FEW_ROWS ? this.drainFew(few, tail) : undefined) ?? this.drainMany(tail);
     if (this.settings.gated !== true) this.raiseSequences(kinds);
@@ -311,6 +320,7 @@ export class Capture {
       if (row?.sql !== sql || !triggers.has(String(base))) this.replace(table, base, sql);
       for (const kind of kindsOf(table, base)) this.kinds.set(kind.k, kind);
     }
+    this.isAnyGuarded = this.settings.gated !== true && [...schema.tables.values()].some(isGuarded);
     this.current = schema;
     this.unmarkedInstalled = this.unmarked.size;
     this.tempVersion = tempSchemaVersion(this.db);
@@ -386,7 +396,7 @@ export class Capture {
     return { rows: row[0], lastSeq: row[1] ?? 0, bytes: row[2] ?? Buffer.alloc(0) };
   }
 
-  /** Old images can be stale only where triggers or foreign key actions change a row that is being changed. */
+  /** Old images can be outdated only where triggers or foreign key actions change a row that is being changed. */
   private needsChain(kinds: ReadonlySet<number>): boolean {
     for (const k of kinds) {
       const table = this.kinds.get(Math.abs(k))?.table;
@@ -402,7 +412,18 @@ export class Capture {
   }
 
   private needsImages(table: TableInfo): boolean {
-    return table.bag || this.settings.exactImages === true;
+    return table.bag || table.selfChanging || this.settings.exactImages === true;
+  }
+
+  /** Where no name reaches the rowid, nothing could mend an old image that is outdated. */
+  private refuseOutdated(): void {
+    if (!this.isAnyGuarded) return;
+    const rows = this.statements.get(IMAGES_SQL).raw(true).iterate() as IterableIterator<
+      [k: number, before: Buffer | null, after: Buffer | null]
+    >;
+    const { kinds, settings } = this;
+    const table = findOutdated(rows, (k) => kinds.get(k), settings.exactImages === true);
+    if (table !== undefined) throw outdatedImage(table.name);
   }
 
   /** A statement is never torn apart: the log is taken between statements. */
@@ -437,8 +458,8 @@ export class Capture {
 
   /**
    * Composes changes one by one, with type letters where values need them. On tables whose rows no key identifies, and where
-   * changes are told out of order, the chain says what the old image is. Where no name reaches the rowid, and nothing is
-   * marked, nothing tells which row that was.
+   * changes are told out of order, the chain says what the old image is. Where no name
+   * reaches the rowid, {@link refuseOutdated} has seen to it that none is outdated.
    */
   private recode(from: number, to: number, tail: string, chain: RowChain): Pick<Piece, 'bytes' | 'rows'> {
     const changes = this.entries(from, to).flatMap((entry) => this.told(entry, chain));
@@ -454,9 +475,11 @@ export class Capture {
 
   private told(entry: LogEntry & { readonly isMark: boolean }, chain: RowChain): LogEntry[] {
     const { table } = entry.kind;
-    if (entry.isMark) return chain.mark(entry);
+    if (entry.isMark) return table.reentrant ? chain.mark(entry) : [];
     const isTold = table.rowid !== undefined || table.withoutRowid;
-    return this.isMarked(table) || (this.needsImages(table) && isTold) ? chain.change(entry) : [entry];
+    return (this.isMarked(table) && table.reentrant) || (this.needsImages(table) && isTold)
+      ? chain.change(entry)
+      : [entry];
   }
 
   /**

@@ -51,14 +51,21 @@ export function createTriggersSql(table: TableInfo, base: number, how: TriggerSe
   if (isMarked(table, how.gated)) {
     statements.push(...markTriggers(table, base), ...plainTriggers(table, base, make));
   } else {
-    statements.push(...(table.actionParent ? parentTriggers(table, base, make) : plainTriggers(table, base, make)));
+    // Read back, rows without a name are as many as are equal.
+    const readsBack = table.actionParent && !(table.bag && table.rowid === undefined);
+    statements.push(...(readsBack ? parentTriggers(table, base, make) : plainTriggers(table, base, make)));
   }
   return statements.join('\n');
 }
 
-/** True where each change of a row is announced by an entry `-k`. What is gated runs without foreign key actions. */
+/** True where each change of a row is announced by an entry `-k`. What is gated runs without foreign key actions and triggers. */
 export function isMarked(table: TableInfo, gated?: boolean): boolean {
-  return table.reentrant && gated !== true;
+  return (table.reentrant || isGuarded(table)) && gated !== true;
+}
+
+/** True where a BEFORE trigger may change a row under an old image, and no rowid tells which row that was. */
+export function isGuarded({ selfChanging, rowid }: TableInfo): boolean {
+  return selfChanging && rowid === undefined;
 }
 
 /** Names of the triggers that {@link createTriggersSql} may create. */

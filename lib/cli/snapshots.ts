@@ -200,13 +200,16 @@ function pendingIn(path: string): number {
   try {
     return withDatabase(path, pendingMessages).count;
   } catch (error) {
-    if (isSqliteError(error) && /^SQLITE_(NOTADB|CORRUPT)/.test(error.code)) return 0;
+    if (!isSqliteError(error)) throw error;
+    // A process has died in the middle of a transaction: who reads alone cannot take that back.
+    if (error.code === 'SQLITE_READONLY_ROLLBACK') return withDatabase(path, pendingMessages, false).count;
+    if (/^SQLITE_(NOTADB|CORRUPT)/.test(error.code)) return 0;
     throw error;
   }
 }
 
-function withDatabase<R>(path: string, work: (db: Connection) => R): R {
-  const db = new BetterSqlite3(path, { readonly: true, fileMustExist: true });
+function withDatabase<R>(path: string, work: (db: Connection) => R, readonly = true): R {
+  const db = new BetterSqlite3(path, { readonly, fileMustExist: true });
   try {
     return work(db);
   } finally {

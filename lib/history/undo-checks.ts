@@ -109,30 +109,30 @@ export class UndoChecks {
   }
 
   private parentAt({ parent, to }: ForeignKey, values: readonly SqlValue[]): RowImage | undefined {
-    return this.rowsWith(parent, to, values, ' LIMIT 1')[0];
+    const where = to.map((column, index) => `${nameOf(parent, 'r', column)} = ${mark(values[index])}`);
+    return this.rows(parent, `FROM main.${q(parent.name)} r WHERE ${where.join(' AND ')} LIMIT 1`, values)[0];
   }
 
-  private childrenOf({ child, from }: ForeignKey, values: readonly SqlValue[]): RowImage[] {
-    return this.rowsWith(child, from, values, '');
+  /**
+   * Rows that refer to a stored one. A child is compared in the way of the parent's column, by collation and affinity, which
+   * only the column itself brings along: https://www.sqlite.org/foreignkeys.html#fk_indexes
+   */
+  private childrenOf({ child, parent, from, to }: ForeignKey, values: readonly SqlValue[]): RowImage[] {
+    const where = to.map((column, index) => `${nameOf(parent, 'p', column)} = ${mark(values[index])}`);
+    const pairs = to.map((column, index) => `${nameOf(parent, 'p', column)} = ${nameOf(child, 'r', from[index])}`);
+    const tables = `main.${q(parent.name)} p CROSS JOIN main.${q(child.name)} r`;
+    return this.rows(child, `FROM ${tables} WHERE ${[...where, ...pairs].join(' AND ')}`, values);
   }
 
-  private rowsWith(
-    table: TableInfo,
-    columns: readonly number[],
-    values: readonly SqlValue[],
-    limit: string,
-  ): RowImage[] {
-    const where = columns
-      .map((column, index) => `${q(table.columns[column]?.name ?? '')} = ${mark(values[index])}`)
-      .join(' AND ');
-    const from = `FROM main.${q(table.name)} WHERE ${where}`;
+  /** Rows of the table that the rest of a statement calls `r`. */
+  private rows(table: TableInfo, from: string, values: readonly SqlValue[]): RowImage[] {
     const { statements } = this.places;
     if (table.rowid === undefined) {
-      const names = table.columns.map(({ name }) => q(name));
-      const rows = exactRows(statements, names, ` ${from}${limit}`, bound(values));
+      const names = table.columns.map((_column, index) => nameOf(table, 'r', index));
+      const rows = exactRows(statements, names, ` ${from}`, bound(values));
       return rows.map((row) => ({ values: row, rowid: undefined }));
     }
-    const rowids = statements.exact(`SELECT ${q(table.rowid)} ${from}${limit}`).all(...bound(values)) as [bigint][];
+    const rowids = statements.exact(`SELECT r.${q(table.rowid)} ${from}`).all(...bound(values)) as [bigint][];
     const plan = this.places.planOf(table);
     return rowids.map(([rowid]) => ({
       values: exactRow(statements, table, plan.selectByRowid(), [rowid]) ?? [],
@@ -169,6 +169,10 @@ export class UndoChecks {
     const to = parts.map((part, index) => placeOf(parent, part.to ?? declared[index] ?? ''));
     return [...from, ...to].includes(-1) ? undefined : { child, parent, from, to };
   }
+}
+
+function nameOf(table: TableInfo, as: string, column: number | undefined): string {
+  return `${as}.${q(table.columns[column ?? -1]?.name ?? '')}`;
 }
 
 /** Columns of the primary key in the order in which it names them. */

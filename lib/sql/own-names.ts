@@ -5,6 +5,11 @@ import { targetAt } from './trigger-part.js';
 /** Names that this library keeps for itself. SQLite compares names without regard to ASCII case. */
 const OWN = /^ha_/i;
 
+/** Whether a table of this name is the library's own. */
+export function isOwnName(name: string): boolean {
+  return OWN.test(name);
+}
+
 /**
  * The first name of this library's own tables that a statement would write to, change or build upon: as its target, as a
  * new name, as the table of an index or a trigger, in a trigger's body, or behind REFERENCES. Undefined where there is
@@ -14,7 +19,7 @@ export function ownName(sql: string, info: StatementInfo): string | undefined {
   const { ddl } = info;
   const direct = info.temp ? [] : [info.target?.name, ddl?.name.name, ddl?.newName];
   const names = ddl === undefined ? direct : [...direct, ...ownerOf(info), ...namesWithin(sql, info)];
-  return names.find((name) => name !== undefined && OWN.test(name));
+  return names.find((name) => name !== undefined && isOwnName(name));
 }
 
 /** A temporary trigger may belong to a table of `main`; the table of an index is where the index is. */

@@ -21,6 +21,20 @@ export function partOfTrigger(sql: string, tables: ReadonlySet<string>): string 
   return kept.length === 0 ? undefined : `${reader.text(0, begin)} ${kept.join(' ')} END`;
 }
 
+/**
+ * The body of a trigger that runs in front of an UPDATE or DELETE; undefined of any other. BEFORE need not be said:
+ * https://www.sqlite.org/lang_createtrigger.html
+ */
+export function bodyBefore(sql: string): string | undefined {
+  const reader = new StatementReader(sql);
+  let at = reader.isAny(1, ['TEMP', 'TEMPORARY']) ? 3 : 2;
+  if (reader.is(at, 'IF', 'NOT', 'EXISTS')) at += 3;
+  at = reader.name(at)?.next ?? at;
+  if (reader.isAny(at, ['AFTER', 'INSTEAD'])) return undefined;
+  if (reader.is(reader.is(at, 'BEFORE') ? at + 1 : at, 'INSERT')) return undefined;
+  return reader.text(bodyAt(reader) ?? 0, reader.length - 1);
+}
+
 /** The BEGIN of the body: the first that a statement follows. `begin` may be the name of a column too. */
 function bodyAt(reader: StatementReader): number | undefined {
   for (let i = 0; i < reader.length; i++) {

@@ -59,6 +59,12 @@ export interface TableInfo {
    * they change is told in front of the change that caused it.
    */
   readonly reentrant: boolean;
+  /**
+   * True where a BEFORE trigger may change a row that is about to be changed, and the row is changed all the same: SQLite hands
+   * out the old image of before the trigger. A row that is found by its rowid or key is skipped where the trigger moves it, so
+   * this is false without a hidden rowid.
+   */
+  readonly selfChanging: boolean;
   /** Places in {@link columns} of what is unique, as far as whole indexes of plain columns say it; read where {@link reentrant}. */
   readonly uniqueKeys: readonly (readonly number[])[];
 }
@@ -122,16 +128,18 @@ export function readSchema(db: Connection, rowIdentify: RowIdentify = 'pk'): Sch
   const ordinary = list.filter((t) => t.type === 'table' && !isInternalTable(t.name));
   const keys = ordinary.flatMap((t) => foreignKeys(db, t.name));
   const parents = new Set(keys.filter((k) => k.actions).map((k) => k.parent.toLowerCase()));
-  const leadsTo = consequences(
+  const leads = consequences(
     keys,
     objects.filter((o) => o.type === 'trigger'),
   );
   const tables = new Map<string, TableInfo>();
   for (const { name, wr } of ordinary) {
     const actionParent = parents.has(name.toLowerCase());
-    const reentrant = actionParent && leadsTo(name);
+    const reentrant = actionParent && leads.ofActions(name);
+    const selfChanging = leads.ofTriggersBefore(name);
     const sql = sqlOf.get(name) ?? '';
-    tables.set(name, readTable(db, { name, withoutRowid: wr === 1, sql, actionParent, reentrant, rowIdentify }));
+    const withoutRowid = wr === 1;
+    tables.set(name, readTable(db, { name, withoutRowid, sql, actionParent, reentrant, selfChanging, rowIdentify }));
   }
   const virtualTables = new Set(list.filter((t) => t.type === 'virtual').map((t) => foldCase(t.name)));
   const triggers = objects
@@ -183,13 +191,13 @@ export function tempSchemaVersion(db: Connection): number {
   return db.pragma('temp.schema_version', { simple: true }) as number;
 }
 
-interface TableSource extends Pick<TableInfo, 'name' | 'withoutRowid' | 'actionParent' | 'reentrant'> {
+interface TableSource extends Pick<TableInfo, 'name' | 'withoutRowid' | 'actionParent' | 'reentrant' | 'selfChanging'> {
   readonly sql: string;
   readonly rowIdentify: RowIdentify;
 }
 
 function readTable(db: Connection, source: TableSource): TableInfo {
-  const { name, withoutRowid, sql, actionParent, reentrant, rowIdentify } = source;
+  const { name, withoutRowid, sql, actionParent, reentrant, selfChanging, rowIdentify } = source;
   const all = db
     .prepare(`SELECT name, type, "notnull", pk, hidden, dflt_value FROM pragma_table_xinfo(?, 'main')`)
     .all(name) as {
@@ -233,6 +241,7 @@ function readTable(db: Connection, source: TableSource): TableInfo {
     generatedId: rowidAlias ?? (identity === 'rowid' ? rowid : undefined),
     actionParent,
     reentrant,
+    selfChanging: selfChanging && !withoutRowid && rowidAlias === undefined,
     uniqueKeys: reentrant ? readUniqueKeys(db, name, columns) : [],
   };
 }

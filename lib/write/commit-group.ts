@@ -87,6 +87,7 @@ export class CommitGroup {
   private publishing: PublishGroup | undefined;
   private ordered = false;
   private abortedAt: number | undefined;
+  private isSettled = false;
 
   constructor(
     private readonly control: TransactionControl,
@@ -129,9 +130,11 @@ export class CommitGroup {
     return undefined;
   }
 
-  /** Waits for the acknowledgements. */
+  /** Waits for the acknowledgements, once. */
   async settle(deadline: number): Promise<void> {
+    if (this.isSettled) return;
     const outcomes = (await this.publishing?.settle(deadline)) ?? [];
+    this.isSettled = true;
     let at = 0;
     for (const member of this.published) {
       member.outcomes = outcomes.slice(at, at + member.messages.length);
@@ -257,8 +260,19 @@ export class CommitGroup {
   }
 
   rejectAll(error: unknown): void {
-    for (const { queued } of [...this.noops, ...this.published, ...this.deferred]) queued.member.reject(error);
+    for (const { queued } of this.published) queued.member.reject(error);
+    this.rejectUnsent(error);
+  }
+
+  /** Rejects those of whom surely nothing is in the stream. */
+  rejectUnsent(error: unknown): void {
+    for (const { queued } of [...this.noops, ...this.deferred]) queued.member.reject(error);
     this.canonical?.queued.member.reject(error);
+    this.noops = [];
+  }
+
+  hasSent(queued: QueuedMember): boolean {
+    return this.published.some((member) => member.queued === queued);
   }
 
   /**

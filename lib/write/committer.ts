@@ -230,7 +230,7 @@ export class Committer {
       this.rollback();
       this.ports?.capture.invalidate();
       if (group === undefined) this.queue.shift()?.member.reject(error);
-      else group.rejectAll(error);
+      else finish = this.afterFailure(group, error);
     } finally {
       enforcement.restore();
       release();
@@ -240,6 +240,23 @@ export class Committer {
     } finally {
       this.group = undefined;
     }
+  }
+
+  /**
+   * SQLite, say, has failed in the middle of a group. What was sent may be in the stream all the same, so only that tells its
+   * callers what became of it: told that nothing was written, they would run it again, or use its id again.
+   */
+  private afterFailure(group: CommitGroup, error: unknown): (() => Promise<void>) | undefined {
+    const { ports } = this;
+    if (error instanceof HAError || ports?.feed === undefined || group.published.length === 0) {
+      group.rejectAll(error);
+      return undefined;
+    }
+    group.rejectUnsent(error);
+    return async () => {
+      await group.settle(this.publishDeadline(group, ports));
+      await this.followStream(group, ports);
+    };
   }
 
   /**
@@ -294,8 +311,15 @@ export class Committer {
       const next = this.queue[0];
       if (next === undefined || !group.admits(next)) return;
       this.queue.shift();
-      const pending = group.run(next);
-      const admitted = pending === undefined ? group.lastAdmitted : await pending;
+      let admitted: boolean;
+      try {
+        const pending = group.run(next);
+        admitted = pending === undefined ? group.lastAdmitted : await pending;
+      } catch (error) {
+        // What it has changed could not be undone alone, and the group ends.
+        if (!group.hasSent(next)) next.member.reject(error);
+        throw error;
+      }
       if (!admitted) {
         this.queue.unshift(next);
         return;

@@ -5,9 +5,10 @@ import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
 import type { CrossQuery } from './cross-port.js';
 import { EXACT_SHAPE } from './executor.js';
 import type { HAExecuteOptions, HAParameters, HAResult } from './executor.js';
-import type { OpenDatabase } from './ha-database.js';
 import { InteractiveTransaction } from './interactive-transaction.js';
 import type { InteractiveLimits } from './interactive-transaction.js';
+import { refuseReadOnly } from './open-database.js';
+import type { OpenDatabase } from './open-database.js';
 import type { ExactResult, ResultShape, RowCursor, StatementResult } from './result.js';
 import { runsAlone } from './script.js';
 import { controlStatement } from './session-control.js';
@@ -16,7 +17,7 @@ import type { ControlStatement } from './session-control.js';
 import { SessionPragmas, cutAtPragmas, isSessionPragma } from './session-pragmas.js';
 import { isAsking, isWrite, refuseUnfollowed } from './statement-info.js';
 import { isMoved, leaderChanged } from './write-router.js';
-import type { SessionTransaction } from './write-router.js';
+import type { SessionTransaction, WriteRouter } from './write-router.js';
 
 /** How a session of a database behaves, and how its {@link HASession.execute} returns rows where a call does not say. */
 export interface HASessionOptions extends HAExecuteOptions {
@@ -51,7 +52,6 @@ export interface SessionHost {
   readonly isForwarded: boolean;
   readonly transactionTimeout: number;
   opened(): OpenDatabase | Promise<OpenDatabase>;
-  refuseReadOnly(open: OpenDatabase): void;
   /** Notes where a transaction of the session stands; undefined where it changed nothing. */
   noteWritten(sequence: number | undefined): void;
   /** Who answers a read instead of this database. */
@@ -112,6 +112,8 @@ export class HASession {
   private cursor: RowCursor | undefined;
   /** Settles with the last call that was made, while there is one. */
   private last: Promise<void> | undefined;
+  /** Absent in a database without a leader. */
+  private router: WriteRouter | undefined;
   private readonly closing = new AbortController();
   private readonly pragmas = new SessionPragmas();
   private readonly limits: { readonly idleTimeout: number; readonly timeout: number };
@@ -317,6 +319,7 @@ export class HASession {
       await transaction.rollback();
       throw closedSession();
     }
+    this.router = open.router;
     this.state = { kind: 'open', transaction, implicit };
     return NOTHING;
   }
@@ -333,7 +336,8 @@ export class HASession {
 
   private async committed(transaction: SessionTransaction, id: string | undefined): Promise<number | undefined> {
     try {
-      return await transaction.commit(id);
+      const running = transaction.commit(id);
+      return await (this.router?.follow(running) ?? running);
     } catch (error) {
       // Its statements have run: it is not for us to run them again elsewhere.
       throw isMoved(error) && !this.host.isForwarded ? leaderChanged(error) : error;
@@ -385,12 +389,12 @@ export function sessionLimits(
 
 /** Begins a transaction whose statements come one by one, here or at the leader. */
 export async function beginTransaction(
-  host: Pick<SessionHost, 'owner' | 'isForwarded' | 'refuseReadOnly'>,
+  host: Pick<SessionHost, 'owner' | 'isForwarded'>,
   open: OpenDatabase,
   limits: InteractiveLimits,
   signal?: AbortSignal,
 ): Promise<SessionTransaction> {
-  host.refuseReadOnly(open);
+  refuseReadOnly(open);
   if (limits.serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
   const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(host.owner, open, limits, signal);
   if (host.isForwarded) open.router?.refuseUnlessLeader();

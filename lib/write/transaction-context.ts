@@ -19,6 +19,14 @@ export function runInContext<R>(context: TransactionContext, fn: () => R): R {
 }
 
 /**
+ * Remembers who calls: what it gives runs something later with what `AsyncLocalStorage` holds for them. A transaction has its
+ * turn in the course of another, whose request, tenant or trace must not become its own.
+ */
+export function callersContext(): <R>(fn: () => R) => R {
+  return AsyncLocalStorage.snapshot();
+}
+
+/**
  * Refuses a call on the database from inside one of its own transactions, or an interceptor: it would wait for itself.
  *
  * @throws HAError `HA_NESTED_TRANSACTION`.

@@ -9,7 +9,7 @@ import type {
   HAUnmanagedTransaction,
 } from './executor.js';
 import { isMoved, leaderChanged } from './write-router.js';
-import type { SessionTransaction } from './write-router.js';
+import type { SessionTransaction, WriteRouter } from './write-router.js';
 
 /** A transaction that its user ends, here or at the leader. */
 export class UnmanagedTransaction implements HAUnmanagedTransaction {
@@ -22,6 +22,8 @@ export class UnmanagedTransaction implements HAUnmanagedTransaction {
     owner: object,
     private readonly transaction: SessionTransaction,
     private readonly written: (sequence: number | undefined) => void,
+    /** Absent in a database without a leader. */
+    private readonly router: WriteRouter | undefined,
   ) {
     this.calls = transaction.calls(owner);
   }
@@ -66,7 +68,8 @@ export class UnmanagedTransaction implements HAUnmanagedTransaction {
     this.taking();
     this.ended = true;
     try {
-      const sequence = await this.transaction.commit();
+      const running = this.transaction.commit();
+      const sequence = await (this.router?.follow(running) ?? running);
       this.written(sequence);
       return sequence === undefined ? undefined : BigInt(sequence);
     } catch (error) {

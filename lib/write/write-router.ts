@@ -37,7 +37,8 @@ export interface SessionTransaction {
   rollback(): Promise<void>;
 }
 
-type ReadMethod = 'run' | 'get' | 'all';
+/** How a statement is called: `run` gives no rows. */
+export type ReadMethod = 'run' | 'get' | 'all';
 
 /**
  * Runs writes at the leader, with the results that they would have here. Each resolves when this node has applied what it
@@ -137,7 +138,11 @@ export class WriteRouter {
   }
 
   private async there<R>(way: Way<R>): Promise<R> {
-    const running = this.leader.writer().then((leader) => way.there(leader));
+    return this.follow(this.leader.writer().then((leader) => way.there(leader)));
+  }
+
+  /** Has {@link close} wait for something that the leader may have been given. */
+  async follow<R>(running: Promise<R>): Promise<R> {
     this.underWay.add(running);
     try {
       return await running;

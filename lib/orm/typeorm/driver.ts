@@ -6,7 +6,7 @@ import { exactRow } from './exact-rows.js';
 import type { Binding } from './options.js';
 import { notConnected, OVERRIDDEN, queryRunnerClass } from './query-runner.js';
 import type { HAQueryRunner, QueryRunnerClass, Sessions } from './query-runner.js';
-import { retrying } from './retrying.js';
+import { retrying } from '../common/retrying.js';
 import { refuseWithout } from './supported.js';
 
 type DriverClass = new (dataSource: DataSource) => BetterSqlite3Driver;

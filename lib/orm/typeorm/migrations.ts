@@ -1,7 +1,7 @@
 import type { DataSource, MigrationInterface } from 'typeorm';
 import type { Binding } from './options.js';
 import type { HAQueryRunner } from './query-runner.js';
-import { retrying } from './retrying.js';
+import { retrying } from '../common/retrying.js';
 
 type RunOptions = Parameters<DataSource['runMigrations']>[0];
 type Migrations = readonly MigrationInterface[];

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { failureOf, pause, until } from '../../helper/cluster.js';
 import { LeaderCluster, QUICK } from '../../helper/leader-cluster.js';
 
@@ -22,6 +23,37 @@ it('a follower that stops has its writes answered which the leader has been give
   await db.start();
   await cluster.expectEqual();
   expect(db.reader.prepare('SELECT v FROM t ORDER BY id').pluck().all()).toEqual(['warm', 'given']);
+});
+
+it('a follower that stops has the COMMIT of a session answered which the leader has been given', async () => {
+  const cluster = await LeaderCluster.start({ nodes: 2, timings: PATIENT, options: { publisherTimeout: 30_000 } });
+  const leader = await cluster.elected();
+  const { db } = cluster.follower;
+  await leader.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+  const session = db.connect();
+  await session.execute('BEGIN');
+  await session.execute("INSERT INTO t(v) VALUES('given')");
+  const publish = leader.stream.publish.bind(leader.stream);
+  let release = (): void => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const spy = jest.spyOn(leader.stream, 'publish').mockImplementation(async (message) => {
+    await released;
+    return publish(message);
+  });
+  const committed = session.execute('COMMIT');
+  await until(() => spy.mock.calls.length > 0);
+  let isAnswered = false;
+  void committed.finally(() => (isAnswered = true)).catch(() => undefined);
+  const stopping = db.stop().then(() => isAnswered);
+  await pause(300);
+  release();
+  expect(await committed).toMatchObject({ txseq: expect.any(BigInt) as bigint });
+  expect(await stopping).toBe(true);
+  spy.mockRestore();
+  await session.close();
+  await db.start();
+  await cluster.expectEqual();
+  expect(db.reader.prepare('SELECT v FROM t').pluck().all()).toEqual(['given']);
 });
 
 it('a write that looks for a leader ends with the database', async () => {

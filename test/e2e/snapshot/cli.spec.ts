@@ -130,6 +130,30 @@ describe('nestjs-ha snapshot, restore and verify', () => {
     expect(dumpFile(target)).toEqual(cluster.dump(0));
   });
 
+  it('replace a file whose process died in the middle of a transaction, and leave nothing of its journal', async () => {
+    const cluster = await startCluster({ nodes: 1, options: { disableDBSnapshotter: true } });
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await cluster.a.run(`INSERT INTO t VALUES(1, 'of the cluster')`);
+    await cluster.a.snapshot();
+    const target = join(temporaryFolder(), 'x.db');
+    const old = new BetterSqlite3(`${target}-old`);
+    old.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v);
+      INSERT INTO t WITH c(n) AS (VALUES(1) UNION ALL SELECT n + 1 FROM c WHERE n < 2000) SELECT n, hex(randomblob(100)) FROM c`);
+    // So few pages are kept in memory that some of the transaction are in the file.
+    old.exec(`PRAGMA cache_size = 5; BEGIN; UPDATE t SET v = 'half done'`);
+    for (const suffix of ['', '-journal']) copyFileSync(`${target}-old${suffix}`, target + suffix);
+    old.close();
+    const read = new BetterSqlite3(target, { readonly: true });
+    expect(() => read.prepare('SELECT * FROM t').all()).toThrow(
+      expect.objectContaining({ code: 'SQLITE_READONLY_ROLLBACK' }),
+    );
+    read.close();
+    const query = `?replicationURL=${cluster.url}&replicationStream=${cluster.stream}&replicationID=db`;
+    expect(await cli('restore', `file:${target}${query}`, '--force')).toMatchObject({ code: 0, err: '' });
+    expect(existsSync(`${target}-journal`)).toBe(false);
+    expect(dumpFile(target)).toEqual(cluster.dump(0));
+  });
+
   it('say what is wrong', async () => {
     expect(await cli('verify')).toMatchObject({ code: 2, err: expect.stringContaining('Name one DSN') as string });
     expect(await cli('verify', 'file:none.db')).toMatchObject({

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { HATransaction } from '../../../lib/write/executor.js';
 import { failureOf, pause, startCluster } from '../../helper/cluster.js';
 
@@ -224,5 +225,27 @@ describe('transaction', () => {
     );
     await cluster.expectEqual();
     expect(await cluster.b.get('SELECT v FROM t')).toEqual({ v: 30 });
+  });
+
+  it('run in the context of their caller, in whose course they may come, and again', async () => {
+    const cluster = await startCluster();
+    await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    const request = new AsyncLocalStorage<number>();
+    const seen: [caller: number, here: unknown][] = [];
+    const write = (caller: number): Promise<void> =>
+      request.run(caller, () =>
+        (caller % 2 === 0 ? cluster.a : cluster.b).transaction(async (tx) => {
+          seen.push([caller, request.getStore()]);
+          // SQLite chooses the id: where the other node comes first it runs again.
+          await tx.run('INSERT INTO t(v) VALUES(?)', [caller]);
+          seen.push([caller, request.getStore()]);
+          const nested = await failureOf((caller % 2 === 0 ? cluster.a : cluster.b).run('DELETE FROM t'));
+          expect(nested.code).toBe('HA_NESTED_TRANSACTION');
+        }),
+      );
+    await Promise.all(Array.from({ length: 20 }, (_value, caller) => write(caller)));
+    expect(seen.length).toBeGreaterThanOrEqual(40);
+    expect(seen.filter(([caller, here]) => caller !== here)).toEqual([]);
+    await cluster.expectEqual();
   });
 });

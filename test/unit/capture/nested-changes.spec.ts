@@ -4,6 +4,7 @@ import { RowApplier } from '../../../lib/apply/row-applier.js';
 import { Undo } from '../../../lib/apply/undo.js';
 import { Capture } from '../../../lib/capture/capture.js';
 import { decodeChangeSet } from '../../../lib/changeset/codec.js';
+import { HAError } from '../../../lib/common/ha-error.js';
 import { isRowChange } from '../../../lib/changeset/changeset.js';
 import type { RowChange, SqlValue } from '../../../lib/changeset/changeset.js';
 import { readSchema } from '../../../lib/sqlite/schema.js';
@@ -76,6 +77,18 @@ function take(capture: Capture): RowChange[] {
   return decodeChangeSet(`{"changes":[${pieces.map(String).join(',')}]}`).changes.filter(isRowChange);
 }
 
+/** Refused is only what {@link NAMELESS} tables cannot tell. */
+function taken(capture: Capture): RowChange[] | 'refused' {
+  try {
+    return take(capture);
+  } catch (error) {
+    if (!(error instanceof HAError) || error.code !== 'HA_STATEMENT_REFUSED') throw error;
+    const table = capture.schema.tables.get(error.details['table'] as string);
+    expect(table).toMatchObject({ rowid: undefined, withoutRowid: false, selfChanging: true });
+    return 'refused';
+  }
+}
+
 /** Old images that are not what is stored where a change says it is. */
 function unstored(db: Database, tables: ReadonlyMap<string, TableInfo>, change: RowChange): string[] {
   const table = tables.get(change.table) as TableInfo;
@@ -106,7 +119,9 @@ function differences(scenario: Scenario): object | undefined {
     // Capturing must not change what a statement does.
     const errors = [plain, writer].map((db) => transaction.map((sql) => tryExec(db, sql)));
     expect(errors[1]).toEqual(errors[0]);
-    const changes = take(capture);
+    const changes = taken(capture);
+    // Nothing of the transaction is written then, and the tests have no use for the rest.
+    if (changes === 'refused') return undefined;
     const inexact: string[] = [];
     for (const change of changes) {
       inexact.push(...unstored(fold, schema.tables, change));
@@ -143,7 +158,7 @@ const KINDS: readonly ((rest: string) => string)[] = [
   (rest) => `(k UNIQUE, ${rest}, g AS (k || v) STORED)`,
 ];
 
-/** Where rows have neither key nor a rowid to name, nothing tells which of them a BEFORE trigger has changed. */
+/** Where rows have no rowid to name, nothing tells which of them a BEFORE trigger has changed: that is refused. */
 const NAMELESS = (rest: string): string => `(k UNIQUE, ${rest}, rowid, oid, _rowid_)`;
 
 function randomTables(random: Random, names: readonly string[], kinds: typeof KINDS): string[] {
@@ -205,8 +220,7 @@ interface Kind {
 function randomScenario(seed: number, kind: Kind): Scenario {
   const random = new Random(seed);
   const names = ['a', 'b', 'c'].slice(0, 1 + random.below(3));
-  const nameless = kind.timings.includes('BEFORE') ? [] : [NAMELESS];
-  const tables = randomTables(random, names, [...KINDS, ...nameless]);
+  const tables = randomTables(random, names, [...KINDS, NAMELESS]);
   const triggers = randomTriggers(random, names, kind.timings);
   const fill = names.map(
     (name) =>

@@ -1,21 +1,21 @@
-import { decodeChangeSet } from './changeset/codec.js';
-import type { WriteAnswer } from './changeset/changeset.js';
-import { parseMessageId } from './changeset/message-id.js';
-import { HAError } from './common/ha-error.js';
-import type { Telemetry } from './common/telemetry.js';
-import type { ResolvedHAOptions } from './config/resolved.js';
-import type { LeaderReach } from './grpc/client/leader-reach.js';
-import type { ForwardingPorts } from './grpc/client/leader-client.js';
-import { isOwnAddress } from './leader/own-address.js';
-import { Leadership } from './leader/leadership.js';
-import { leaderUnknown } from './leader/leader-errors.js';
-import type { LeaderTimings } from './leader/timings.js';
-import type { ReplicationPublisher } from './publish/replication-publisher.js';
-import type { Position } from './sqlite/position.js';
-import type { ReplicationStream } from './stream/replication-stream.js';
-import type { OutcomeFinder } from './write/outcome.js';
-import type { RemoteWriter } from './write/write-router.js';
-import { WriteRouter, notLeader } from './write/write-router.js';
+import { decodeChangeSet } from '../changeset/codec.js';
+import type { WriteAnswer } from '../changeset/changeset.js';
+import { parseMessageId } from '../changeset/message-id.js';
+import { HAError } from '../common/ha-error.js';
+import type { Telemetry } from '../common/telemetry.js';
+import type { ResolvedHAOptions } from '../config/resolved.js';
+import type { LeaderReach } from '../grpc/client/leader-reach.js';
+import type { ForwardingPorts } from '../grpc/client/leader-client.js';
+import { isOwnAddress } from '../leader/own-address.js';
+import { Leadership } from '../leader/leadership.js';
+import { leaderUnknown } from '../leader/leader-errors.js';
+import type { LeaderTimings } from '../leader/timings.js';
+import type { ReplicationPublisher } from '../publish/replication-publisher.js';
+import type { Position } from '../sqlite/position.js';
+import type { ReplicationStream } from '../stream/replication-stream.js';
+import type { OutcomeFinder } from '../write/outcome.js';
+import type { RemoteWriter } from '../write/write-router.js';
+import { WriteRouter, notLeader } from '../write/write-router.js';
 
 const PACKAGES = '@grpc/grpc-js @grpc/proto-loader';
 
@@ -101,7 +101,7 @@ export class Leading {
   private async load(): Promise<LeaderReach> {
     const { grpcToken: token, grpcTimeout: timeout } = this.options;
     try {
-      const { LeaderReach: Reach } = await import('./grpc/client/leader-reach.js');
+      const { LeaderReach: Reach } = await import('../grpc/client/leader-reach.js');
       return new Reach({ token, tls: tlsOf(this.options), timeout }, this.forwarding());
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;

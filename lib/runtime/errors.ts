@@ -1,4 +1,4 @@
-import { HAError } from './common/ha-error.js';
+import { HAError } from '../common/ha-error.js';
 
 /** The call came while the database was stopped. */
 export function stoppedError(): HAError {

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isRetryable } from '../../common/retryable.js';
-import type { Binding } from './options.js';
+import type { HADatabase } from '../../write/ha-database.js';
 
 const ATTEMPTS = 100;
 const LONGEST_PAUSE_MS = 500;
 
 /** Runs a transaction again where others came first: on all that the stream holds by then. */
-export async function retrying<R>(db: Binding['db'], work: () => Promise<R>): Promise<R> {
+export async function retrying<R>(db: Pick<HADatabase, 'get'>, work: () => Promise<R>): Promise<R> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();

@@ -1,4 +1,4 @@
-import type { HAError } from './common/ha-error.js';
+import type { HAError } from '../common/ha-error.js';
 
 interface RecoveryPorts {
   /** Milliseconds until the next attempt, where one failed. */
