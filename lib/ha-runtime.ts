@@ -16,7 +16,8 @@ import type { IdSlotLease } from './stream/membership/id-slots.js';
 import type { HAMember } from './stream/membership/member.js';
 import type { ReplicationSubscriber } from './subscribe/replication-subscriber.js';
 import type { CrossPort } from './write/cross-port.js';
-import type { DatabaseLifecycle, OpenDatabase, ResyncOptions } from './write/ha-database.js';
+import type { DatabaseLifecycle, ResyncOptions } from './write/database-lifecycle.js';
+import type { OpenDatabase } from './write/open-database.js';
 import type { HABackup, HALag, HASnapshot, HAStatus } from './write/status.js';
 
 /** Calls of all databases. */

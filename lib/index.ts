@@ -10,7 +10,7 @@ export { HADatabaseRegistry } from './ha-database-registry.js';
 export type { HARegisteredDatabase, HARegistryOptions } from './ha-database-registry.js';
 export { HADatabase } from './write/ha-database.js';
 export type { HAAcross, HAAcrossOptions, HAFailedDatabase } from './write/cross-port.js';
-export type { ResyncOptions as HAResyncOptions } from './write/ha-database.js';
+export type { ResyncOptions as HAResyncOptions } from './write/database-lifecycle.js';
 export type {
   HAColumn,
   HAConsistency,

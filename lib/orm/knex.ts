@@ -81,7 +81,10 @@ export function haKnexClient(db: Pick<HADatabase, 'connect'>, options: HAKnexOpt
         connection.pooled.foreignKeys = foreignKeys;
       }
       const { leftOpen } = connection;
-      if (connection.inTransaction) await connection.execute('ROLLBACK', []);
+      if (connection.inTransaction) {
+        connection.pooled.__knex__disposed = new Error('It was given back amid a transaction.');
+        await connection.close();
+      }
       await super.releaseConnection(connection.pooled);
       if (leftOpen) throw refusedBegin();
     }

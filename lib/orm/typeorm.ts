@@ -23,7 +23,7 @@ export type { HADataSourceLimits, HADataSourceOptions } from './typeorm/options.
  * });
  */
 export function haDataSourceOptions<O extends HADataSourceOptions>(
-  db: Pick<HADatabase, 'connect' | 'execute' | 'get'>,
+  db: Pick<HADatabase, 'connect' | 'execute' | 'get' | 'prepare'>,
   options: O,
   limits: HADataSourceLimits = {},
 ): O & BetterSqlite3Options {

@@ -1,5 +1,5 @@
 import type { ReplicationSubscriber } from '../subscribe/replication-subscriber.js';
-import type { OpenDatabase } from '../write/ha-database.js';
+import type { OpenDatabase } from '../write/open-database.js';
 import type { HAStatus } from '../write/status.js';
 import { closedError, relaunchError, stoppedError } from './errors.js';
 import type { HaltedMessage, Launch } from './launch.js';

@@ -16,7 +16,7 @@ import type { StreamSource } from '../stream/stream-source.js';
 import type { ChangeFeed } from '../subscribe/change-feed.js';
 import type { IdleAdvance } from '../subscribe/idle-advance.js';
 import type { ReplicationSubscriber } from '../subscribe/replication-subscriber.js';
-import type { OpenDatabase } from '../write/ha-database.js';
+import type { OpenDatabase } from '../write/open-database.js';
 import type { AsyncPublishing } from './async-publishing.js';
 import { outboxWaits, stoppedError } from './errors.js';
 import type { Leading } from './leading.js';

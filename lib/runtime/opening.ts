@@ -9,7 +9,7 @@ import type { IdSlotLease } from '../stream/membership/id-slots.js';
 import { endLocalHistory, localSubject } from '../subscribe/local-history.js';
 import { Committer } from '../write/committer.js';
 import type { ReplicationPorts } from '../write/committer.js';
-import type { OpenDatabase } from '../write/ha-database.js';
+import type { OpenDatabase } from '../write/open-database.js';
 import { Reads } from '../write/reads.js';
 import { StatementInfos } from '../write/statement-info.js';
 import { TransactionRunner } from '../write/transaction-runner.js';

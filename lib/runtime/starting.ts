@@ -3,7 +3,7 @@ import { HAError } from '../common/ha-error.js';
 import { sleep } from '../common/timing.js';
 import { StagedSnapshot } from '../snapshot/staged-snapshot.js';
 import { baseChangeOf } from '../subscribe/base.js';
-import type { OpenDatabase } from '../write/ha-database.js';
+import type { OpenDatabase } from '../write/open-database.js';
 import type { Launch } from './launch.js';
 import type { Messages } from './messages.js';
 import type { Opened } from './opened.js';

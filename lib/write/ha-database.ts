@@ -3,12 +3,10 @@ import type { HAChange } from '../changeset/row-changes.js';
 import type { HAEvent } from '../common/events.js';
 import { HAError } from '../common/ha-error.js';
 import type { Connection } from '../sqlite/connection.js';
-import type { Connections } from '../sqlite/connections.js';
-import type { Position } from '../sqlite/position.js';
-import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAMember } from '../stream/membership/member.js';
-import type { Committer } from './committer.js';
-import type { CrossPort, CrossQuery, HAAcross, HAAcrossOptions } from './cross-port.js';
+import type { HAAcross, HAAcrossOptions } from './cross-port.js';
+import { notStarted, opened } from './database-lifecycle.js';
+import type { DatabaseLifecycle, ResyncOptions } from './database-lifecycle.js';
 import { PLAIN_SHAPE } from './executor.js';
 import type {
   HAExecuteOptions,
@@ -29,99 +27,23 @@ import type {
   HARestored,
   HAUndoOptions,
   HAUndoResult,
-  HistoryPort,
 } from './history-port.js';
-import { consistencyRefused, refuseHinted } from './hinted.js';
-import type { HAOutcome, OutcomeFinder } from './outcome.js';
+import { LocalWrites } from './local-writes.js';
+import { historyOf, refuseReadOnly } from './open-database.js';
 import { parseTransactionId } from './outcome.js';
-import { withSequence } from './member.js';
-import type { Member } from './member.js';
-import { OpenTransaction } from './open-transaction.js';
+import type { HAOutcome } from './outcome.js';
 import { Prepared } from './prepared.js';
-import type { Reads } from './reads.js';
-import type { ResultShape, StatementResult } from './result.js';
-import { inShape } from './shapes.js';
-import { runsAlone, scriptParts } from './script.js';
-import { HASession, beginTransaction, resultAt, sessionLimits } from './session.js';
-import type { HASessionOptions, SessionOrigin, WriteTicket } from './session.js';
-import { currentSession, lastWritten, runInSession } from './session-context.js';
-import type { SessionMemory } from './session-context.js';
-import { isWrite, refuseControl, refuseUnfollowed } from './statement-info.js';
-import type { StatementInfos } from './statement-info.js';
-import type { StatementInfo } from '../sql/statement-info.js';
+import { scriptParts } from './script.js';
+import type { HASession, HASessionOptions, SessionOrigin } from './session.js';
+import { SessionCalls } from './session-calls.js';
+import { runInSession } from './session-context.js';
+import { StatementCalls } from './statement-calls.js';
+import { refuseControl } from './statement-info.js';
 import type { HABackup, HALag, HAPosition, HASnapshot, HAStatus } from './status.js';
-import { callersContext, refuseNested, runInContext } from './transaction-context.js';
-import { UnmanagedTransaction } from './unmanaged-transaction.js';
-import type { TransactionRunner } from './transaction-runner.js';
-import { refuseVacuum } from './vacuum.js';
+import { refuseNested } from './transaction-context.js';
+import { WriteCalls } from './write-calls.js';
+import { WriteMemory } from './write-memory.js';
 import { notLeader } from './write-router.js';
-import type { RemoteWriter, Way, WriteRouter } from './write-router.js';
-
-/** A database that is open: what the calls of {@link HADatabase} work with. */
-export interface OpenDatabase {
-  readonly connections: Connections;
-  readonly committer: Committer;
-  readonly runner: TransactionRunner;
-  readonly reads: Reads;
-  readonly infos: StatementInfos;
-  /** Absent without replication. */
-  readonly position: Position | undefined;
-  /** Absent without replication. */
-  readonly outcomes: OutcomeFinder | undefined;
-  /** Absent where none is kept. */
-  readonly history: HistoryPort | undefined;
-  /** Absent where every node writes. */
-  readonly router?: WriteRouter | undefined;
-  /** Sequence of the last message that the stream holds; absent without replication. */
-  readonly latest?: (() => Promise<number>) | undefined;
-  readonly readOnly: boolean;
-  /** It does not follow the stream. */
-  readonly publishesOnly: boolean;
-}
-
-/** How {@link HADatabase.resync} goes about it. */
-export interface ResyncOptions {
-  /**
-   * Where the rows come from: the `stream` from its beginning, the cluster's `snapshot`, or `this-node`: then all other
-   * nodes take over the rows of this one. Default `stream`.
-   */
-  readonly from?: 'stream' | 'snapshot' | 'this-node';
-  /** Applies the messages that {@link HADatabase.skip} had left out, now that they can be read. Default false. */
-  readonly forgetSkips?: boolean;
-}
-
-/** Opens and closes the database; the wiring behind {@link HADatabase}. */
-export interface DatabaseLifecycle {
-  /** Whether a first call may start the database. */
-  readonly autoStart: boolean;
-  readonly transactionTimeout: number;
-  /** Set by the database: is told of its writes that went to the leader. */
-  noteWritten: (sequence: number) => void;
-  /** How long a read waits for what it has to see, ms. */
-  readonly readTimeout: number;
-  readonly events: Observable<HAEvent>;
-  readonly changes: Observable<HAChange>;
-  /** Called with every use. */
-  touch?(): void;
-  /** Answers SELECTs from several databases; absent where there is no application that knows others. */
-  readonly cross?: CrossPort | undefined;
-  /** The database, while it is started. */
-  readonly open: OpenDatabase | undefined;
-  start(): Promise<OpenDatabase>;
-  stop(): Promise<void>;
-  close(): Promise<void>;
-  status(): HAStatus;
-  skip(sequence: bigint): Promise<void>;
-  acknowledgeForeignWrite(): Promise<void>;
-  resync(options?: ResyncOptions): Promise<void>;
-  snapshot(options: { readonly replace?: boolean }): Promise<HASnapshot>;
-  backup(path: string): Promise<HABackup>;
-  lag(timeoutMs: number): Promise<HALag>;
-  /** The nodes of the cluster; called while the database is started. */
-  members(): Promise<HAMember[]>;
-}
-
-type ReadMethod = 'run' | 'get' | 'all';
 
 /**
  * The SQLite database of this node, replicated to all others.
@@ -138,13 +60,19 @@ export class HADatabase implements HAExecutor {
    * subscription, at most once: what it does must not matter beyond this process. Nothing comes without a stream.
    */
   readonly changes: Observable<HAChange>;
-  /** Sequence of the last write of this process. */
-  private written = 0;
+  private readonly memory: WriteMemory;
+  private readonly writes: WriteCalls;
+  private readonly statements: StatementCalls;
+  private readonly sessions: SessionCalls;
 
   constructor(private readonly lifecycle: DatabaseLifecycle) {
     this.events = lifecycle.events;
     this.changes = lifecycle.changes;
-    lifecycle.noteWritten = (sequence) => this.noteWritten(sequence);
+    this.memory = new WriteMemory(this);
+    this.writes = new WriteCalls(this, new LocalWrites(this, this.memory), lifecycle);
+    this.statements = new StatementCalls(this, lifecycle, this.writes, this.memory);
+    this.sessions = new SessionCalls(this, lifecycle, this.writes, this.memory);
+    lifecycle.noteWritten = (sequence) => this.memory.note(sequence);
   }
 
   /** Whether this is the database that a lifecycle opens. @internal */
@@ -166,7 +94,7 @@ export class HADatabase implements HAExecutor {
 
   /** @inheritdoc */
   async run(sql: string, params?: HAParameters): Promise<HARunResult> {
-    return this.call('run', sql, params, PLAIN_SHAPE) as HARunResult | Promise<HARunResult>;
+    return this.statements.call('run', sql, params, PLAIN_SHAPE) as HARunResult | Promise<HARunResult>;
   }
 
   /**
@@ -174,17 +102,17 @@ export class HADatabase implements HAExecutor {
    * @throws HAError `HA_WAIT_TIMEOUT` where this node does not get as far as `consistency` says within `grpcTimeout`.
    */
   async get<T = unknown>(sql: string, params?: HAParameters, options?: HAReadOptions): Promise<T | undefined> {
-    return this.read('get', sql, params, options) as T | undefined | Promise<T | undefined>;
+    return this.statements.read('get', sql, params, options) as T | undefined | Promise<T | undefined>;
   }
 
   /** @inheritdoc */
   async all<T = unknown>(sql: string, params?: HAParameters, options?: HAReadOptions): Promise<T[]> {
-    return this.read('all', sql, params, options) as T[] | Promise<T[]>;
+    return this.statements.read('all', sql, params, options) as T[] | Promise<T[]>;
   }
 
   /** Rows one by one, in one snapshot, from a connection of its own; with `consistency: 'leader'` all at once, from the leader. */
   iterate<T = unknown>(sql: string, params?: HAParameters, options?: HAReadOptions): AsyncIterableIterator<T> {
-    return this.iterateShaped(sql, params, PLAIN_SHAPE, options) as AsyncIterableIterator<T>;
+    return this.statements.iterate(sql, params, PLAIN_SHAPE, options) as AsyncIterableIterator<T>;
   }
 
   /**
@@ -199,12 +127,7 @@ export class HADatabase implements HAExecutor {
 
   /** Sequence of the last write in the same {@link withSession}, or else of this process; 0 where there is none. */
   lastWrite(): bigint {
-    return BigInt(lastWritten(this) ?? this.written);
-  }
-
-  /** Notes a write of this process that reads of a session have to see. @internal */
-  noteWritten(sequence: number): void {
-    this.noteStored(currentSession(), sequence);
+    return BigInt(this.memory.last());
   }
 
   /**
@@ -213,21 +136,12 @@ export class HADatabase implements HAExecutor {
    */
   async exec(script: string): Promise<void> {
     refuseNested(this);
-    const open = await this.opened();
-    for (const { alone, statements } of scriptParts(script, open.infos)) {
-      if (alone) await this.runAlone(open, 'run', statements[0] ?? '');
-      else {
-        const way = { here: () => this.enqueueScript(open, statements), there: execThere(statements) };
-        await this.routed(open, way);
-      }
-    }
+    const open = await opened(this.lifecycle);
+    for (const part of scriptParts(script, open.infos)) await this.writes.scriptPart(open, part);
   }
 
   prepare<T = unknown>(sql: string): HAStatement<T> {
-    return new Prepared<T>(sql, {
-      call: (method, text, params, shape) => this.call(method, text, params, shape),
-      iterate: (text, params, shape) => this.iterateShaped(text, params, shape),
-    });
+    return new Prepared<T>(sql, this.statements);
   }
 
   /**
@@ -240,51 +154,7 @@ export class HADatabase implements HAExecutor {
    */
   async transaction<R>(fn: (tx: HATransaction) => R | Promise<R>, options: HATransactionOptions = {}): Promise<R> {
     refuseNested(this);
-    const open = await this.opened();
-    this.refuseReadOnly(open);
-    if (options.serializable === true && open.publishesOnly) refuseUnfollowed('A serializable transaction');
-    const key = fn.toString();
-    if (open.router === undefined) return this.transactHere(open, fn, key, options);
-    let hasRun = false;
-    const once = (tx: HATransaction): R | Promise<R> => {
-      hasRun = true;
-      return fn(tx);
-    };
-    const timeout = options.timeout ?? this.lifecycle.transactionTimeout;
-    const limits = { idleTimeout: timeout, timeout, serializable: options.serializable ?? false };
-    return open.router.route({
-      here: () => this.transactHere(open, once, key, options),
-      there: (leader) => leader.transaction(this, once, options, limits),
-      isRepeatable: () => !hasRun,
-    });
-  }
-
-  private transactHere<R>(
-    open: OpenDatabase,
-    fn: (tx: HATransaction) => R | Promise<R>,
-    key: string,
-    options: HATransactionOptions,
-  ): Promise<R> {
-    const asCaller = callersContext();
-    return new Promise<R>((resolve, reject) => {
-      let tx: OpenTransaction | undefined;
-      this.enqueue(open, {
-        key,
-        serializable: options.serializable ?? false,
-        isCallback: true,
-        retry: options.retry ?? true,
-        timeout: options.timeout ?? this.lifecycle.transactionTimeout,
-        enqueuedAt: performance.now(),
-        run: (attempt) => {
-          const current = new OpenTransaction(this, open.connections.writer, open.runner, attempt);
-          tx = current;
-          return asCaller(() => runInContext(current, () => complete(current, fn)));
-        },
-        abandon: () => tx?.end(),
-        resolve: (value) => resolve(value as R),
-        reject,
-      });
-    });
+    return this.writes.transaction(await opened(this.lifecycle), fn, options);
   }
 
   /**
@@ -293,7 +163,7 @@ export class HADatabase implements HAExecutor {
    */
   async execute<T = unknown>(sql: string, params?: HAParameters, options?: HAExecuteOptions): Promise<HAResult<T>> {
     refuseNested(this);
-    const open = await this.opened();
+    const open = await opened(this.lifecycle);
     refuseControl(open.infos.of(sql));
     return this.connect(options).execute<T>(sql, params);
   }
@@ -305,15 +175,8 @@ export class HADatabase implements HAExecutor {
    *
    * @throws HAError `HA_READ_ONLY`, `HA_LEADER_UNKNOWN`.
    */
-  async begin(options: HASessionOptions & { readonly serializable?: boolean } = {}): Promise<HAUnmanagedTransaction> {
-    refuseNested(this);
-    const open = await this.opened();
-    const { transactionTimeout } = this.lifecycle;
-    const limits = { ...sessionLimits(options, transactionTimeout), serializable: options.serializable ?? false };
-    const host = { owner: this, isForwarded: false, refuseReadOnly: (it: OpenDatabase) => this.refuseReadOnly(it) };
-    const written = (sequence: number | undefined): void =>
-      this.noteStored(currentSession(), sequence ?? this.lifecycle.open?.position?.received);
-    return new UnmanagedTransaction(this, await beginTransaction(host, open, limits), written, open.router);
+  begin(options: HASessionOptions & { readonly serializable?: boolean } = {}): Promise<HAUnmanagedTransaction> {
+    return this.sessions.begin(options);
   }
 
   /**
@@ -321,38 +184,12 @@ export class HADatabase implements HAExecutor {
    * In code of your own {@link transaction} is better: it can run again where others came first. Close it in the end.
    */
   connect(options: HASessionOptions = {}): HASession {
-    return this.connectFrom(options, {});
+    return this.sessions.connect(options, {});
   }
 
   /** A session of a caller of another kind. @internal */
-  connectFrom(options: HASessionOptions, { isForwarded = false }: SessionOrigin): HASession {
-    const host = {
-      owner: this,
-      transactionTimeout: this.lifecycle.transactionTimeout,
-      isForwarded,
-      opened: () => {
-        refuseNested(this);
-        return this.opened();
-      },
-      refuseReadOnly: (open: OpenDatabase) => this.refuseReadOnly(open),
-      across: (sql: string, info: StatementInfo) => this.across(sql, info),
-      noteWritten: (sequence: number | undefined) =>
-        this.noteStored(currentSession(), sequence ?? this.lifecycle.open?.position?.received),
-      write: (
-        open: OpenDatabase,
-        statements: readonly string[],
-        params: HAParameters | undefined,
-        shape: ResultShape,
-        ticket: WriteTicket | undefined,
-      ) => {
-        if (!isForwarded) return this.writeAll(open, statements, params, shape, ticket);
-        open.router?.refuseUnlessLeader();
-        this.refuseReadOnly(open);
-        return this.writeAllHere(open, statements, params, shape, ticket);
-      },
-      runAlone: async (open: OpenDatabase, sql: string) => (await this.runAlone(open, 'all', sql)) as unknown[],
-    };
-    return new HASession(host, options);
+  connectFrom(options: HASessionOptions, origin: SessionOrigin): HASession {
+    return this.sessions.connect(options, origin);
   }
 
   /**
@@ -369,7 +206,7 @@ export class HADatabase implements HAExecutor {
     options: HAAcrossOptions = {},
   ): Promise<HAAcross<T>> {
     refuseNested(this);
-    await this.opened();
+    await opened(this.lifecycle);
     const { cross } = this.lifecycle;
     if (cross !== undefined) return (await cross.across(sql, params, options)) as HAAcross<T>;
     throw new HAError(
@@ -389,7 +226,7 @@ export class HADatabase implements HAExecutor {
    * @throws HAError `HA_WAIT_TIMEOUT` after `timeout` ms; the signal's reason where that is aborted.
    */
   async waitFor(sequence: bigint, options: { timeout?: number; signal?: AbortSignal } = {}): Promise<void> {
-    const open = await this.opened();
+    const open = await opened(this.lifecycle);
     await open.position?.waitFor(Number(sequence), options);
   }
 
@@ -404,7 +241,7 @@ export class HADatabase implements HAExecutor {
   async outcome(id: string): Promise<HAOutcome> {
     refuseNested(this);
     parseTransactionId(id);
-    const { outcomes } = await this.opened();
+    const { outcomes } = await opened(this.lifecycle);
     return outcomes === undefined ? { state: 'unknown' } : outcomes.find(id);
   }
 
@@ -418,7 +255,7 @@ export class HADatabase implements HAExecutor {
    */
   async *history(from?: HAHistoryStart, options: HAHistoryOptions = {}): AsyncIterableIterator<HAHistoryTransaction> {
     refuseNested(this);
-    yield* this.pastOf(await this.opened()).history(from, options);
+    yield* historyOf(await opened(this.lifecycle)).history(from, options);
   }
 
   /**
@@ -432,11 +269,11 @@ export class HADatabase implements HAExecutor {
    */
   async undo(options: HAUndoOptions): Promise<HAUndoResult> {
     refuseNested(this);
-    const open = await this.opened();
-    this.refuseReadOnly(open);
+    const open = await opened(this.lifecycle);
+    refuseReadOnly(open);
     if (open.router?.isLocal === false && options.dryRun !== true) throw notLeader();
-    const result = await this.pastOf(open).undo(options);
-    if (result.sequence !== undefined) this.noteWritten(Number(result.sequence));
+    const result = await historyOf(open).undo(options);
+    if (result.sequence !== undefined) this.memory.note(Number(result.sequence));
     return result;
   }
 
@@ -448,7 +285,7 @@ export class HADatabase implements HAExecutor {
    */
   async restoreTo(point: bigint | Date, path: string): Promise<HARestored> {
     refuseNested(this);
-    return this.pastOf(await this.opened()).restoreTo(point, path);
+    return historyOf(await opened(this.lifecycle)).restoreTo(point, path);
   }
 
   /**
@@ -472,7 +309,7 @@ export class HADatabase implements HAExecutor {
    */
   async acknowledgeForeignWrite(): Promise<void> {
     refuseNested(this);
-    await this.opened();
+    await opened(this.lifecycle);
     await this.lifecycle.acknowledgeForeignWrite();
   }
 
@@ -493,7 +330,7 @@ export class HADatabase implements HAExecutor {
   async resync(options: ResyncOptions = {}): Promise<void> {
     refuseNested(this);
     // The other two are ways out also where the database does not start.
-    if ((options.from ?? 'stream') === 'stream') await this.opened();
+    if ((options.from ?? 'stream') === 'stream') await opened(this.lifecycle);
     await this.lifecycle.resync(options);
   }
 
@@ -506,7 +343,7 @@ export class HADatabase implements HAExecutor {
    */
   async snapshot(options: { readonly replace?: boolean } = {}): Promise<HASnapshot> {
     refuseNested(this);
-    await this.opened();
+    await opened(this.lifecycle);
     return this.lifecycle.snapshot(options);
   }
 
@@ -518,7 +355,7 @@ export class HADatabase implements HAExecutor {
    */
   async backup(path: string): Promise<HABackup> {
     refuseNested(this);
-    await this.opened();
+    await opened(this.lifecycle);
     return this.lifecycle.backup(path);
   }
 
@@ -553,299 +390,7 @@ export class HADatabase implements HAExecutor {
    * @throws HAError `HA_STREAM_CONNECT` (retryable) where NATS does not answer.
    */
   async members(): Promise<HAMember[]> {
-    await this.opened();
+    await opened(this.lifecycle);
     return this.lifecycle.members();
   }
-
-  private pastOf({ history }: OpenDatabase): HistoryPort {
-    if (history !== undefined) return history;
-    throw new HAError(
-      'HA_UNAVAILABLE',
-      'This database keeps no history: it has no stream. Set replicationURL or embedded NATS, or streamMaxAge, with which a standalone database keeps one of its own.',
-    );
-  }
-
-  private opened(): OpenDatabase | Promise<OpenDatabase> {
-    const { open } = this.lifecycle;
-    this.lifecycle.touch?.();
-    if (open !== undefined) return open;
-    if (!this.lifecycle.autoStart && this.lifecycle.status().state !== 'starting') throw notStarted();
-    return this.lifecycle.start();
-  }
-
-  /** A read answers at once, without a promise in between: point reads cost little more than SQLite itself. */
-  private call(method: ReadMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
-    refuseNested(this);
-    const { open } = this.lifecycle;
-    this.lifecycle.touch?.();
-    return open === undefined
-      ? this.callLater(method, sql, params, shape)
-      : this.callOpen(open, method, sql, params, shape);
-  }
-
-  private async callLater(
-    method: ReadMethod,
-    sql: string,
-    params: HAParameters | undefined,
-    shape: RowShape,
-  ): Promise<unknown> {
-    return this.callOpen(await this.opened(), method, sql, params, shape);
-  }
-
-  private read(
-    method: 'get' | 'all',
-    sql: string,
-    params: HAParameters | undefined,
-    options: HAReadOptions | undefined,
-  ): unknown {
-    const { consistency = 'local' } = options ?? {};
-    if (consistency === 'local') return this.call(method, sql, params, PLAIN_SHAPE);
-    return this.readConsistently(consistency, method, sql, params);
-  }
-
-  private async readConsistently(
-    consistency: 'session' | 'leader',
-    method: 'get' | 'all',
-    sql: string,
-    params: HAParameters | undefined,
-  ): Promise<unknown> {
-    refuseNested(this);
-    const open = await this.opened();
-    const here = async (): Promise<unknown> => this.callOpen(open, method, sql, params, PLAIN_SHAPE);
-    const info = open.infos.of(sql);
-    if (isWrite(info)) return here();
-    if (this.across(sql, info) !== undefined) throw consistencyRefused(consistency);
-    if (consistency === 'leader' && open.router !== undefined) {
-      return open.router.route({ here, there: (leader) => leader.read(method, sql, params, PLAIN_SHAPE) });
-    }
-    await this.catchUp(open, consistency);
-    return here();
-  }
-
-  /** Waits until this node has what a read has to see. */
-  private async catchUp(open: OpenDatabase, consistency: 'session' | 'leader'): Promise<void> {
-    if (open.position === undefined) return;
-    const sequence = consistency === 'leader' ? ((await open.latest?.()) ?? 0) : Number(this.lastWrite());
-    await open.position.waitFor(sequence, { timeout: this.lifecycle.readTimeout });
-  }
-
-  private callOpen(
-    open: OpenDatabase,
-    method: ReadMethod,
-    sql: string,
-    params: HAParameters | undefined,
-    shape: RowShape,
-  ): unknown {
-    const info = open.infos.of(sql);
-    if (!isWrite(info)) {
-      const across = this.across(sql, info);
-      return across === undefined
-        ? open.reads.call(method, sql, params, shape)
-        : callAcross(across, method, params, shape);
-    }
-    if (runsAlone(sql, open.infos)) return this.runAlone(open, method, sql);
-    return this.write(open, method, sql, params, shape);
-  }
-
-  /** The databases that answer a read instead of this one. */
-  private across(sql: string, info: StatementInfo): CrossQuery | undefined {
-    const { cross } = this.lifecycle;
-    if (info.hinted !== true && cross?.routesAll !== true) return undefined;
-    if (cross !== undefined && info.kind === 'select') return cross.route(sql);
-    refuseHinted(sql, info, 'this is no SELECT, or there is no application that knows other databases');
-    return undefined;
-  }
-
-  private write(
-    open: OpenDatabase,
-    method: ReadMethod,
-    sql: string,
-    params: HAParameters | undefined,
-    shape: RowShape,
-  ): Promise<unknown> {
-    this.refuseReadOnly(open);
-    const here = (): Promise<unknown> => this.writeHere(open, method, sql, params, shape);
-    if (open.router === undefined) return here();
-    return open.router.route({ here, there: (leader) => leader.call(method, sql, params, shape) });
-  }
-
-  private writeHere(
-    open: OpenDatabase,
-    method: ReadMethod,
-    sql: string,
-    params: HAParameters | undefined,
-    shape: RowShape,
-  ): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      this.enqueue(open, {
-        ...this.statementMember(sql, reject),
-        run: () => open.runner.call(method, sql, params, shape),
-        resolve: (value, sequence) => resolve(method === 'run' ? withSequence(value, sequence) : value),
-      });
-    });
-  }
-
-  private writeAll(
-    open: OpenDatabase,
-    statements: readonly string[],
-    params: HAParameters | undefined,
-    shape: ResultShape,
-    ticket?: WriteTicket,
-  ): Promise<StatementResult> {
-    this.refuseReadOnly(open);
-    const there = async (leader: RemoteWriter): Promise<StatementResult> =>
-      inShape(await leader.writeAll(statements, params, ticket?.foreignKeys), shape);
-    return this.routed(open, { here: () => this.writeAllHere(open, statements, params, shape, ticket), there });
-  }
-
-  private writeAllHere(
-    open: OpenDatabase,
-    statements: readonly string[],
-    params: HAParameters | undefined,
-    shape: ResultShape,
-    ticket: WriteTicket | undefined,
-  ): Promise<StatementResult> {
-    const method = ticket?.wantsRows === true ? 'rows' : 'result';
-    return new Promise((resolve, reject) => {
-      this.enqueue(open, {
-        ...this.statementMember(statements.join(';'), reject),
-        transactionId: ticket && (() => ticket.id),
-        foreignKeys: ticket?.foreignKeys,
-        run: () => statements.map((sql) => open.runner.call(method, sql, params, shape)).at(-1),
-        resolve: (value, sequence) => resolve(resultAt(value as StatementResult, sequence)),
-      });
-    });
-  }
-
-  /** Runs a write where the leader is, if there is one. */
-  private routed<R>({ router }: OpenDatabase, way: Way<R>): Promise<R> {
-    return router === undefined ? way.here() : router.route(way);
-  }
-
-  private enqueueScript(open: OpenDatabase, statements: readonly string[]): Promise<void> {
-    this.refuseReadOnly(open);
-    return new Promise((resolve, reject) => {
-      this.enqueue(open, {
-        ...this.statementMember(statements.join(';'), reject),
-        run: () => {
-          for (const sql of statements) open.runner.call('exec', sql);
-        },
-        resolve: () => resolve(),
-      });
-    });
-  }
-
-  /**
-   * Has a transaction wait for its turn, and its place noted for the session that it belongs to: it is answered in the course of
-   * another. What wrote nothing leads to where the database stands: a request that found its work done has seen that.
-   */
-  private enqueue(open: OpenDatabase, member: Member): void {
-    const session = currentSession();
-    open.committer.enqueue({
-      ...member,
-      resolve: (value, sequence) => {
-        this.noteStored(session, sequence ?? open.position?.received);
-        member.resolve(value, sequence);
-      },
-    });
-  }
-
-  private noteStored(session: SessionMemory | undefined, sequence: number | undefined): void {
-    if (sequence === undefined) return;
-    this.written = Math.max(sequence, this.written);
-    session?.note(this, sequence);
-  }
-
-  private statementMember(key: string, reject: (error: unknown) => void): Omit<Member, 'run' | 'resolve'> {
-    return {
-      key,
-      serializable: false,
-      isCallback: false,
-      retry: true,
-      timeout: 0,
-      enqueuedAt: performance.now(),
-      abandon: () => undefined,
-      reject,
-    };
-  }
-
-  /** VACUUM and checkpoints: SQLite refuses them inside a transaction. */
-  private async runAlone(open: OpenDatabase, method: ReadMethod, sql: string): Promise<unknown> {
-    return open.committer.exclusive((db) => {
-      if (open.position !== undefined) refuseVacuum(db, open.infos.of(sql));
-      const statement = db.prepare(sql);
-      const rows = statement.reader ? statement.all() : (statement.run(), []);
-      if (method === 'run') return { changes: 0, lastInsertRowid: 0 };
-      return method === 'get' ? rows[0] : rows;
-    });
-  }
-
-  private async *iterateShaped(
-    sql: string,
-    params: HAParameters | undefined,
-    shape: RowShape,
-    { consistency = 'local' }: HAReadOptions = {},
-  ): AsyncIterableIterator<unknown> {
-    refuseNested(this);
-    const open = this.lifecycle.open ?? (await this.opened());
-    const info = open.infos.of(sql);
-    const across = isWrite(info) ? undefined : this.across(sql, info);
-    if (across !== undefined) {
-      if (consistency !== 'local') throw consistencyRefused(consistency);
-      yield* across.iterate(params, shape);
-      return;
-    }
-    if (consistency === 'leader' && open.router?.isLocal === false) {
-      yield* (await this.readConsistently(consistency, 'all', sql, params)) as unknown[];
-      return;
-    }
-    if (consistency !== 'local') await this.catchUp(open, consistency);
-    if (isWrite(info)) yield* (await this.write(open, 'all', sql, params, shape)) as unknown[];
-    else yield* open.reads.iterate(sql, params, shape);
-  }
-
-  private refuseReadOnly(open: OpenDatabase): void {
-    if (!open.readOnly) return;
-    throw new HAError(
-      'HA_READ_ONLY',
-      'This node is a read replica (disablePublisher): it does not write. Send the write to another node.',
-    );
-  }
-}
-
-function execThere(statements: readonly string[]): Way<void>['there'] {
-  return (leader) => leader.exec(statements);
-}
-
-function notStarted(): HAError {
-  return new HAError(
-    'HA_UNAVAILABLE',
-    'The database is not started. Await db.start() first, or leave autoStart on; after close() it stays closed.',
-  );
-}
-
-async function callAcross(
-  across: CrossQuery,
-  method: ReadMethod,
-  params: HAParameters | undefined,
-  shape: RowShape,
-): Promise<unknown> {
-  // What better-sqlite3 says of a statement in one database.
-  if (method === 'run') throw new TypeError('This statement returns data. Use get(), all(), or iterate() instead');
-  const rows: unknown[] = [];
-  for await (const row of across.iterate(params, shape)) {
-    if (method === 'get') return row;
-    rows.push(row);
-  }
-  return method === 'get' ? undefined : rows;
-}
-
-/** Runs a callback; fails where the transaction is broken, even if the callback swallowed that. */
-function complete<R>(tx: OpenTransaction, fn: (tx: HATransaction) => R | Promise<R>): R | Promise<R> {
-  const result = fn(tx);
-  if (!(result instanceof Promise)) return result;
-  return result.then((value) => {
-    if (tx.overlap !== undefined) throw tx.overlap;
-    return value;
-  });
 }

@@ -1,7 +1,7 @@
 import { HAError } from '../common/ha-error.js';
 import { foldCase } from '../sql/identifiers.js';
 import type { HAParameters, HATransaction } from './executor.js';
-import type { OpenDatabase } from './ha-database.js';
+import type { OpenDatabase } from './open-database.js';
 import { OpenTransaction } from './open-transaction.js';
 import { WatchedTransaction } from './watched-transaction.js';
 import { conflict } from './publish-errors.js';

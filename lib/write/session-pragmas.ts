@@ -3,7 +3,7 @@ import { quoteIdentifier } from '../sql/identifiers.js';
 import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
 import { StatementReader } from '../sql/statement-reader.js';
 import type { Connection } from '../sqlite/connection.js';
-import type { OpenDatabase } from './ha-database.js';
+import type { OpenDatabase } from './open-database.js';
 import type { ExactResult } from './result.js';
 
 /** What a PRAGMA of the session gave. */

@@ -5,9 +5,10 @@ import type { PragmaInfo, StatementInfo } from '../sql/statement-info.js';
 import type { CrossQuery } from './cross-port.js';
 import { EXACT_SHAPE } from './executor.js';
 import type { HAExecuteOptions, HAParameters, HAResult } from './executor.js';
-import type { OpenDatabase } from './ha-database.js';
 import { InteractiveTransaction } from './interactive-transaction.js';
 import type { InteractiveLimits } from './interactive-transaction.js';
+import { refuseReadOnly } from './open-database.js';
+import type { OpenDatabase } from './open-database.js';
 import type { ExactResult, ResultShape, RowCursor, StatementResult } from './result.js';
 import { runsAlone } from './script.js';
 import { controlStatement } from './session-control.js';
@@ -51,7 +52,6 @@ export interface SessionHost {
   readonly isForwarded: boolean;
   readonly transactionTimeout: number;
   opened(): OpenDatabase | Promise<OpenDatabase>;
-  refuseReadOnly(open: OpenDatabase): void;
   /** Notes where a transaction of the session stands; undefined where it changed nothing. */
   noteWritten(sequence: number | undefined): void;
   /** Who answers a read instead of this database. */
@@ -389,12 +389,12 @@ export function sessionLimits(
 
 /** Begins a transaction whose statements come one by one, here or at the leader. */
 export async function beginTransaction(
-  host: Pick<SessionHost, 'owner' | 'isForwarded' | 'refuseReadOnly'>,
+  host: Pick<SessionHost, 'owner' | 'isForwarded'>,
   open: OpenDatabase,
   limits: InteractiveLimits,
   signal?: AbortSignal,
 ): Promise<SessionTransaction> {
-  host.refuseReadOnly(open);
+  refuseReadOnly(open);
   if (limits.serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
   const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(host.owner, open, limits, signal);
   if (host.isForwarded) open.router?.refuseUnlessLeader();

@@ -37,7 +37,8 @@ export interface SessionTransaction {
   rollback(): Promise<void>;
 }
 
-type ReadMethod = 'run' | 'get' | 'all';
+/** How a statement is called: `run` gives no rows. */
+export type ReadMethod = 'run' | 'get' | 'all';
 
 /**
  * Runs writes at the leader, with the results that they would have here. Each resolves when this node has applied what it

@@ -10,6 +10,8 @@ export class HAKnexConnection {
   /** Set by Knex while one of its transactions has the connection. */
   declare __knexTxId?: string;
   declare __knexUid?: string;
+  /** Why the pool must not hand it out again. */
+  declare __knex__disposed?: Error;
   /** What `PRAGMA foreign_keys` was set to here. */
   foreignKeys: string | undefined;
   /** A statement of the user began a transaction, not Knex. */

@@ -74,8 +74,10 @@ export class Database extends EventEmitter {
   }
 
   prepare(sql: string, ...args: unknown[]): Statement {
-    const statement = new Statement(this.#host, sql, args.length === 1 ? (args[0] as Callback) : undefined);
-    return args.length > 1 ? statement.bind(...args) : statement;
+    const [first] = args;
+    if (typeof first === 'function') return new Statement(this.#host, sql, first as Callback);
+    const statement = new Statement(this.#host, sql);
+    return args.length > 0 ? statement.bind(...args) : statement;
   }
 
   run(sql: string, ...args: unknown[]): this {

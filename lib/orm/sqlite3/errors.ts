@@ -43,7 +43,8 @@ export interface Sqlite3Error extends Error {
 
 /** An error as node-sqlite3 gives it. What is not SQLite's stays as it is: its code says what to do. */
 export function sqlite3Error(error: unknown): unknown {
-  if (error instanceof RangeError) return coded('RANGE', error.message, error);
+  if ((error as Error | undefined)?.name === 'RangeError')
+    return coded('RANGE', (error as Error).message, error as Error);
   if (!(error instanceof BetterSqlite3.SqliteError)) return error;
   const name = /^SQLITE_([A-Z]+)/.exec(error.code)?.[1] ?? '';
   return coded(name in RESULT_CODES ? (name as ResultCode) : 'ERROR', error.message, error);

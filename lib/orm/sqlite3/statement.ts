@@ -123,7 +123,7 @@ export class Statement extends EventEmitter {
   private async started(params: Args, work: (params: HAParameters) => Promise<unknown[]>): Promise<unknown[]> {
     if (this.finalized) throw misuse('Statement is already finalized');
     // Bound now: the caller may change them behind the call.
-    if (params.length > 0) this.params = bound(params);
+    if (params.length > 0) this.params = bound(this.sql, params);
     return work(this.params);
   }
 

@@ -1,3 +1,4 @@
+import { parameters } from '../../sql/params.js';
 import type { HAParameters } from '../../write/executor.js';
 import { misuse, outOfRange } from './errors.js';
 
@@ -5,10 +6,23 @@ import { misuse, outOfRange } from './errors.js';
 export type UnsafeIntegers = 'bigint' | 'string' | 'number';
 
 /** Parameters as callers of node-sqlite3 give them: values, one array of them, or one object by name or number. */
-export function bound(args: readonly unknown[]): HAParameters {
+export function bound(sql: string, args: readonly unknown[]): HAParameters {
   const [first] = args;
-  if (args.length !== 1 || !isCollection(first)) return args.map(boundValue);
-  return Array.isArray(first) ? first.map(boundValue) : byName(first as Record<string, unknown>);
+  if (args.length !== 1 || !isCollection(first)) return inOrder(sql, args);
+  return Array.isArray(first) ? inOrder(sql, first) : byName(sql, first as Record<string, unknown>);
+}
+
+/** better-sqlite3 takes values in order for a plain `?` only; those of `?1`, `$a`, `:a` and `@a` it wants by name. */
+function inOrder(sql: string, values: readonly unknown[]): HAParameters {
+  if (!/\?\d|[$:@]\w/.test(sql)) return values.map(boundValue);
+  const list = parameters(sql);
+  const [highest = 0, named] = [list.at(-1)?.ordinal, list.filter(({ key }) => key !== undefined)];
+  if (named.length === 0) return values.map(boundValue);
+  if (highest !== values.length) throw outOfRange(`There are ${highest} parameters, and ${values.length} values.`);
+  const byKey = new Map(named.map(({ key = '', ordinal }) => [key, boundValue(values[ordinal - 1])]));
+  if (byKey.size !== named.length) throw twice();
+  const plain = list.filter(({ key }) => key === undefined).map(({ ordinal }) => boundValue(values[ordinal - 1]));
+  return [...plain, Object.fromEntries(byKey)];
 }
 
 function isCollection(value: unknown): boolean {
@@ -17,22 +31,30 @@ function isCollection(value: unknown): boolean {
 }
 
 /** better-sqlite3 takes names without their prefix, and numbers in order. */
-function byName(values: Readonly<Record<string, unknown>>): HAParameters {
+function byName(sql: string, values: Readonly<Record<string, unknown>>): HAParameters {
   const names = Object.keys(values);
-  if (names.length > 0 && names.every((name) => /^[1-9]\d*$/.test(name))) return byNumber(values, names.map(Number));
+  if (names.length > 0 && names.every((name) => /^[1-9]\d*$/.test(name)))
+    return byNumber(sql, values, names.map(Number));
   const params: Record<string, unknown> = {};
   for (const name of names) {
     const key = name.replace(/^[$:@]/, '');
-    if (Object.hasOwn(params, key)) throw misuse(`Two parameters are called '${key}', with different prefixes.`);
+    if (Object.hasOwn(params, key)) throw twice();
     params[key] = boundValue(values[name]);
   }
   return params;
 }
 
-function byNumber(values: Readonly<Record<string, unknown>>, numbers: readonly number[]): unknown[] {
+function byNumber(sql: string, values: Readonly<Record<string, unknown>>, numbers: readonly number[]): HAParameters {
   const count = Math.max(...numbers);
   if (count !== numbers.length) throw outOfRange(`Parameters are numbered from 1 to ${count}, and some are missing.`);
-  return Array.from({ length: count }, (_, index) => boundValue(values[index + 1]));
+  return inOrder(
+    sql,
+    Array.from({ length: count }, (_, index) => values[index + 1]),
+  );
+}
+
+function twice(): Error {
+  return misuse('Two parameters have the same name, but for its prefix. Give them different names.');
 }
 
 /** https://github.com/TryGhost/node-sqlite3/blob/master/src/statement.cc, `BindParameter`. */

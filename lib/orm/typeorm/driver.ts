@@ -2,6 +2,7 @@ import type { DataSource } from 'typeorm';
 import type { BetterSqlite3Driver } from 'typeorm/driver/better-sqlite3/BetterSqlite3Driver.js';
 import { HAError } from '../../common/ha-error.js';
 import type { HASession } from '../../write/session.js';
+import { exactRow } from './exact-rows.js';
 import type { Binding } from './options.js';
 import { notConnected, OVERRIDDEN, queryRunnerClass } from './query-runner.js';
 import type { HAQueryRunner, QueryRunnerClass, Sessions } from './query-runner.js';
@@ -27,6 +28,15 @@ export function driverFor(dataSource: DataSource, { db, limits }: Binding): Bett
       const session = db.connect({ ...limits, safeIntegers: true });
       open.add(session);
       return session;
+    },
+    rows: (sql, parameters) => {
+      if (!isConnected) throw notConnected();
+      return exactly(
+        db
+          .prepare<Record<string, unknown>>(sql)
+          .safeIntegers()
+          .iterate(...parameters),
+      );
     },
     close: (session) => {
       open.delete(session);
@@ -68,6 +78,10 @@ export function driverFor(dataSource: DataSource, { db, limits }: Binding): Bett
     }
   }
   return new HADriver(dataSource);
+}
+
+async function* exactly(rows: AsyncIterable<Record<string, unknown>>): AsyncIterable<Record<string, unknown>> {
+  for await (const row of rows) yield exactRow(row);
 }
 
 function attached(database: string): HAError {

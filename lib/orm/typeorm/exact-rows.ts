@@ -4,13 +4,11 @@ export function exactInteger(value: number | bigint): number | bigint {
   return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
 }
 
-/** The same in all columns of rows. */
-export function exactRows(rows: Record<string, unknown>[]): Record<string, unknown>[] {
-  for (const row of rows) {
-    for (const name in row) {
-      const value = row[name];
-      if (typeof value === 'bigint') row[name] = exactInteger(value);
-    }
+/** The same in all columns of a row, which it gives back. */
+export function exactRow(row: Record<string, unknown>): Record<string, unknown> {
+  for (const name in row) {
+    const value = row[name];
+    if (typeof value === 'bigint') row[name] = exactInteger(value);
   }
-  return rows;
+  return row;
 }

@@ -31,7 +31,7 @@ export type HADataSourceLimits = Pick<HASessionOptions, 'idleTimeout' | 'timeout
 
 /** What a DataSource works on. */
 export interface Binding {
-  readonly db: Pick<HADatabase, 'connect' | 'execute' | 'get'>;
+  readonly db: Pick<HADatabase, 'connect' | 'execute' | 'get' | 'prepare'>;
   readonly limits: HADataSourceLimits;
 }
 

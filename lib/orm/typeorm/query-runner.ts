@@ -1,9 +1,10 @@
+import { Readable } from 'node:stream';
 import type { BetterSqlite3Driver } from 'typeorm/driver/better-sqlite3/BetterSqlite3Driver.js';
 import type { BetterSqlite3QueryRunner } from 'typeorm/driver/better-sqlite3/BetterSqlite3QueryRunner.js';
 import { HAError } from '../../common/ha-error.js';
 import type { HAResult } from '../../write/executor.js';
 import type { HASession } from '../../write/session.js';
-import { exactInteger, exactRows } from './exact-rows.js';
+import { exactInteger, exactRow } from './exact-rows.js';
 import { withoutOwnTables } from './own-tables.js';
 
 /** Constructor of TypeORM's query runner. */
@@ -12,6 +13,8 @@ export type QueryRunnerClass = new (driver: BetterSqlite3Driver) => BetterSqlite
 /** Opens and closes the sessions of query runners. */
 export interface Sessions {
   open(): HASession;
+  /** Reads rows one by one, outside of any session. */
+  rows(sql: string, parameters: readonly unknown[]): AsyncIterable<Row>;
   close(session: HASession): Promise<void>;
 }
 
@@ -22,6 +25,8 @@ export interface HAQueryRunner extends BetterSqlite3QueryRunner {
 }
 
 type Row = Record<string, unknown>;
+type Answer = ReturnType<BetterSqlite3QueryRunner['query']>;
+type Rows = Awaited<ReturnType<BetterSqlite3QueryRunner['stream']>>;
 
 /** What TypeORM's query runner takes for a statement that better-sqlite3 has prepared. */
 interface Statement {
@@ -38,6 +43,7 @@ export const OVERRIDDEN = [
   'getStmt',
   'connect',
   'release',
+  'stream',
   'startTransaction',
   'clearDatabase',
   'beforeMigration',
@@ -70,10 +76,22 @@ export function queryRunnerClass(
       if (this.session !== undefined) await sessions.close(this.session);
     }
 
-    override query(sql: string, parameters: unknown[] = [], structured = false): Promise<unknown> {
+    override query(sql: string, parameters: unknown[] = [], structured = false): Answer {
       // TypeORM prepares a statement and runs it in one go, without waiting: it is run while it seems to be prepared.
       const call = Object.create(this, { getStmt: { value: () => this.perform(sql, parameters) } }) as this;
-      return super.query.call(call, sql, parameters, structured) as Promise<unknown>;
+      return super.query.call(call, sql, parameters, structured);
+    }
+
+    /** Rows one by one, in one snapshot; all at once inside of a transaction, whose rows no other connection sees. */
+    override async stream(
+      sql: string,
+      parameters: unknown[] = [],
+      onEnd?: () => void,
+      onError?: (error: Error) => void,
+    ): Promise<Rows> {
+      if (this.isTransactionActive) return streamOf((await this.query(sql, parameters)) as Row[], onEnd, onError);
+      this.driver.connection.logger.logQuery(sql, parameters, this);
+      return streamOf(sessions.rows(sql, parameters.map(bindable)), onEnd, onError);
     }
 
     override async startTransaction(level?: IsolationLevel): Promise<void> {
@@ -96,14 +114,14 @@ export function queryRunnerClass(
       await this.pragma('foreign_keys = ON');
     }
 
-    protected override async loadPragmaRecords(tablePath: string, pragma: string): Promise<unknown[]> {
+    protected override async loadPragmaRecords(tablePath: string, pragma: string): Promise<Row[]> {
       const [, table] = this.splitTablePath(tablePath);
       return this.pragma(`${pragma}("${table}")`);
     }
 
-    private async pragma(text: string): Promise<unknown[]> {
+    private async pragma(text: string): Promise<Row[]> {
       const session = await this.connect();
-      return (await session.execute(`PRAGMA ${text}`)).rows;
+      return (await session.execute<Row>(`PRAGMA ${text}`)).rows.map(exactRow);
     }
 
     private defaultIsolationLevel(): IsolationLevel {
@@ -133,9 +151,21 @@ function statementOf(sql: string, result: HAResult<Row> | undefined): Statement 
   const { reader = false, rows = [], changes = 0, lastInsertRowid = 0 } = result ?? {};
   return {
     reader,
-    all: () => exactRows(withoutOwnTables(sql, rows)),
+    all: () => withoutOwnTables(sql, rows).map(exactRow),
     run: () => ({ changes, lastInsertRowid: exactInteger(lastInsertRowid) }),
   };
+}
+
+function streamOf(
+  rows: Iterable<Row> | AsyncIterable<Row>,
+  onEnd: (() => void) | undefined,
+  onError: ((error: Error) => void) | undefined,
+): Rows {
+  const stream = Readable.from(rows);
+  if (onEnd !== undefined) stream.on('end', onEnd);
+  if (onError !== undefined) stream.on('error', onError);
+  // TypeORM's type is that of a file's stream, though no driver of it gives one.
+  return stream as unknown as Rows;
 }
 
 function failing(error: unknown): Statement {

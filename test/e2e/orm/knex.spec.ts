@@ -7,7 +7,6 @@ import createKnex from 'knex';
 import type { Knex } from 'knex';
 import { isRetryable } from '../../../lib/common/retryable.js';
 import { getHAToken } from '../../../lib/common/tokens.js';
-import { HAModule } from '../../../lib/ha.module.js';
 import { haKnexClient, orderedTransaction } from '../../../lib/orm/knex.js';
 import type { HAKnexOptions } from '../../../lib/orm/knex.js';
 import { HATestingModule } from '../../../lib/testing/ha-testing.module.js';
@@ -340,7 +339,6 @@ describe('What goes wrong with Knex', () => {
       }),
     );
     expect(failure).toMatchObject({ code: 'HA_TRANSACTION_TIMEOUT' });
-    expect(failure.message).toContain('idle');
     expect(await knex('account').pluck('name')).toEqual(['past it']);
     await cluster.expectEqual();
   });
@@ -444,7 +442,6 @@ class Accounts implements OnModuleDestroy {
 class AppModule {}
 
 it('is a provider of a Nest application', async () => {
-  expect(HAModule).toBeDefined();
   const app = await Test.createTestingModule({ imports: [AppModule] }).compile();
   await app.init();
   onCleanup(() => app.close());

@@ -170,6 +170,36 @@ export function describeTypeOrm(version: string): void {
       await cluster.expectEqual();
     });
 
+    it('streams rows, exactly, in one snapshot; those of a transaction too', async () => {
+      const { cluster, a } = await clusterWithEntities();
+      await a.manager.insert(Place, [
+        { id: 1n, name: 'one' },
+        { id: BEYOND, name: 'far' },
+      ]);
+      const all = async (manager: EntityManager): Promise<unknown[]> => {
+        const rows: unknown[] = [];
+        const stream = await manager.createQueryBuilder(Place, 'p').orderBy('p.id').stream();
+        for await (const row of stream as AsyncIterable<unknown>) {
+          rows.push(row);
+          if (rows.length === 1 && manager === a.manager) await a.manager.insert(Place, { id: 2n, name: 'later' });
+          if (manager !== a.manager) await manager.count(Place);
+        }
+        return rows;
+      };
+      expect(await all(a.manager)).toEqual([
+        { p_id: 1, p_name: 'one' },
+        { p_id: BEYOND, p_name: 'far' },
+      ]);
+      await a.transaction(async (manager) => {
+        await manager.delete(Place, { id: 1n });
+        expect(await all(manager)).toEqual([
+          { p_id: 2, p_name: 'later' },
+          { p_id: BEYOND, p_name: 'far' },
+        ]);
+      });
+      await cluster.expectEqual();
+    });
+
     it('gives the rows of RETURNING, of statements that TypeORM does not build', async () => {
       const { cluster, a } = await clusterWithEntities();
       expect(await a.query('INSERT INTO tag(name) VALUES(?), (?) RETURNING name', ['x', 'y'])).toEqual([

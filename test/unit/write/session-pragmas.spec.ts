@@ -1,5 +1,5 @@
 import BetterSqlite3 from 'better-sqlite3';
-import type { OpenDatabase } from '../../../lib/write/ha-database.js';
+import type { OpenDatabase } from '../../../lib/write/open-database.js';
 import { SessionPragmas, cutAtPragmas, isSessionPragma } from '../../../lib/write/session-pragmas.js';
 import type { PragmaAnswer } from '../../../lib/write/session-pragmas.js';
 import { StatementInfos } from '../../../lib/write/statement-info.js';

@@ -1,0 +1,3 @@
+import { describeConformance } from './typeorm-conformance-suite.js';
+
+describeConformance('1.x');
