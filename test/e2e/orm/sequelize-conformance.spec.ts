@@ -63,7 +63,7 @@ async function fresh({ sequelize, schema, User, Task }: Subject): Promise<void> 
 }
 
 const names = (rows: readonly Row[]): unknown[] => rows.map((row) => row.get('name') ?? row.get('title'));
-const byId = { order: [['id', 'ASC']] } as { order: [string, string][] };
+const byId = { order: [['id', 'ASC']] };
 const failure = (call: Promise<unknown>): Promise<string> =>
   call.then(
     () => 'none',
@@ -129,7 +129,7 @@ const CHECKS: readonly Check[] = [
       await User.bulkCreate([{ name: 'a', age: 1 }, { name: 'y' }], {
         updateOnDuplicate: ['age'],
         conflictAttributes: ['name'],
-      } as never);
+      });
       return (await User.findAll(byId)).map((row) => row.get('age'));
     },
     [1, 20, null, null],
