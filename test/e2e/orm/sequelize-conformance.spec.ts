@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { DataTypes, Op, Sequelize } from 'sequelize';
-import type { Model, ModelStatic, QueryInterface } from 'sequelize';
+import type { FindOptions, Model, ModelStatic, QueryInterface } from 'sequelize';
 import { haSqlite3 } from '../../../lib/orm/sqlite3.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { onCleanup, startCluster, temporaryFolder } from '../../helper/cluster.js';
@@ -63,7 +63,7 @@ async function fresh({ sequelize, schema, User, Task }: Subject): Promise<void> 
 }
 
 const names = (rows: readonly Row[]): unknown[] => rows.map((row) => row.get('name') ?? row.get('title'));
-const byId = { order: [['id', 'ASC']] };
+const byId: FindOptions = { order: [['id', 'ASC']] };
 const failure = (call: Promise<unknown>): Promise<string> =>
   call.then(
     () => 'none',
