@@ -17,8 +17,6 @@ const ENTRY_POINTS: Record<string, { names: string[]; optional: string[] }> = {
     names: ['HARemoteDatabase', 'HARemoteModule', 'HAGrpcModule', 'haGrpcOptions', 'haGrpcPort'],
     optional: ['@nestjs/microservices', '@grpc/grpc-js', '@grpc/proto-loader', '@grpc/reflection', 'grpc-health-check'],
   },
-  'nestjs-ha/knex': { names: ['haKnexClient', 'orderedTransaction'], optional: ['knex'] },
-  'nestjs-ha/sqlite3': { names: ['haSqlite3'], optional: [] },
   'nestjs-ha/metrics': { names: ['HAMetricsModule'], optional: ['@opentelemetry/api'] },
   'nestjs-ha/kysely': { names: ['HAKyselyDialect', 'retryMigration'], optional: ['kysely'] },
   'nestjs-ha/drizzle': { names: ['drizzle', 'migrate', 'HADrizzleDatabase'], optional: ['drizzle-orm'] },
