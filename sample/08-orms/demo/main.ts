@@ -1,7 +1,7 @@
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +12,8 @@ import { reportLines } from './report.js';
 import { Resource } from './resource.js';
 
 const ORMS = ['kysely', 'typeorm', 'knex', 'objection', 'mikro-orm', 'drizzle', 'sequelize', 'cls'];
-const AUTHORS = 12;
+/** Authors in each library. */
+const AUTHORS = 8;
 /** Clients of each resource; half of them at each node. */
 const CLIENTS = 4;
 /** Transfers of each client. */

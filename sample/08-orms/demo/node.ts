@@ -34,8 +34,9 @@ export class Node {
       const read = (chunk: Buffer): void => {
         this.output = (this.output + chunk.toString()).slice(-OUTPUT);
         const url = /Listening on (\S+)/.exec(this.output)?.[1];
-        if (url === undefined) return;
-        this.url ||= url;
+        if (url === undefined || this.url !== '') return;
+        this.url = url;
+        this.output = '';
         resolve();
       };
       child.stdout?.on('data', read);
@@ -43,7 +44,7 @@ export class Node {
     });
   }
 
-  /** What it warned of, and what went wrong in it. */
+  /** What it warned of since it listens. Before, node 2 may say that it waits for the NATS server of node 1. */
   get complaints(): string[] {
     return this.output.split('\n').filter((line) => /\b(WARN|ERROR|FATAL)\b/.test(line));
   }

@@ -1,4 +1,4 @@
-import { ConflictException, NotFoundException } from '@nestjs/common';
+import { BadRequestException, ConflictException, NotFoundException } from '@nestjs/common';
 import type { Transfer, Transferred } from './library.js';
 
 /** How many copies both books have behind a transfer. */
@@ -6,6 +6,7 @@ export function transferred(
   books: readonly { readonly id: number; readonly copies: number }[],
   { from, to, copies }: Transfer,
 ): Transferred {
+  if (from === to) throw new BadRequestException('These are not two books.');
   const source = books.find(({ id }) => id === from);
   const target = books.find(({ id }) => id === to);
   if (source === undefined || target === undefined) throw new NotFoundException('There is no such book.');
