@@ -68,7 +68,7 @@ function boundValue(value: unknown): unknown {
 
 /** What has a text of its own is that text. */
 function textOf(value: object): string {
-  if (value.toString !== Object.prototype.toString) return `${value as { toString(): string }}`;
+  if (value.toString !== Object.prototype.toString) return (value as { toString(): string }).toString();
   throw misuse('An object without a text of its own cannot be bound. Give JSON.stringify(value), or a Buffer.');
 }
 
