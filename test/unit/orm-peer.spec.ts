@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { HAError } from '../../lib/common/ha-error.js';
 import { checkPeer, loadPeer } from '../../lib/orm/common/peer.js';
 
@@ -29,12 +29,13 @@ describe('the package that an adapter derives from', () => {
 
   it('is looked at before anything of it is loaded', () => {
     const folder = mkdtempSync(join(tmpdir(), 'peer-'));
-    const module = join(folder, 'node_modules', 'some-orm');
+    const name = `orm-${basename(folder)}`;
+    const module = join(folder, 'node_modules', name);
     const at = join(folder, 'at.js');
     try {
       mkdirSync(module, { recursive: true });
-      writeFileSync(join(module, 'package.json'), JSON.stringify({ name: 'some-orm', version: '4.2.0' }));
-      expect(thrownBy(() => loadPeer(PEER, 'inner.js', at)).message).toContain('4.2.0 is installed');
+      writeFileSync(join(module, 'package.json'), JSON.stringify({ name, version: '4.2.0' }));
+      expect(thrownBy(() => loadPeer({ ...PEER, name }, 'inner.js', at)).message).toContain('4.2.0 is installed');
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -48,12 +49,13 @@ describe('the package that an adapter derives from', () => {
 
   it('is loaded where its version is known', () => {
     const folder = mkdtempSync(join(tmpdir(), 'peer-'));
-    const module = join(folder, 'node_modules', 'some-orm');
+    const name = `orm-${basename(folder)}`;
+    const module = join(folder, 'node_modules', name);
     try {
       mkdirSync(module, { recursive: true });
-      writeFileSync(join(module, 'package.json'), JSON.stringify({ name: 'some-orm', version: '3.4.0' }));
+      writeFileSync(join(module, 'package.json'), JSON.stringify({ name, version: '3.4.0' }));
       writeFileSync(join(module, 'inner.json'), '{"inner":true}');
-      expect(loadPeer(PEER, 'inner.json', join(folder, 'at.js'))).toEqual({ inner: true });
+      expect(loadPeer({ ...PEER, name }, 'inner.json', join(folder, 'at.js'))).toEqual({ inner: true });
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

@@ -201,10 +201,7 @@ describe('@nestjs-cls/transactional', () => {
     const nodes = await LeaderCluster.start({ nodes: 2 });
     const { db: follower } = nodes.follower;
     await follower.exec('CREATE TABLE t(v)');
-    const { wrapWithTransaction, wrapWithNestedTransaction } = new HATransactionalAdapter().optionsFactory(
-      follower,
-      [],
-    );
+    const { wrapWithTransaction, wrapWithNestedTransaction } = new HATransactionalAdapter().optionsFactory(follower);
     let tx: HAExecutor = follower;
     const setTx = (current?: HAExecutor): void => void (tx = current ?? follower);
     const insert = (value: string) => async (): Promise<void> =>

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { DataTypes, Op, Sequelize } from 'sequelize';
-import type { Model, ModelStatic, QueryInterface } from 'sequelize';
+import type { FindOptions, Model, ModelStatic, QueryInterface } from 'sequelize';
 import { haSqlite3 } from '../../../lib/orm/sqlite3.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { onCleanup, startCluster, temporaryFolder } from '../../helper/cluster.js';
@@ -63,7 +63,7 @@ async function fresh({ sequelize, schema, User, Task }: Subject): Promise<void> 
 }
 
 const names = (rows: readonly Row[]): unknown[] => rows.map((row) => row.get('name') ?? row.get('title'));
-const byId = { order: [['id', 'ASC']] } as { order: [string, string][] };
+const byId: FindOptions = { order: [['id', 'ASC']] };
 const failure = (call: Promise<unknown>): Promise<string> =>
   call.then(
     () => 'none',
@@ -129,7 +129,7 @@ const CHECKS: readonly Check[] = [
       await User.bulkCreate([{ name: 'a', age: 1 }, { name: 'y' }], {
         updateOnDuplicate: ['age'],
         conflictAttributes: ['name'],
-      } as never);
+      });
       return (await User.findAll(byId)).map((row) => row.get('age'));
     },
     [1, 20, null, null],

@@ -1,0 +1,2 @@
+/** Injects Knex, which has no class of its own. */
+export const KNEX = Symbol('Knex');
