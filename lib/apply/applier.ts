@@ -10,7 +10,7 @@ import { isReplicatedPragma } from '../sql/pragmas.js';
 import { splitStatements } from '../sql/split.js';
 import type { StatementInfo } from '../sql/statement-info.js';
 import type { Connection } from '../sqlite/connection.js';
-import { isSqliteError } from '../sqlite/connections.js';
+import { isSqliteError } from '../common/sqlite-error.js';
 import { isInternalTable, readSchema, schemaVersion } from '../sqlite/schema.js';
 import type { RowIdentify, SchemaInfo } from '../sqlite/schema.js';
 import { raiseSequence, setSequence } from '../sqlite/sequences.js';

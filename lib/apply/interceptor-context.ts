@@ -2,7 +2,7 @@ import type { RowChange, SqlValue } from '../changeset/changeset.js';
 import { columnIndex, invalid } from '../changeset/interceptor.js';
 import type { HAInterceptorContext, HARowContext, HAStoredRow } from '../changeset/interceptor.js';
 import type { Connection, Statement } from '../sqlite/connection.js';
-import { isSqliteError } from '../sqlite/connections.js';
+import { isSqliteError } from '../common/sqlite-error.js';
 import type { InterceptingNode } from './interceptors.js';
 import { wholeRow } from './recent-rows.js';
 import type { PlannedChange } from './row-applier.js';

@@ -1,6 +1,6 @@
 import type { RowChange, SqlValue } from '../changeset/changeset.js';
 import type { Connection, Statement } from '../sqlite/connection.js';
-import { isSqliteError } from '../sqlite/connections.js';
+import { isSqliteError } from '../common/sqlite-error.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { adaptForeign } from './foreign-rows.js';

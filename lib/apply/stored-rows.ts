@@ -1,7 +1,7 @@
 import type { SqlValue } from '../changeset/changeset.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
-import { isSqliteError } from '../sqlite/connections.js';
+import { isSqliteError } from '../common/sqlite-error.js';
 import type { TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { PlannedChange } from './row-applier.js';

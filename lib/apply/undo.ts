@@ -2,7 +2,7 @@ import { HAError } from '../common/ha-error.js';
 import type { RowChange, SqlValue } from '../changeset/changeset.js';
 import { quoteIdentifier as q } from '../sql/identifiers.js';
 import type { Connection } from '../sqlite/connection.js';
-import { isSqliteError } from '../sqlite/connections.js';
+import { isSqliteError } from '../common/sqlite-error.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import { bound, doubled, keyMatch, mark, marks } from './row-plan.js';

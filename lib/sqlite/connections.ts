@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import { HAError } from '../common/ha-error.js';
+import { isSqliteError } from '../common/sqlite-error.js';
 import type { ConfigureConnection, Connection, ConnectionRole } from './connection.js';
 import { registerFunctions } from './functions.js';
 import type { IdGenerator } from './id-generator.js';
@@ -180,16 +181,6 @@ export function lockFile(path: string, database: string): Connection {
 /** True for SQLite's "database is locked", which passes by itself. */
 export function isBusy(error: unknown): boolean {
   return isSqliteError(error) && error.code.startsWith('SQLITE_BUSY');
-}
-
-/**
- * True for errors of SQLite itself, as better-sqlite3 raises them. Not by `instanceof`: the native part takes the class
- * of whoever loaded it first in the process, and test runners load its JavaScript anew for each file.
- */
-export function isSqliteError(error: unknown): error is InstanceType<typeof BetterSqlite3.SqliteError> {
-  if (typeof error !== 'object' || error === null) return false;
-  const { code } = error as { code?: unknown };
-  return typeof code === 'string' && code.startsWith('SQLITE_');
 }
 
 function openError(error: unknown, path: string): unknown {

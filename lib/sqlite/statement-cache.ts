@@ -45,6 +45,16 @@ export class StatementCache {
     return this.statements.get(key) ?? this.add(key, shapeStatement(this.connection.prepare(sql), shape));
   }
 
+  /**
+   * A PRAGMA of a caller, by the schema as it is now. Some answer by the schema that the connection has read when they are
+   * compiled, and do not look whether another connection has changed it, as other statements do: foreign_key_list,
+   * foreign_key_check, index_list and index_info for instance.
+   */
+  pragma(sql: string, shape: RowShape): Statement {
+    this.get('SELECT 1 FROM sqlite_schema LIMIT 1').all();
+    return shapeStatement(this.connection.prepare(sql), shape);
+  }
+
   clear(): void {
     this.statements.clear();
     this.text = 0;

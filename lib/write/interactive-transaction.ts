@@ -65,12 +65,12 @@ export class InteractiveTransaction implements SessionTransaction {
     this.done.catch(() => undefined);
   }
 
-  /** Waits for the write turn. An aborted signal gives it back as soon as it comes. */
+  /** Waits for the write turn. Where `refuse` throws then, it is given back at once. */
   static begin(
     owner: object,
     open: OpenDatabase,
     limits: InteractiveLimits,
-    signal?: AbortSignal,
+    refuse?: () => void,
   ): Promise<InteractiveTransaction> {
     return new Promise((resolve, reject) => {
       const transaction = new InteractiveTransaction(open, limits);
@@ -85,7 +85,7 @@ export class InteractiveTransaction implements SessionTransaction {
         transactionId: () => transaction.id,
         run: (attempt) => {
           if (attempt > 1) throw conflict(1);
-          signal?.throwIfAborted();
+          refuse?.();
           transaction.enter(owner);
           resolve(transaction);
           return transaction.body;

@@ -11,6 +11,9 @@ import type { ResultShape, RowCursor, StatementResult } from './result.js';
 /** Rows handed over between two looks at the event loop. */
 const ROWS_PER_STEP = 256;
 
+/** Behind white space and comments. */
+const PRAGMA = /^(?:\s|--[^\n]*\n|\/\*[^]*?\*\/)*PRAGMA\b/i;
+
 /** Reads outside of transactions: on connections of their own, so that they never wait for a write. */
 export class Reads {
   private readonly statements: StatementCache;
@@ -22,14 +25,14 @@ export class Reads {
   }
 
   call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
-    const statement = this.statements.shaped(sql, shape);
+    const statement = prepared(this.statements, sql, shape);
     return params === undefined ? statement[method]() : statement[method](...bindArguments(params));
   }
 
   /** All rows, with what is known of their columns. */
   result(sql: string, params: HAParameters | undefined, shape: ResultShape): StatementResult {
     const lastInsertRowid = shape.safeIntegers ? 0n : 0;
-    return runToEnd(this.statements.shaped(sql, shape), bindArguments(params), shape, () => ({
+    return runToEnd(prepared(this.statements, sql, shape), bindArguments(params), shape, () => ({
       changes: 0,
       lastInsertRowid,
     }));
@@ -40,7 +43,7 @@ export class Reads {
     const db = this.connections.leaseReader();
     let statement: Statement;
     try {
-      statement = this.cacheOf(db).shaped(sql, EXACT_SHAPE);
+      statement = prepared(this.cacheOf(db), sql, EXACT_SHAPE);
     } catch (error) {
       this.connections.releaseReader(db);
       throw error;
@@ -52,7 +55,7 @@ export class Reads {
   async *iterate(sql: string, params: HAParameters | undefined, shape: RowShape): AsyncIterableIterator<unknown> {
     const db = this.connections.leaseReader();
     try {
-      const statement = new StatementCache(db).shaped(sql, shape);
+      const statement = prepared(new StatementCache(db), sql, shape);
       let rows = 0;
       for (const row of statement.iterate(...bindArguments(params))) {
         yield row;
@@ -71,4 +74,8 @@ export class Reads {
     }
     return cache;
   }
+}
+
+function prepared(statements: StatementCache, sql: string, shape: RowShape): Statement {
+  return PRAGMA.test(sql) ? statements.pragma(sql, shape) : statements.shaped(sql, shape);
 }

@@ -114,7 +114,7 @@ export class HASession {
   private last: Promise<void> | undefined;
   /** Absent in a database without a leader. */
   private router: WriteRouter | undefined;
-  private readonly closing = new AbortController();
+  private isClosed = false;
   private readonly pragmas = new SessionPragmas();
   private readonly limits: { readonly idleTimeout: number; readonly timeout: number };
 
@@ -177,7 +177,8 @@ export class HASession {
     const { shape, ticket } = manner;
     this.cursor?.close();
     this.cursor = undefined;
-    const open = await this.opened();
+    const opening = this.opened();
+    const open = opening instanceof Promise ? await opening : opening;
     const info = open.infos.of(sql);
     if (isControl(info)) return { result: await this.control(open, controlStatement(sql), ticket) };
     const { state } = this;
@@ -251,18 +252,28 @@ export class HASession {
 
   /** Rolls back what is open. Never fails; nothing can be run any more. */
   async close(): Promise<void> {
-    this.closing.abort(closedSession());
+    this.isClosed = true;
     this.cursor?.close();
     this.cursor = undefined;
     if (this.state.kind === 'open') await this.state.transaction.rollback();
     this.state = IDLE;
   }
 
-  private async opened(): Promise<OpenDatabase> {
-    this.closing.signal.throwIfAborted();
-    const open = await this.host.opened();
-    this.closing.signal.throwIfAborted();
+  /** At once where it is open: reads cost little more than SQLite itself then. */
+  private opened(): OpenDatabase | Promise<OpenDatabase> {
+    this.refuseClosed();
+    const open = this.host.opened();
+    return open instanceof Promise ? this.openedLater(open) : open;
+  }
+
+  private async openedLater(opening: Promise<OpenDatabase>): Promise<OpenDatabase> {
+    const open = await opening;
+    this.refuseClosed();
     return open;
+  }
+
+  private refuseClosed(): void {
+    if (this.isClosed) throw new HAError('HA_TRANSACTION_CLOSED', 'The session was closed.');
   }
 
   private async inside(
@@ -307,18 +318,15 @@ export class HASession {
   ): Promise<ExactResult> {
     if (this.state.kind === 'aborted') throw aborted(this.state.reason);
     if (this.state.kind === 'open') throw nested();
-    const { signal } = this.closing;
     const {
       idleTimeout = this.limits.idleTimeout,
       timeout = this.limits.timeout,
       foreignKeys,
     } = this.enforcing(ticket) ?? {};
     const limits = { idleTimeout, timeout, serializable, foreignKeys };
-    const transaction = await beginTransaction(this.host, open, limits, signal);
-    if (signal.aborted) {
-      await transaction.rollback();
-      throw closedSession();
-    }
+    const transaction = await beginTransaction(this.host, open, limits, () => this.refuseClosed());
+    if (this.isClosed) await transaction.rollback();
+    this.refuseClosed();
     this.router = open.router;
     this.state = { kind: 'open', transaction, implicit };
     return NOTHING;
@@ -392,11 +400,11 @@ export async function beginTransaction(
   host: Pick<SessionHost, 'owner' | 'isForwarded'>,
   open: OpenDatabase,
   limits: InteractiveLimits,
-  signal?: AbortSignal,
+  refuse?: () => void,
 ): Promise<SessionTransaction> {
   refuseReadOnly(open);
   if (limits.serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
-  const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(host.owner, open, limits, signal);
+  const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(host.owner, open, limits, refuse);
   if (host.isForwarded) open.router?.refuseUnlessLeader();
   if (open.router === undefined || host.isForwarded) return here();
   return open.router.route({ here, there: (leader) => leader.begin(limits) });
@@ -467,8 +475,4 @@ function aborted(reason: unknown): HAError {
     `The transaction of this session has ended, and nothing of it was written: ${because} Send ROLLBACK, and begin anew.`,
     { cause: reason, retryable: reason instanceof HAError && reason.retryable },
   );
-}
-
-function closedSession(): HAError {
-  return new HAError('HA_TRANSACTION_CLOSED', 'The session was closed.');
 }

@@ -10,6 +10,7 @@ const run = promisify(execFile);
 const ENTRY_POINTS: Record<string, { names: string[]; optional: string[] }> = {
   'nestjs-ha': { names: ['HAModule', 'HADatabase', 'InjectHA', 'OnHAChange', 'getHAToken', 'HAError'], optional: [] },
   'nestjs-ha/testing': { names: ['HATestingModule', 'HATestingBroker'], optional: [] },
+  'nestjs-ha/typeorm': { names: ['haDataSourceOptions', 'haDataSource', 'haDataSourceFactory'], optional: ['typeorm'] },
   'nestjs-ha/cdc': { names: ['cdcValueJson', 'FileCDCTarget', 'KafkaCDCTarget'], optional: [] },
   'nestjs-ha/config': { names: ['haConfig', 'createHAConfig', 'haSchema'], optional: ['@nestjs/config'] },
   'nestjs-ha/terminus': { names: ['HAHealthIndicator', 'HAHealthModule'], optional: ['@nestjs/terminus'] },
@@ -18,6 +19,11 @@ const ENTRY_POINTS: Record<string, { names: string[]; optional: string[] }> = {
     optional: ['@nestjs/microservices', '@grpc/grpc-js', '@grpc/proto-loader', '@grpc/reflection', 'grpc-health-check'],
   },
   'nestjs-ha/metrics': { names: ['HAMetricsModule'], optional: ['@opentelemetry/api'] },
+  'nestjs-ha/kysely': { names: ['HAKyselyDialect', 'retryMigration'], optional: ['kysely'] },
+  'nestjs-ha/drizzle': { names: ['drizzle', 'migrate', 'HADrizzleDatabase'], optional: ['drizzle-orm'] },
+  'nestjs-ha/knex': { names: ['haKnexClient', 'orderedTransaction'], optional: ['knex'] },
+  'nestjs-ha/cls': { names: ['HATransactionalAdapter'], optional: ['@nestjs-cls/transactional'] },
+  'nestjs-ha/sqlite3': { names: ['haSqlite3'], optional: [] },
 };
 const NEEDED = [
   '@nestjs/common',
@@ -38,7 +44,7 @@ let root: string;
 function project(name: string, packages: readonly string[]): string {
   const folder = join(root, name);
   const modules = join(folder, 'node_modules');
-  for (const scope of ['@nestjs', '@grpc', '@opentelemetry', '@types', '@standard-schema'])
+  for (const scope of ['@nestjs', '@nestjs-cls', '@grpc', '@opentelemetry', '@types', '@standard-schema'])
     mkdirSync(join(modules, scope), { recursive: true });
   for (const dependency of packages) symlinkSync(resolve('node_modules', dependency), join(modules, dependency));
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
@@ -127,5 +133,5 @@ describe('the packed library', () => {
     );
     expect(failure.split('\n').filter((line) => /^(main|node_modules\/nestjs-ha)/.test(line))).toEqual([]);
     expect(failure.split('\n').filter((line) => line.includes('nestjs-ha'))).toEqual([]);
-  });
+  }, 240_000);
 });

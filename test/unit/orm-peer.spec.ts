@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { HAError } from '../../lib/common/ha-error.js';
 import { checkPeer, loadPeer } from '../../lib/orm/common/peer.js';
 
@@ -29,27 +29,33 @@ describe('the package that an adapter derives from', () => {
 
   it('is looked at before anything of it is loaded', () => {
     const folder = mkdtempSync(join(tmpdir(), 'peer-'));
-    const module = join(folder, 'node_modules', 'some-orm');
+    const name = `orm-${basename(folder)}`;
+    const module = join(folder, 'node_modules', name);
     const at = join(folder, 'at.js');
     try {
-      const missing = { ...PEER, name: 'no-such-orm' };
-      expect(thrownBy(() => loadPeer(missing, 'inner.js', at)).message).toContain('which is not installed');
       mkdirSync(module, { recursive: true });
-      writeFileSync(join(module, 'package.json'), JSON.stringify({ name: 'some-orm', version: '4.2.0' }));
-      expect(thrownBy(() => loadPeer(PEER, 'inner.js', at)).message).toContain('4.2.0 is installed');
+      writeFileSync(join(module, 'package.json'), JSON.stringify({ name, version: '4.2.0' }));
+      expect(thrownBy(() => loadPeer({ ...PEER, name }, 'inner.js', at)).message).toContain('4.2.0 is installed');
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
   });
 
+  it('is named where it is not installed', () => {
+    const error = thrownBy(() => loadPeer({ ...PEER, name: 'no-such-orm' }, 'inner.js'));
+    expect(error.code).toBe('HA_OPTIONS_INVALID');
+    expect(error.message).toContain("npm install 'no-such-orm@>=3.1 <4.0'");
+  });
+
   it('is loaded where its version is known', () => {
     const folder = mkdtempSync(join(tmpdir(), 'peer-'));
-    const module = join(folder, 'node_modules', 'some-orm');
+    const name = `orm-${basename(folder)}`;
+    const module = join(folder, 'node_modules', name);
     try {
       mkdirSync(module, { recursive: true });
-      writeFileSync(join(module, 'package.json'), JSON.stringify({ name: 'some-orm', version: '3.4.0' }));
+      writeFileSync(join(module, 'package.json'), JSON.stringify({ name, version: '3.4.0' }));
       writeFileSync(join(module, 'inner.json'), '{"inner":true}');
-      expect(loadPeer(PEER, 'inner.json', join(folder, 'at.js'))).toEqual({ inner: true });
+      expect(loadPeer({ ...PEER, name }, 'inner.json', join(folder, 'at.js'))).toEqual({ inner: true });
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

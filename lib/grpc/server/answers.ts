@@ -1,5 +1,5 @@
 import { HAError } from '../../common/ha-error.js';
-import { isSqliteError } from '../../sqlite/connections.js';
+import { isSqliteError } from '../../common/sqlite-error.js';
 import { AnswerWriter } from '../codec/messages.js';
 import type { ErrorFields } from '../codec/messages.js';
 import { WireError } from '../codec/wire.js';

@@ -17,10 +17,10 @@ export interface Peer {
  * @param at Where it is looked for. Default: where this package would find it.
  * @throws HAError `HA_OPTIONS_INVALID` where it is not installed, or in a version that the adapter does not know.
  */
-export function loadPeer<T>(peer: Peer, file: string, at: string = import.meta.url): T {
+export function loadPeer(peer: Peer, file: string, at: string = import.meta.url): unknown {
   const load = createRequire(at);
   checkPeer(peer, versionOf(load, peer));
-  return load(`${peer.name}/${file}`) as T;
+  return load(`${peer.name}/${file}`);
 }
 
 /** Refuses a version of a package that the adapter does not know. */

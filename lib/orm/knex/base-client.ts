@@ -27,7 +27,7 @@ const NEEDED = ['_formatBindings', '_optSafeIntegers', '_query', 'poolDefaults',
 
 /** Knex's own client for better-sqlite3, of the copy that this package finds. */
 export function knexClient(): BaseClientClass {
-  return loadPeer<BaseClientClass>(KNEX, 'lib/dialects/better-sqlite3/index.js');
+  return loadPeer(KNEX, 'lib/dialects/better-sqlite3/index.js') as BaseClientClass;
 }
 
 /** Another class that was derived from it, as MikroORM's, which has a copy of Knex for itself. */

@@ -55,7 +55,7 @@ export class Database extends EventEmitter {
   #serialized = false;
   #closed = false;
   /** What `PRAGMA foreign_keys` was set to; undefined where it was not. */
-  #foreignKeys: unknown;
+  #foreignKeys: bigint | undefined;
 
   constructor(
     private readonly source: Pick<HADatabase, 'connect'>,
@@ -199,7 +199,7 @@ export class Database extends EventEmitter {
   /** A session for one statement, which need not wait for others. */
   private async another(): Promise<HASession> {
     const session = this.connect();
-    if (this.#foreignKeys !== undefined) await session.execute(`PRAGMA foreign_keys = ${String(this.#foreignKeys)}`);
+    if (this.#foreignKeys !== undefined) await session.execute(`PRAGMA foreign_keys = ${this.#foreignKeys}`);
     return session;
   }
 

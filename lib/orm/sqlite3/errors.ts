@@ -1,4 +1,4 @@
-import BetterSqlite3 from 'better-sqlite3';
+import { isSqliteError } from '../../common/sqlite-error.js';
 
 /** Primary result codes: https://www.sqlite.org/rescode.html */
 export const RESULT_CODES = {
@@ -41,11 +41,11 @@ export interface Sqlite3Error extends Error {
   readonly retryable?: boolean;
 }
 
-/** An error as node-sqlite3 gives it. What is not SQLite's stays as it is: its code says what to do. */
+/** An error as node-sqlite3 gives it. What is not SQLite's stays as it is, for its code says what to do, and what has this form already. */
 export function sqlite3Error(error: unknown): unknown {
   if ((error as Error | undefined)?.name === 'RangeError')
     return coded('RANGE', (error as Error).message, error as Error);
-  if (!(error instanceof BetterSqlite3.SqliteError)) return error;
+  if (!isSqliteError(error) || 'errno' in error) return error;
   const name = /^SQLITE_([A-Z]+)/.exec(error.code)?.[1] ?? '';
   return coded(name in RESULT_CODES ? (name as ResultCode) : 'ERROR', error.message, error);
 }

@@ -49,7 +49,7 @@ export class Statement extends EventEmitter {
     this.#host = host;
     if (callback !== undefined)
       this.answer(
-        callback as AnyCallback,
+        callback,
         host.inOrder(() => Promise.resolve([])),
       );
   }

@@ -63,8 +63,13 @@ function boundValue(value: unknown): unknown {
   if (typeof value === 'boolean') return value ? 1 : 0;
   if (value instanceof Date) return value.valueOf();
   if (value instanceof Uint8Array) return Buffer.isBuffer(value) ? value : Buffer.from(value);
-  if (typeof value === 'object' || typeof value === 'function' || typeof value === 'symbol') return String(value);
-  return value;
+  return typeof value === 'object' ? textOf(value) : value;
+}
+
+/** What has a text of its own is that text. */
+function textOf(value: object): string {
+  if (value.toString !== Object.prototype.toString) return (value as { toString(): string }).toString();
+  throw misuse('An object without a text of its own cannot be bound. Give JSON.stringify(value), or a Buffer.');
 }
 
 /** A row with integers as numbers, but for those that a number cannot hold. */

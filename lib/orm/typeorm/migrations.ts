@@ -12,8 +12,8 @@ type Migrations = readonly MigrationInterface[];
  * node came first.
  */
 export function guardMigrations(dataSource: DataSource, { db }: Binding): void {
-  const run = dataSource.runMigrations;
-  const undo = dataSource.undoLastMigration;
+  // oxlint-disable-next-line typescript/unbound-method -- it is called on what stands for the data source inside of a transaction
+  const { runMigrations: run, undoLastMigration: undo } = dataSource;
 
   dataSource.runMigrations = async (options) => {
     const mode = modeOf(dataSource, options);

@@ -14,7 +14,7 @@ export const kyselyProvider: FactoryProvider<Kysely<Schema>> = {
     const kysely = new Kysely<Schema>({ dialect: new HAKyselyDialect(db) });
     const migrator = new Migrator({ db: kysely, provider: { getMigrations: async () => migrations } });
     const { error } = await retryMigration(() => migrator.migrateToLatest());
-    if (error !== undefined) throw error;
+    if (error !== undefined) throw error as Error;
     return kysely;
   },
 };

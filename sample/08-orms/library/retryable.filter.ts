@@ -7,6 +7,7 @@ import { isRetryable } from 'nestjs-ha';
 @Catch()
 export class RetryableFilter extends BaseExceptionFilter {
   override catch(error: unknown, host: ArgumentsHost): void {
+    // oxlint-disable-next-line promise/valid-params, promise/no-promise-in-callback -- this is a filter of exceptions, and no promise
     super.catch(isRetryable(error) ? new ServiceUnavailableException('Send it again.') : error, host);
   }
 }

@@ -85,7 +85,7 @@ describe('a remote database that is used without a connection of one’s own', (
     onCleanup(() => connection.close());
     await connection.run('PRAGMA foreign_keys = OFF');
     expect(await connection.all('PRAGMA foreign_keys')).toEqual([{ foreign_keys: 0 }]);
-    expect(await connection.execute('PRAGMA journal_mode = WAL')).toMatchObject({ rows: [['wal']] });
+    expect(await connection.execute('PRAGMA journal_mode = WAL')).toMatchObject({ rows: [{ journal_mode: 'wal' }] });
     await connection.run('INSERT INTO kid VALUES(1, 999)');
     await connection.exec('BEGIN; INSERT INTO kid VALUES(2, 999); COMMIT');
     const calls = [

@@ -3,7 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import { HARemoteDatabase } from '../../../lib/grpc/client/remote-database.js';
 import type { HARemoteOptions } from '../../../lib/grpc/client/remote-database.js';
 import { HARemoteModule, getHARemoteToken } from '../../../lib/grpc/client/remote.module.js';
-import { isSqliteError } from '../../../lib/sqlite/connections.js';
+import { isSqliteError } from '../../../lib/common/sqlite-error.js';
 import type { HAExecutor } from '../../../lib/write/executor.js';
 import { failureOf, onCleanup, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
 import { GrpcApp } from '../../helper/grpc-app.js';

@@ -264,7 +264,7 @@ describe('Knex over two nodes', () => {
       Array.from({ length: 300 }, (_, index) => ({ name: `n${index}` })),
     );
     const names: string[] = [];
-    for await (const row of knex<Account>('account').orderBy('id').stream()) names.push((row as Account).name);
+    for await (const row of knex<Account>('account').orderBy('id').stream()) names.push(row.name);
     expect(names).toHaveLength(300);
     for await (const row of knex<Account>('account').stream()) {
       expect(row).toMatchObject({ id: 1 });
@@ -272,7 +272,7 @@ describe('Knex over two nodes', () => {
     }
     await knex.transaction(async (trx) => {
       for await (const row of trx<Account>('account').orderBy('id').limit(3).stream()) {
-        const { id } = row as Account;
+        const { id } = row;
         await trx('account').where({ id }).update({ balance: id });
       }
     });

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { BetterSqliteKnexDialect, EntitySchema, MikroORM, SqlEntityManager } from '@mikro-orm/better-sqlite';
+import { BetterSqliteKnexDialect, EntitySchema, MikroORM } from '@mikro-orm/better-sqlite';
 import type { Options } from '@mikro-orm/better-sqlite';
 import { Collection, LockMode, OptimisticLockError, UniqueConstraintViolationException } from '@mikro-orm/core';
 import { Injectable, Module } from '@nestjs/common';
@@ -137,9 +137,7 @@ describe('MikroORM over two nodes', () => {
     await cluster.settle();
     expect(await one.em.fork().count(Book)).toBe(1);
     expect(await one.em.fork().nativeUpdate(Author, { name: 'a' }, { balance: 9 })).toBe(1);
-    expect(
-      await (one.em.fork() as SqlEntityManager).createQueryBuilder(Author, 'a').select('a.balance').execute(),
-    ).toEqual([{ balance: 9 }]);
+    expect(await one.em.fork().createQueryBuilder(Author, 'a').select('a.balance').execute()).toEqual([{ balance: 9 }]);
     expect(await one.em.fork().nativeDelete(Author, {})).toBe(1);
     expect(await one.em.fork().count(Book)).toBe(0);
     expect(readdirSync(dirname(cluster.node(0).path))).toEqual(files);
@@ -252,7 +250,7 @@ describe('MikroORM over two nodes', () => {
     expect(await one.em.fork().count(Author)).toBe(0);
     await one.schema.dropSchema();
     await one.schema.createSchema();
-    const knex = (one.em as SqlEntityManager).getKnex();
+    const knex = one.em.getKnex();
     expect(await knex.raw('PRAGMA foreign_keys')).toEqual([{ foreign_keys: 1 }]);
     expect(await failureOf(Promise.resolve(knex('book').insert({ title: 'x', author_id: 9 })))).toMatchObject({
       code: 'SQLITE_CONSTRAINT_FOREIGNKEY',

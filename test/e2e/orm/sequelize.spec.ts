@@ -98,10 +98,7 @@ describe('Sequelize over two nodes', () => {
     const files = readdirSync(dirname(cluster.node(0).path));
     const account = await one.Account.create({ name: 'a', balance: 5 });
     expect(account.toJSON()).toMatchObject({ id: 1, name: 'a', balance: 5 });
-    await one.Entry.create(
-      { amount: 3, accountId: 1, tags: [{ label: 'x' }, { label: 'y' }] } as Record<string, unknown>,
-      { include: [one.Tag] },
-    );
+    await one.Entry.create({ amount: 3, accountId: 1, tags: [{ label: 'x' }, { label: 'y' }] }, { include: [one.Tag] });
     await cluster.settle();
     const found = await two.Account.findOne({
       where: { balance: { [Op.gt]: 4 } },

@@ -10,7 +10,7 @@ import type { Cluster } from '../../helper/cluster.js';
 function opened(db: HADatabase, options?: HASqlite3Options, mode?: number): Database {
   const { Database, OPEN_READWRITE, OPEN_CREATE } = haSqlite3(db, options);
   const database = new Database('no-such-folder/never.db', mode ?? OPEN_READWRITE | OPEN_CREATE);
-  onCleanup(() => new Promise((resolve) => void database.close(() => resolve())));
+  onCleanup(() => new Promise((resolve) => database.close(() => resolve())));
   return database;
 }
 
@@ -215,6 +215,7 @@ describe('a module in the shape of node-sqlite3', () => {
     });
     expect(await failureOf(call(database, 'all', 'SELEC 1'))).toMatchObject({ code: 'SQLITE_ERROR', errno: 1 });
     expect(await failureOf(call(database, 'all', 'SELECT ?, ?', 1))).toMatchObject({ code: 'SQLITE_RANGE', errno: 25 });
+    expect(await failureOf(call(database, 'all', 'SELECT ?', [{ a: 1 }]))).toMatchObject({ code: 'SQLITE_MISUSE' });
     expect(await failureOf(call(database, 'all', 'SELECT ?1, ?3', 1, 2))).toMatchObject({ code: 'SQLITE_RANGE' });
     for (const params of [[{ $a: 1, ':a': 2 }], [1, 2]]) {
       expect(await failureOf(call(database, 'all', 'SELECT $a, :a', ...params))).toMatchObject({

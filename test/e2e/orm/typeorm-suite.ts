@@ -297,6 +297,31 @@ export function describeTypeOrm(version: string): void {
       await cluster.expectEqual();
     });
 
+    it('of one statement run again by themselves, and tell the ids of their rows', async () => {
+      const { cluster, a, b } = await clusterWithEntities();
+      const insert = (dataSource: DataSource, name: string): Promise<Author>[] =>
+        Array.from({ length: 10 }, async (_, index) => {
+          const author = dataSource.manager.create(Author, { name: `${name} ${index}` });
+          await dataSource.manager.insert(Author, author);
+          return author;
+        });
+      const told = await Promise.all([...insert(a, 'a'), ...insert(b, 'b')]);
+      await cluster.settle();
+      const found = await b.getRepository(Author).find({ order: { id: 'ASC' } });
+      expect(found).toEqual(told.sort((left, right) => left.id - right.id));
+      await cluster.expectEqual();
+    });
+
+    it('with ids of their own need not run again', async () => {
+      const { cluster, a, b } = await clusterWithEntities();
+      const save = (dataSource: DataSource): Promise<Sample>[] =>
+        Array.from({ length: 20 }, (_, big) => dataSource.manager.save(dataSource.manager.create(Sample, { big })));
+      await Promise.all([...save(a), ...save(b)]);
+      await cluster.settle();
+      expect(await b.getRepository(Sample).count()).toBe(40);
+      await cluster.expectEqual();
+    });
+
     it('that are forgotten are rolled back, and say so; others go on', async () => {
       const { cluster, a } = await clusterWithEntities({}, { idleTimeout: 300 });
       const runner = a.createQueryRunner();
@@ -440,6 +465,7 @@ export function describeTypeOrm(version: string): void {
       const runner = a.createQueryRunner();
       await runner.query('ALTER TABLE author ADD COLUMN old integer');
       await runner.release();
+      await cluster.settle();
       // It has a column too many, so it is made anew, and dropped with its rows.
       const queries: string[] = [];
       const logger = { ...SILENT, logQuery: (sql: string) => void queries.push(sql) };
@@ -493,6 +519,13 @@ export function describeTypeOrm(version: string): void {
       await cluster.settle();
       expect(await a.getRepository(Tag).find(cached)).toHaveLength(2);
       await cluster.expectEqual();
+    });
+
+    it('does not cache integers beyond 2^53, and says so', async () => {
+      const { a } = await clusterWithEntities({ cache: true });
+      await a.manager.insert(Place, { id: BEYOND, name: 'far' });
+      expect((await failureOf(a.manager.find(Place, { cache: true }))).message).toMatch(/serialize a BigInt/);
+      expect(await a.manager.find(Place)).toEqual([{ id: BEYOND, name: 'far' }]);
     });
 
     it('logs queries, with what they failed of', async () => {

@@ -1,3 +1,4 @@
+import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { failureOf, pause, startCluster, until } from '../../helper/cluster.js';
 
 const ROWS = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT INTO t SELECT i, i * 2 FROM n`;
@@ -202,5 +203,60 @@ describe('what configure registers', () => {
     await cluster.b.run('UPDATE t SET v = twice(v)');
     await cluster.expectEqual();
     expect(await cluster.a.all('SELECT * FROM t')).toEqual([{ id: 1, v: 42, g: 84 }]);
+  });
+});
+
+describe('PRAGMAs that describe the schema', () => {
+  const PRAGMAS = [
+    'foreign_key_list(t)',
+    'index_list(t)',
+    'index_info(i)',
+    'index_xinfo(i)',
+    'table_info(t)',
+    'foreign_key_check',
+  ];
+
+  it('describe it as it is, however it was read before', async () => {
+    const cluster = await startCluster();
+    const { a, b } = cluster;
+    const ways: ((db: HADatabase, sql: string) => Promise<unknown[]>)[] = [
+      (db, sql) => db.all(sql),
+      (db, sql) => db.all(`-- why\n/* and\n how */ ${sql}`),
+      async (db, sql) => (await db.execute(sql)).rows,
+      async (db, sql) => {
+        const rows = [];
+        for await (const row of db.iterate(sql)) rows.push(row);
+        return rows;
+      },
+      async (db, sql) => {
+        const session = db.connect();
+        const answer = await session.stream(sql);
+        const rows = [];
+        if ('cursor' in answer)
+          for (let row = answer.cursor.next(); row !== undefined; row = answer.cursor.next()) rows.push(row);
+        await session.close();
+        return rows;
+      },
+    ];
+    await a.exec('CREATE TABLE p(id PRIMARY KEY)');
+    for (const way of ways) {
+      await cluster.settle();
+      for (const pragma of PRAGMAS) for (const db of [a, b]) await way(db, `PRAGMA ${pragma}`);
+      await a.exec('PRAGMA defer_foreign_keys = ON; CREATE TABLE t(x REFERENCES p, y); CREATE INDEX i ON t(x)');
+      await cluster.settle();
+      for (const pragma of PRAGMAS.slice(0, -1)) {
+        for (const db of [a, b]) {
+          expect({ pragma, rows: (await way(db, `PRAGMA ${pragma}`)).length }).not.toEqual({ pragma, rows: 0 });
+        }
+      }
+      const session = a.connect();
+      await session.execute('PRAGMA foreign_keys = OFF');
+      await session.execute('INSERT INTO t VALUES(9, 9)');
+      await session.close();
+      await cluster.settle();
+      for (const db of [a, b]) expect(await way(db, 'PRAGMA foreign_key_check')).toHaveLength(1);
+      await a.exec('DELETE FROM t; DROP TABLE t');
+    }
+    await cluster.expectEqual();
   });
 });

@@ -239,7 +239,7 @@ describe('transaction', () => {
           // SQLite chooses the id: where the other node comes first it runs again.
           await tx.run('INSERT INTO t(v) VALUES(?)', [caller]);
           seen.push([caller, request.getStore()]);
-          const nested = await failureOf((caller % 2 === 0 ? cluster.a : cluster.b).run("DELETE FROM t"));
+          const nested = await failureOf((caller % 2 === 0 ? cluster.a : cluster.b).run('DELETE FROM t'));
           expect(nested.code).toBe('HA_NESTED_TRANSACTION');
         }),
       );
