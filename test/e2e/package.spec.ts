@@ -10,7 +10,6 @@ const run = promisify(execFile);
 const ENTRY_POINTS: Record<string, { names: string[]; optional: string[] }> = {
   'nestjs-ha': { names: ['HAModule', 'HADatabase', 'InjectHA', 'OnHAChange', 'getHAToken', 'HAError'], optional: [] },
   'nestjs-ha/testing': { names: ['HATestingModule', 'HATestingBroker'], optional: [] },
-  'nestjs-ha/typeorm': { names: ['haDataSourceOptions', 'haDataSource', 'haDataSourceFactory'], optional: ['typeorm'] },
   'nestjs-ha/cdc': { names: ['cdcValueJson', 'FileCDCTarget', 'KafkaCDCTarget'], optional: [] },
   'nestjs-ha/config': { names: ['haConfig', 'createHAConfig', 'haSchema'], optional: ['@nestjs/config'] },
   'nestjs-ha/terminus': { names: ['HAHealthIndicator', 'HAHealthModule'], optional: ['@nestjs/terminus'] },

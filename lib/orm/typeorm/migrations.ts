@@ -12,30 +12,31 @@ type Migrations = readonly MigrationInterface[];
  * node came first.
  */
 export function guardMigrations(dataSource: DataSource, { db }: Binding): void {
-  // oxlint-disable-next-line typescript/unbound-method -- it is called on what stands for the data source inside of a transaction
-  const { runMigrations: run, undoLastMigration: undo } = dataSource;
+  const stock = Object.getPrototypeOf(dataSource) as DataSource;
 
   dataSource.runMigrations = async (options) => {
     const mode = modeOf(dataSource, options);
     const { hasTable, pending } = await stateOf(dataSource);
-    if (mode === 'none' || (hasTable && pending.length === 0)) return run.call(dataSource, options);
+    if (mode === 'none' || (hasTable && pending.length === 0)) return stock.runMigrations.call(dataSource, options);
     const all = { ...options, transaction: mode };
     const guarded = (migrations: Migrations): ReturnType<DataSource['runMigrations']> =>
-      retrying(db, () => inTransaction(dataSource, migrations, (scope) => run.call(scope, all)));
+      retrying(db, () => inTransaction(dataSource, migrations, (scope) => stock.runMigrations.call(scope, all)));
     if (mode === 'all' || pending.length === 0) return guarded(dataSource.migrations);
     const done = [];
     for (const migration of pending) {
       const alone = migration.transaction === false;
-      const one = alone ? run.call(scopeOf(dataSource, [migration]), all) : guarded([migration]);
+      const one = alone ? stock.runMigrations.call(scopeOf(dataSource, [migration]), all) : guarded([migration]);
       done.push(...(await one));
     }
     return done;
   };
 
   dataSource.undoLastMigration = async (options) => {
-    if (options?.transaction === 'none') return undo.call(dataSource, options);
+    if (options?.transaction === 'none') return stock.undoLastMigration.call(dataSource, options);
     const { migrations } = dataSource;
-    return retrying(db, () => inTransaction(dataSource, migrations, (scope) => undo.call(scope, options)));
+    return retrying(db, () =>
+      inTransaction(dataSource, migrations, (scope) => stock.undoLastMigration.call(scope, options)),
+    );
   };
 }
 
