@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { TransactionHost } from '@nestjs-cls/transactional';
 import type { HATransactionalAdapter } from 'nestjs-ha/cls';
 import type { Book } from '../library/library.js';
@@ -14,7 +14,7 @@ const TABLE = `
 /** Knows nothing of transactions: `tx` is the one of its caller, or the database where there is none. */
 @Injectable()
 export class BooksRepository {
-  constructor(@Inject(TransactionHost) private readonly host: TransactionHost<HATransactionalAdapter>) {}
+  constructor(private readonly host: TransactionHost<HATransactionalAdapter>) {}
 
   makeTable(): Promise<void> {
     return this.host.tx.exec(TABLE);

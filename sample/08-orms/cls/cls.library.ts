@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import type { OnModuleInit } from '@nestjs/common';
 import { Transactional, TransactionHost } from '@nestjs-cls/transactional';
 import type { HATransactionalAdapter } from 'nestjs-ha/cls';
@@ -11,7 +11,7 @@ import { BooksRepository } from './books.repository.js';
 @Injectable()
 export class ClsLibrary implements Library, OnModuleInit {
   constructor(
-    @Inject(TransactionHost) private readonly host: TransactionHost<HATransactionalAdapter>,
+    private readonly host: TransactionHost<HATransactionalAdapter>,
     private readonly books: BooksRepository,
   ) {}
 

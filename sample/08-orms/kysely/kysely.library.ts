@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { Kysely, ParseJSONResultsPlugin } from 'kysely';
 import { jsonArrayFrom } from 'kysely/helpers/sqlite';
 import { again } from '../library/again.js';
@@ -8,7 +8,7 @@ import type { Schema } from './schema.js';
 
 @Injectable()
 export class KyselyLibrary implements Library {
-  constructor(@Inject(Kysely) private readonly db: Kysely<Schema>) {}
+  constructor(private readonly db: Kysely<Schema>) {}
 
   list(): Promise<Author[]> {
     return this.db

@@ -1,6 +1,6 @@
 import { MikroORM } from '@mikro-orm/better-sqlite';
 import { IsolationLevel } from '@mikro-orm/core';
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import type { OnModuleDestroy } from '@nestjs/common';
 import { again } from '../library/again.js';
 import type { Author, Library, NewAuthor, Transfer, Transferred } from '../library/library.js';
@@ -12,7 +12,7 @@ const SERIALIZABLE = { isolationLevel: IsolationLevel.SERIALIZABLE };
 
 @Injectable()
 export class MikroOrmLibrary implements Library, OnModuleDestroy {
-  constructor(@Inject(MikroORM) private readonly orm: MikroORM) {}
+  constructor(private readonly orm: MikroORM) {}
 
   onModuleDestroy(): Promise<void> {
     return this.orm.close();

@@ -1,6 +1,6 @@
 import { DataTypes } from 'sequelize';
 import type { CreationOptional, InferAttributes, InferCreationAttributes, NonAttribute } from 'sequelize';
-import { Column, ForeignKey, HasMany, Model, Table } from 'sequelize-typescript';
+import { Column, ForeignKey, HasMany, Index, Model, Table } from 'sequelize-typescript';
 
 @Table({ tableName: 'sequelize_author', timestamps: false })
 export class AuthorModel extends Model<InferAttributes<AuthorModel>, InferCreationAttributes<AuthorModel>> {
@@ -24,6 +24,7 @@ export class BookModel extends Model<InferAttributes<BookModel>, InferCreationAt
   declare copies: number;
 
   @ForeignKey(() => AuthorModel)
+  @Index('sequelize_book_author')
   @Column(DataTypes.INTEGER)
   declare authorId: CreationOptional<number>;
 }
