@@ -20,6 +20,7 @@ const ENTRY_POINTS: Record<string, { names: string[]; optional: string[] }> = {
   'nestjs-ha/metrics': { names: ['HAMetricsModule'], optional: ['@opentelemetry/api'] },
   'nestjs-ha/kysely': { names: ['HAKyselyDialect', 'retryMigration'], optional: ['kysely'] },
   'nestjs-ha/drizzle': { names: ['drizzle', 'migrate', 'HADrizzleDatabase'], optional: ['drizzle-orm'] },
+  'nestjs-ha/typeorm': { names: ['haDataSourceOptions', 'haDataSource', 'haDataSourceFactory'], optional: ['typeorm'] },
   'nestjs-ha/knex': { names: ['haKnexClient', 'orderedTransaction'], optional: ['knex'] },
   'nestjs-ha/cls': { names: ['HATransactionalAdapter'], optional: ['@nestjs-cls/transactional'] },
   'nestjs-ha/sqlite3': { names: ['haSqlite3'], optional: [] },
