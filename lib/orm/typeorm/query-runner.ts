@@ -77,8 +77,10 @@ export function queryRunnerClass(
     }
 
     override query(sql: string, parameters: unknown[] = [], structured = false): Answer {
-      // TypeORM prepares a statement and runs it in one go, without waiting: it is run while it seems to be prepared.
-      const call = Object.create(this, { getStmt: { value: () => this.perform(sql, parameters) } }) as this;
+      // TypeORM prepares a statement and runs it in one go, without waiting: it is run while it seems to be prepared. A copy,
+      // and not an object that inherits from this one: what becomes a prototype is slow from then on.
+      const getStmt = (): Promise<Statement> => this.perform(sql, parameters);
+      const call = Object.assign(Object.create(Object.getPrototypeOf(this) as object), this, { getStmt }) as this;
       return super.query.call(call, sql, parameters, structured);
     }
 

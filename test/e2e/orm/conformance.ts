@@ -33,6 +33,11 @@ export async function outcomes<Subject>(
   return list;
 }
 
+/** The checks that fail: those that are meant to. */
+export function failing(list: readonly Outcome[]): string[] {
+  return list.filter(({ error }) => error !== undefined).map(({ name }) => name);
+}
+
 /** The number of checks stands in the table of README. */
 export function expectInReadme(name: string, checks: number): void {
   const row = readFileSync('README.md', 'utf8')
