@@ -509,22 +509,20 @@ it('does what its driver for better-sqlite3 does, check by check', async () => {
   const stock = drizzleOnSqlite(database, { schema });
   const own = drizzle(cluster.a, { schema });
   const theirs: Subject = {
-    orm: stock as unknown as Orm,
+    orm: stock,
     transact: async (steps, end) =>
       stock.transaction((tx) => {
-        const orm = tx as unknown as Orm;
+        const orm = tx;
         const results = steps.map((step) => (step === readUsers ? step(orm).all() : step(orm).run()));
         end?.(orm);
         return results;
       }),
     nest: async (outer, inner, isFailing) =>
       stock.transaction((tx) => {
-        for (const step of outer) step(tx as unknown as Orm).run();
+        for (const step of outer) step(tx).run();
         try {
           return tx.transaction((nested) => {
-            const results = inner.map((step) =>
-              step === readUsers ? step(nested as unknown as Orm).all() : step(nested as unknown as Orm).run(),
-            );
+            const results = inner.map((step) => (step === readUsers ? step(nested).all() : step(nested).run()));
             if (isFailing) throw new Error('inner');
             return results.length;
           });
@@ -534,10 +532,10 @@ it('does what its driver for better-sqlite3 does, check by check', async () => {
       }),
   };
   const ours: Subject = {
-    orm: own as unknown as Orm,
+    orm: own,
     transact: (steps, end) =>
       own.transaction(async (tx) => {
-        const orm = tx as unknown as Orm;
+        const orm = tx;
         const results = [];
         for (const step of steps) results.push(await (step === readUsers ? step(orm).all() : step(orm).run()));
         end?.(orm);
@@ -545,10 +543,9 @@ it('does what its driver for better-sqlite3 does, check by check', async () => {
       }),
     nest: (outer, inner, isFailing) =>
       own.transaction(async (tx) => {
-        for (const step of outer) await step(tx as unknown as Orm).run();
+        for (const step of outer) await step(tx).run();
         const nested = tx.transaction(async (orm) => {
-          for (const step of inner)
-            await (step === readUsers ? step(orm as unknown as Orm).all() : step(orm as unknown as Orm).run());
+          for (const step of inner) await (step === readUsers ? step(orm).all() : step(orm).run());
           if (isFailing) throw new Error('inner');
           return inner.length;
         });
