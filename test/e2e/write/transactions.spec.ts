@@ -230,6 +230,7 @@ describe('transaction', () => {
   it('run in the context of their caller, in whose course they may come, and again', async () => {
     const cluster = await startCluster();
     await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+    await cluster.settle();
     const request = new AsyncLocalStorage<number>();
     const seen: [caller: number, here: unknown][] = [];
     const write = (caller: number): Promise<void> =>
