@@ -273,6 +273,7 @@ describeInEveryIdentity('kinds of tables', () => {
     await cluster.a.run(`UPDATE sqlite_sequence SET seq = 500 WHERE name = 't'`);
     await cluster.expectEqual();
     expect((await cluster.b.run(`INSERT INTO t(v) VALUES('d')`)).lastInsertRowid).toBe(501);
+    await cluster.settle();
     await cluster.a.run(`UPDATE t SET id = 900 WHERE v = 'd'`);
     await cluster.a.run('DELETE FROM sqlite_sequence');
     await cluster.expectEqual();

@@ -266,6 +266,7 @@ describe.each(BACKENDS)('undo on %s', (backend) => {
       `WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50) INSERT INTO t SELECT x, 0 FROM n`,
     );
     const { txseq } = await a.run('UPDATE t SET v = 1 WHERE id <= 25');
+    await settled(pair);
     const writing = (async () => {
       for (let id = 1; id <= 40; id++) await b.run('INSERT INTO other VALUES(?, ?)', [id, id]);
     })();

@@ -70,12 +70,14 @@ it('tells every node of every row in stream order, own writes included', async (
   const first = await start([Listener], { broker, name: 'a' });
   const second = await start([Listener], { broker, name: 'b' });
   await first.db.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v, w AS (v || '!')); CREATE TABLE u(v)`);
-  await first.db.run(`INSERT INTO t(id, v) VALUES(1, 'one')`);
+  const { txseq: inserted = 0n } = await first.db.run(`INSERT INTO t(id, v) VALUES(1, 'one')`);
+  await second.db.waitFor(inserted, { timeout: 10_000 });
   await second.db.run(`UPDATE t SET v = 'uno' WHERE id = 1`);
   await second.db.transaction(async (tx) => {
     await tx.run('INSERT INTO u VALUES(?)', [2.5]);
     await tx.run('DELETE FROM t');
   });
+  await first.db.waitFor(second.db.position().published, { timeout: 10_000 });
   const { txseq = 0n } = await first.db.run('DELETE FROM u');
   await second.db.waitFor(txseq, { timeout: 10_000 });
   const expected = [

@@ -94,6 +94,9 @@ it('measures commits, publishing, applying, conflicts and lag of each node', asy
     await Promise.all([a, b].map((db) => db.run('UPDATE t SET v = ? WHERE id = 1', [`${round} ${db.status().node}`])));
     return a.status().conflicts > 0;
   });
+  for (const db of [a, b]) {
+    for (const other of [a, b]) await db.waitFor(other.position().published, { timeout: 10_000 });
+  }
   expect(await measured('m1')).toMatchObject({ 'nestjs_ha.conflicts': a.status().conflicts });
 
   broker.disconnect('m2');

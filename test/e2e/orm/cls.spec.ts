@@ -180,6 +180,7 @@ describe('@nestjs-cls/transactional', () => {
     };
     await accounts.insideOnce(overtaken);
     expect(runs).toBe(2);
+    await cluster.settle();
     runs = 0;
     const error = await failureOf(accounts.insideWithoutRetry(overtaken));
     expect(error).toMatchObject({ code: 'HA_CONFLICT' });

@@ -84,7 +84,8 @@ describe('a database behind a symbolic link', () => {
     expect(await failureOf(other.db.start())).toMatchObject({ code: 'HA_DATABASE_LOCKED' });
     await b.db.resync({ from: 'snapshot' });
     expect(lstatSync(b.path).isSymbolicLink()).toBe(true);
-    await b.db.run('INSERT INTO t VALUES(2)');
+    const { txseq = 0n } = await b.db.run('INSERT INTO t VALUES(2)');
+    await a.db.waitFor(txseq, { timeout: 20_000 });
     expect(dumpFile(join(dir, 'real', 'b.db'))).toEqual(dumpFile(a.path));
   });
 });

@@ -39,6 +39,7 @@ describe('a database on a stream that others write to', () => {
     await a.db.start();
     await b.db.start();
     await a.db.exec('CREATE TABLE t(v)');
+    await b.db.waitFor(a.db.position().received);
     await b.db.run('INSERT INTO t VALUES(1)');
     await a.db.waitFor(b.db.position().received);
     expect(dumpFile(a.path)).toEqual(dumpFile(b.path));
