@@ -19,7 +19,7 @@ import { NatsProxy } from './nats-proxy.js';
 
 Logger.overrideLogger(['error']);
 
-/** Elections that tests can wait for; long enough for a machine that is busy. */
+/** Elections that tests can wait for. A leader that gets no processor for `lease` loses its place: only for tests that bear it. */
 export const QUICK: LeaderTimings = {
   renew: 150,
   lease: 900,
@@ -28,6 +28,9 @@ export const QUICK: LeaderTimings = {
   foreign: 2_500,
   abstain: 2_000,
 };
+
+/** Nobody takes over by waiting: who leads, leads until it resigns or stops. */
+export const PATIENT: LeaderTimings = { ...QUICK, lease: 50_000, takeover: 60_000 };
 
 export interface LeaderNode {
   readonly name: string;
@@ -49,6 +52,7 @@ export interface LeaderClusterSettings {
   readonly nodes?: number;
   readonly options?: HAOptions;
   readonly optionsOf?: (index: number, addresses: readonly string[]) => HAOptions;
+  /** Default {@link PATIENT}. */
   readonly timings?: LeaderTimings;
   readonly heartbeatMs?: number;
   /** Clock of a node's leadership, ms. */
@@ -110,7 +114,7 @@ export class LeaderCluster {
       retryDelay: 10,
       stream,
       heartbeatMs: settings.heartbeatMs ?? 200,
-      leaderTimings: settings.timings ?? QUICK,
+      leaderTimings: settings.timings ?? PATIENT,
       leaderClock: settings.clockOf?.(index),
     });
     const events: HAEvent[] = [];
@@ -197,6 +201,25 @@ export class LeaderCluster {
     const [first, ...others] = this.nodes.map(({ path }) => dumpFile(path));
     for (const other of others) expect(other).toEqual(first);
   }
+}
+
+/** Has the turn to write until it is ended, so that other writes queue. */
+export async function holdTurn(db: HADatabase): Promise<{ waiting: number; end: () => Promise<void> }> {
+  let release = (): void => undefined;
+  let begin = (): void => undefined;
+  const begun = new Promise<void>((resolve) => (begin = resolve));
+  const held = db.transaction(() => {
+    begin();
+    return new Promise<void>((resolve) => (release = resolve));
+  });
+  await Promise.race([begun, held]);
+  return {
+    waiting: db.status().waitingWrites,
+    end: () => {
+      release();
+      return held;
+    },
+  };
 }
 
 export async function freePort(): Promise<number> {

@@ -38,7 +38,7 @@ describe('The key of the leader', () => {
   });
 
   it('is left to a node of go-ha as long as its value stays', async () => {
-    const cluster = new LeaderCluster({});
+    const cluster = new LeaderCluster({ timings: QUICK });
     const bucket = await bucketOf(cluster);
     const revision = (await bucket.create('redirect', 'http://go:8080')) as number;
     const node = await cluster.make();
@@ -69,7 +69,7 @@ describe('The key of the leader', () => {
   });
 
   it('may have another time to live, and may be deleted: one leads all the same', async () => {
-    const cluster = new LeaderCluster({});
+    const cluster = new LeaderCluster({ timings: QUICK });
     const bucket = await bucketOf(cluster, 100);
     await bucket.create('x', 'y');
     for (let i = 0; i < 3; i++) await cluster.launch(await cluster.make());

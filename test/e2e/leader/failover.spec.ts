@@ -6,8 +6,6 @@ import { failureOf, pause, until } from '../../helper/cluster.js';
 import { LeaderCluster, QUICK } from '../../helper/leader-cluster.js';
 
 const TABLE = 'CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)';
-/** Nobody takes over by waiting. */
-const PATIENT = { ...QUICK, lease: 50_000, takeover: 60_000 };
 
 const rowsOf = (node: { db: { reader: import('better-sqlite3').Database } }): unknown[] =>
   node.db.reader.prepare('SELECT v FROM t ORDER BY v').pluck().all();
@@ -18,7 +16,7 @@ function countOf(outcomes: ReadonlyMap<string, string>, wanted: string): number 
 
 describe('When the leader changes', () => {
   it('another node leads at once where it stops in good order, or resigns', async () => {
-    const cluster = await LeaderCluster.start({ timings: PATIENT });
+    const cluster = await LeaderCluster.start();
     const first = await cluster.elected();
     await first.db.exec(TABLE);
     await first.leader.resign();
@@ -39,7 +37,7 @@ describe('When the leader changes', () => {
   });
 
   it('it has stopped before another leads, where it is cut off from NATS, and nothing is lost or doubled', async () => {
-    const cluster = await LeaderCluster.start({ options: { publisherTimeout: 300 } });
+    const cluster = await LeaderCluster.start({ timings: QUICK, options: { publisherTimeout: 300 } });
     const first = await cluster.elected();
     await first.db.exec(TABLE);
     const outcomes = new Map<string, string>();
@@ -86,6 +84,7 @@ describe('When the leader changes', () => {
     const streams: StillStream[] = [];
     const cluster = await LeaderCluster.start({
       nodes: 2,
+      timings: QUICK,
       clockOf: (index) => (index === 0 ? clock : undefined),
       streamOf: (index, broker) => {
         if (index > 0) return undefined;
@@ -118,7 +117,7 @@ describe('When the leader changes', () => {
   });
 
   it('a forwarded transaction that was under way fails as a whole, and says that it may run again', async () => {
-    const cluster = await LeaderCluster.start({ nodes: 2, timings: PATIENT });
+    const cluster = await LeaderCluster.start({ nodes: 2 });
     const first = await cluster.elected();
     await first.db.exec(TABLE);
     const { db } = cluster.follower;
@@ -147,7 +146,7 @@ describe('When the leader changes', () => {
 
 describe('Where the answer of the leader is lost', () => {
   it('a write that was done has its result all the same, and is done once', async () => {
-    const cluster = await LeaderCluster.start({ nodes: 2, options: { grpcTimeout: 800 } });
+    const cluster = await LeaderCluster.start({ nodes: 2, options: { grpcTimeout: 2_000 } });
     const leader = await cluster.elected();
     await leader.db.exec(TABLE);
     const { db } = cluster.follower;
@@ -191,7 +190,7 @@ describe('Where the answer of the leader is lost', () => {
   });
 
   it('one that never arrived is not done, now or later', async () => {
-    const cluster = await LeaderCluster.start({ nodes: 2, options: { grpcTimeout: 600 } });
+    const cluster = await LeaderCluster.start({ nodes: 2, options: { grpcTimeout: 2_000 } });
     const leader = await cluster.elected();
     await leader.db.exec(TABLE);
     const { db } = cluster.follower;
@@ -212,6 +211,7 @@ describe('Where no leader is known', () => {
     const cluster = await LeaderCluster.start({
       nodes: 1,
       elect: false,
+      timings: QUICK,
       options: { clusterSize: 3, grpcTimeout: 300 },
     });
     const node = cluster.nodes[0] as LeaderCluster['nodes'][0];
@@ -237,7 +237,11 @@ describe('Where no leader is known', () => {
   });
 
   it('nobody is elected by nodes that are gone', async () => {
-    const cluster = await LeaderCluster.start({ nodes: 2, options: { clusterSize: 2, grpcTimeout: 500 } });
+    const cluster = await LeaderCluster.start({
+      nodes: 2,
+      timings: QUICK,
+      options: { clusterSize: 2, grpcTimeout: 500 },
+    });
     const leader = await cluster.elected();
     const { follower } = cluster;
     leader.stream.disconnect();

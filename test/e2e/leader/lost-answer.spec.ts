@@ -1,18 +1,15 @@
 import { jest } from '@jest/globals';
 import type { HAOptions } from '../../../lib/config/options.js';
-import { failureOf, pause, until } from '../../helper/cluster.js';
-import { LeaderCluster, QUICK } from '../../helper/leader-cluster.js';
+import { failureOf, until } from '../../helper/cluster.js';
+import { holdTurn, LeaderCluster } from '../../helper/leader-cluster.js';
 import type { LeaderNode } from '../../helper/leader-cluster.js';
-
-/** Nobody takes over by waiting. */
-const PATIENT = { ...QUICK, lease: 50_000, takeover: 60_000 };
 
 /** A follower whose leader has no leaderProvider: it is named by the follower alone. */
 async function namedLeader(options: HAOptions = {}): Promise<{ cluster: LeaderCluster; nodes: LeaderNode[] }> {
   const cluster = await LeaderCluster.start({
     nodes: 2,
     elect: false,
-    options: { grpcTimeout: 800 },
+    options: { grpcTimeout: 2_000 },
     optionsOf: (index, [first = '']) =>
       index === 0 ? { leaderProvider: undefined, ...options } : { leaderProvider: `static:${first}` },
   });
@@ -20,7 +17,7 @@ async function namedLeader(options: HAOptions = {}): Promise<{ cluster: LeaderCl
 }
 
 it('nothing counts that ran behind a write which was given up in the meantime', async () => {
-  const cluster = await LeaderCluster.start({ nodes: 2, timings: PATIENT });
+  const cluster = await LeaderCluster.start({ nodes: 2 });
   const leader = await cluster.elected();
   const { follower } = cluster;
   await leader.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, n)');
@@ -40,12 +37,12 @@ it('nothing counts that ran behind a write which was given up in the meantime', 
     await given;
     return publish(message);
   });
-  const busy = leader.db.transaction(() => pause(600));
-  await pause(50);
+  const turn = await holdTurn(leader.db);
   const theirs = failureOf(follower.db.run('UPDATE t SET n = n + 1'));
-  await pause(250);
+  await until(() => leader.db.status().waitingWrites === turn.waiting + 1);
   const own = leader.db.run('UPDATE t SET n = n + 10');
-  await Promise.all([busy, theirs, own]);
+  await until(() => leader.db.status().waitingWrites === turn.waiting + 2);
+  await Promise.all([turn.end(), theirs, own]);
   expect(await outcome).toEqual({ state: 'not_committed' });
   jest.restoreAllMocks();
   await cluster.expectEqual();
@@ -79,6 +76,7 @@ it('a node that publishes behind its commit is no leader', async () => {
   await leader.db.exec('CREATE TABLE t(v)');
   expect(await failureOf(follower.db.run('INSERT INTO t VALUES(1)'))).toMatchObject({ code: 'HA_UNIMPLEMENTED' });
   await leader.db.run('INSERT INTO t VALUES(2)');
+  await follower.db.waitFor(1n, { timeout: 20_000 });
   await until(() => follower.db.reader.prepare('SELECT v FROM t').pluck().get() === 2);
   await cluster.expectEqual();
 });

@@ -1,32 +1,29 @@
 import { jest } from '@jest/globals';
 import { failureOf, pause, until } from '../../helper/cluster.js';
-import { LeaderCluster, QUICK } from '../../helper/leader-cluster.js';
-
-/** Nobody takes over by waiting. */
-const PATIENT = { ...QUICK, lease: 50_000, takeover: 60_000 };
+import { holdTurn, LeaderCluster } from '../../helper/leader-cluster.js';
 
 it('a follower that stops has its writes answered which the leader has been given', async () => {
-  const cluster = await LeaderCluster.start({ nodes: 2, timings: PATIENT });
+  const cluster = await LeaderCluster.start({ nodes: 2 });
   const leader = await cluster.elected();
-  const { db } = cluster.follower;
+  const { db, runtime } = cluster.follower;
   await leader.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
   await db.run("INSERT INTO t(v) VALUES('warm')");
-  const busy = leader.db.transaction(() => pause(500));
-  await pause(50);
+  const turn = await holdTurn(leader.db);
   const given = db.run("INSERT INTO t(v) VALUES('given')");
-  await pause(100);
+  await until(() => leader.db.status().waitingWrites === turn.waiting + 1);
   const stopping = db.stop();
-  await pause(50);
+  await until(() => runtime.open?.committer.closing !== undefined);
   expect(await failureOf(db.run("INSERT INTO t(v) VALUES('late')"))).toMatchObject({ code: 'HA_UNAVAILABLE' });
+  await turn.end();
   expect(await given).toEqual({ changes: 1, lastInsertRowid: 2, txseq: expect.any(BigInt) });
-  await Promise.all([stopping, busy]);
+  await stopping;
   await db.start();
   await cluster.expectEqual();
   expect(db.reader.prepare('SELECT v FROM t ORDER BY id').pluck().all()).toEqual(['warm', 'given']);
 });
 
 it('a follower that stops has the COMMIT of a session answered which the leader has been given', async () => {
-  const cluster = await LeaderCluster.start({ nodes: 2, timings: PATIENT, options: { publisherTimeout: 30_000 } });
+  const cluster = await LeaderCluster.start({ nodes: 2, options: { publisherTimeout: 30_000 } });
   const leader = await cluster.elected();
   const { db } = cluster.follower;
   await leader.db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
