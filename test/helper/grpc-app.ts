@@ -1,6 +1,5 @@
-import { Module } from '@nestjs/common';
 import type { INestApplicationContext } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
 import { HAGrpcHost } from '../../lib/ha-grpc-host.js';
 import { HAModule } from '../../lib/ha.module.js';
 import type { HAModuleOptions } from '../../lib/ha-module-options.js';
@@ -17,11 +16,10 @@ export class GrpcApp {
   /** @param databases DSN and options; each listens on a free port of 127.0.0.1 unless it says otherwise. */
   static async start(...databases: (HAModuleOptions & { dsn: string })[]): Promise<GrpcApp> {
     const imports = databases.map((database) => HAModule.forRoot({ grpcPort: 0, grpcHost: '127.0.0.1', ...database }));
-    @Module({ imports })
-    class AppModule {}
-    const context = await NestFactory.createApplicationContext(AppModule, { logger: ['error'], abortOnError: false });
+    // It is made before it starts: what has started is closed also where the rest fails.
+    const context = await Test.createTestingModule({ imports }).compile();
     onCleanup(() => context.close());
-    return new GrpcApp(context);
+    return new GrpcApp(await context.init());
   }
 
   db(connection?: string): HADatabase {
