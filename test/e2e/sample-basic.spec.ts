@@ -32,7 +32,7 @@ afterAll(async () => {
 
 /** Asks until the answer is the expected one: the other node applies in its own time. */
 async function eventually(app: SampleApp, path: string, expected: { status: number; body: unknown }): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 30_000;
   for (;;) {
     const answer = await app.request('GET', path);
     try {

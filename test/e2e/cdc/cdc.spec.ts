@@ -219,6 +219,7 @@ it('hands over the next batch when the one before is done', async () => {
     open = resolve;
   });
   for (let id = 1; id <= 50; id++) await node.db.run('INSERT INTO t VALUES(?)', [id]);
+  await until(() => target.open === 1);
   await pause(200);
   expect(target.open).toBe(1);
   expect(target.batches).toHaveLength(before);

@@ -133,7 +133,7 @@ describe('a remote database', () => {
         await tx.run('INSERT INTO t VALUES(1, 1)');
         await new Promise((resolve) => setTimeout(resolve, 5_000).unref());
       },
-      { timeout: 100 },
+      { timeout: 1_000 },
     );
     expect((await failureOf(slow)).code).toBe('HA_TRANSACTION_TIMEOUT');
     await remote.run('INSERT INTO t VALUES(2, 2)');
@@ -202,7 +202,7 @@ describe('a remote database', () => {
 
 describe('where the server is not as it should be', () => {
   it('says that it is not there', async () => {
-    const remote = remoteAt('http://127.0.0.1:1', { timeout: 300 });
+    const remote = remoteAt('http://127.0.0.1:1', { timeout: 1_500 });
     for (const call of [() => remote.run('DELETE FROM t'), () => remote.all('SELECT 1'), () => remote.ping()]) {
       expect(await failureOf(call)).toMatchObject({ code: 'HA_UNAVAILABLE', retryable: true });
     }
@@ -228,9 +228,9 @@ describe('where the server is not as it should be', () => {
     const known = { ca: at('ca.pem'), cert: at('client.pem'), key: at('client.key') };
     expect(await remoteAt(url, { tls: known }).get('SELECT 1 AS one')).toEqual({ one: 1 });
     for (const tls of [{ ca: at('ca.pem') }, {}]) {
-      expect((await failureOf(remoteAt(url, { tls, timeout: 300 }).ping())).code).toBe('HA_UNAVAILABLE');
+      expect((await failureOf(remoteAt(url, { tls, timeout: 1_500 }).ping())).code).toBe('HA_UNAVAILABLE');
     }
-    expect((await failureOf(remoteOf(app, { timeout: 300 }).ping())).code).toBe('HA_UNAVAILABLE');
+    expect((await failureOf(remoteOf(app, { timeout: 1_500 }).ping())).code).toBe('HA_UNAVAILABLE');
     expect(() => remoteAt(url, { tls: { ca: '/none.pem' } })).toThrow(/'\/none.pem' cannot be read/);
   });
 
@@ -252,7 +252,7 @@ describe('where the server is not as it should be', () => {
     const holder = app.db().connect();
     onCleanup(() => holder.close());
     await holder.execute('BEGIN');
-    const remote = remoteOf(app, { timeout: 200 });
+    const remote = remoteOf(app, { timeout: 1_500 });
     expect(await failureOf(remote.run('INSERT INTO t VALUES(1, 1)'))).toMatchObject({
       code: 'HA_REMOTE_UNKNOWN',
       retryable: false,

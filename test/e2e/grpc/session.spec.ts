@@ -71,7 +71,7 @@ describe('a session of a client made of the .proto file alone', () => {
   });
 
   it('is rolled back where nothing comes, and says so', async () => {
-    const app = await appWithTable({ transactionTimeout: 100 });
+    const app = await appWithTable({ transactionTimeout: 1_000 });
     const session = app.client().session();
     await session.exec('BEGIN');
     await session.exec('INSERT INTO t VALUES(1, 1)');
@@ -180,7 +180,7 @@ describe('a session of a client made of the .proto file alone', () => {
   });
 
   it('is told that reading took too long, and goes on', async () => {
-    const app = await appWithTable({ grpcTimeout: 50 });
+    const app = await appWithTable({ grpcTimeout: 1_000 });
     const session = app.client().session();
     const endless = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n';
     expect((await session.exec(endless)).error).toMatch(/^HA_REMOTE_TIMEOUT: /);

@@ -13,7 +13,7 @@ async function proxyOf(target: string): Promise<{ proxy: NatsProxy; address: str
 }
 
 function remoteAt(address: string): HARemoteDatabase {
-  const remote = new HARemoteDatabase({ url: `http://${address}`, timeout: 500, keepalive: 200 });
+  const remote = new HARemoteDatabase({ url: `http://${address}`, timeout: 3_000, keepalive: 1_000 });
   onCleanup(() => remote.close());
   return remote;
 }
@@ -36,7 +36,7 @@ describe('a connection that has gone silent', () => {
   });
 
   it('is given up by the server, with what was open in it', async () => {
-    const settings = { host: '127.0.0.1', port: 0, token: undefined, keepalive: 100 };
+    const settings = { host: '127.0.0.1', port: 0, token: undefined, keepalive: 1_000 };
     const server = new HAGrpcServer(settings, new Logger());
     await server.start();
     onCleanup(() => server.close());

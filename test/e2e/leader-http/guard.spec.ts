@@ -236,7 +236,7 @@ describe.each(ADAPTERS)('%s', (adapter) => {
   });
 
   describe('where the leader is silent', () => {
-    const database = { forwardTimeout: 200 };
+    const database = { forwardTimeout: 1_500 };
 
     it('answers 504', async () => {
       const leader = await bareLeader(() => undefined);
@@ -252,13 +252,13 @@ describe.each(ADAPTERS)('%s', (adapter) => {
         request.resume();
         request.on('end', () => {
           response.write('begun ');
-          setTimeout(() => response.end('ended'), 600);
+          setTimeout(() => response.end('ended'), 3_000);
         });
       });
       const { url } = await follower(FakeLeader.following(leader.url), { database, prepare: passThrough(adapter) });
       const body = new PassThrough();
       body.write('first');
-      setTimeout(() => body.end('last'), 600);
+      setTimeout(() => body.end('last'), 3_000);
       const answer = await send(`${url}/here`, { method: 'POST', headers: UPLOAD, body });
       expect(answer).toMatchObject({ status: 200, body: Buffer.from('begun ended') });
     });

@@ -47,7 +47,7 @@ interface Answer {
 async function start(broker: HATestingBroker, isGlobal = true) {
   const module = await Test.createTestingModule({
     imports: [
-      HATestingModule.forRoot({ broker, isGlobal, publisherTimeout: '100ms' }),
+      HATestingModule.forRoot({ broker, isGlobal, publisherTimeout: '2s' }),
       HATestingModule.forRoot({ broker, isGlobal, connection: 'orders', autoStart: false }),
       HealthModule,
     ],

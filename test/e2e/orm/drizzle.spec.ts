@@ -10,7 +10,7 @@ import { HAModule } from '../../../lib/ha.module.js';
 import { drizzle, migrate } from '../../../lib/orm/drizzle.js';
 import type { HADrizzleConfig, HADrizzleDatabase } from '../../../lib/orm/drizzle.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
-import { collect, failureOf, onCleanup, pause, startCluster, temporaryFolder } from '../../helper/cluster.js';
+import { collect, failureOf, onCleanup, until, startCluster, temporaryFolder } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
 
@@ -332,17 +332,20 @@ describe('Drizzle', () => {
     });
     expect(await causeOf(nested)).toMatchObject({ code: 'HA_NESTED_TRANSACTION' });
     let late: Promise<Error> | undefined;
+    let goOn = (): void => undefined;
+    const isOver = new Promise<void>((resolve) => (goOn = resolve));
     const endless = a.transaction(
       async (tx) => {
         await tx.insert(authors).values({ name: 'late' });
-        await pause(400);
+        await isOver;
         late = failureOf(tx.insert(authors).values({ name: 'later' }).execute());
         await late;
       },
-      { timeout: 100 },
+      { timeout: 1_000 },
     );
     expect(await failureOf(endless)).toMatchObject({ code: 'HA_TRANSACTION_TIMEOUT' });
-    await pause(500);
+    goOn();
+    await until(() => late !== undefined);
     expect((await late)?.cause).toMatchObject({ code: 'HA_TRANSACTION_CLOSED' });
     expect(await causeOf(a.run(sql`BEGIN`).execute())).toMatchObject({ code: 'HA_TRANSACTION_CONTROL' });
     await cluster.expectEqual();

@@ -331,7 +331,7 @@ describe('Schema changes of Knex', () => {
 
 describe('What goes wrong with Knex', () => {
   it('ends a transaction in which somebody writes past it and waits', async () => {
-    const { cluster, knex } = await accounts({ idleTimeout: 300 });
+    const { cluster, knex } = await accounts({ idleTimeout: 1_000 });
     const failure = await failureOf(
       knex.transaction(async (trx) => {
         await trx('account').insert({ name: 'a' });
@@ -344,7 +344,7 @@ describe('What goes wrong with Knex', () => {
   });
 
   it('rolls back a transaction that nobody ends', async () => {
-    const { cluster, knex } = await accounts({ idleTimeout: 200 });
+    const { cluster, knex } = await accounts({ idleTimeout: 1_000 });
     const trx = await knex.transaction();
     await trx('account').insert({ name: 'forgotten' });
     await knex('account').insert({ name: 'next' });

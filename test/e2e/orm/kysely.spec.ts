@@ -327,7 +327,7 @@ describe('Kysely', () => {
   });
 
   it('ends a transaction that waits for the root handle, or that nobody ends', async () => {
-    await startMigrated({ idleTimeout: 300 });
+    await startMigrated({ idleTimeout: 1_000 });
     const waiting = a.transaction().execute(async (trx) => {
       await trx.insertInto('author').values({ name: 'inside' }).execute();
       // It waits for its turn, which this transaction has.
@@ -336,7 +336,7 @@ describe('Kysely', () => {
     });
     const error = await failureOf(waiting);
     expect(error.code).toBe('HA_TRANSACTION_TIMEOUT');
-    expect(error.message).toContain('300 ms');
+    expect(error.message).toContain('1000 ms');
     const forgotten = await a.startTransaction().execute();
     await forgotten.insertInto('author').values({ name: 'forgotten' }).execute();
     await b.insertInto('author').values({ name: 'meanwhile' }).execute();

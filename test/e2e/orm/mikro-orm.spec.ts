@@ -278,7 +278,7 @@ describe('What goes wrong with MikroORM', () => {
   });
 
   it('ends a transaction in which somebody writes past it and waits', async () => {
-    const { cluster, one } = await both({ idleTimeout: 300 });
+    const { cluster, one } = await both({ idleTimeout: 1_000 });
     const failure = await failureOf(
       one.em.fork().transactional(async (em) => {
         await em.persist(new Author('a')).flush();

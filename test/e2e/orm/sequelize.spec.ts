@@ -257,7 +257,7 @@ describe('Sequelize over two nodes', () => {
 
 describe('What goes wrong with Sequelize', () => {
   it('ends a transaction in which somebody writes past it and waits', async () => {
-    const { cluster, one } = await both({ idleTimeout: 300 });
+    const { cluster, one } = await both({ idleTimeout: 1_000 });
     const failure = await failureOf(
       one.sequelize.transaction(async (transaction) => {
         await one.Account.create({ name: 'a' }, { transaction });

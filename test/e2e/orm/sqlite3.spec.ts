@@ -253,7 +253,7 @@ describe('a module in the shape of node-sqlite3', () => {
   });
 
   it('rolls back a transaction that nobody ends', async () => {
-    const { cluster, database } = await withTable({ idleTimeout: 150 });
+    const { cluster, database } = await withTable({ idleTimeout: 1_000 });
     await call(database, 'run', 'BEGIN');
     await call(database, 'run', "INSERT INTO t(v) VALUES('lost')");
     await cluster.a.run("INSERT INTO t(v) VALUES('kept')");

@@ -323,7 +323,7 @@ export function describeTypeOrm(version: string): void {
     });
 
     it('that are forgotten are rolled back, and say so; others go on', async () => {
-      const { cluster, a } = await clusterWithEntities({}, { idleTimeout: 300 });
+      const { cluster, a } = await clusterWithEntities({}, { idleTimeout: 1_000 });
       const runner = a.createQueryRunner();
       await runner.startTransaction();
       await runner.manager.insert(Tag, { name: 'forgotten' });
@@ -344,7 +344,7 @@ export function describeTypeOrm(version: string): void {
     });
 
     it('in which somebody writes through the DataSource end with an error, and do not hang', async () => {
-      const { cluster, a } = await clusterWithEntities({}, { idleTimeout: 300 });
+      const { cluster, a } = await clusterWithEntities({}, { idleTimeout: 1_000 });
       const wrong = a.transaction(async (manager) => {
         await manager.insert(Tag, { name: 'inside' });
         await a.getRepository(Tag).insert({ name: 'outside' });

@@ -126,7 +126,7 @@ describe('begin', () => {
     const first = await a.begin();
     await first.run("INSERT INTO t VALUES(1, 'a')");
     await first.rollback();
-    const second = await a.begin({ idleTimeout: 50 });
+    const second = await a.begin({ idleTimeout: 1_000 });
     await second.run("INSERT INTO t VALUES(1, 'a')");
     await until(() => !second.open);
     expect(await failureOf(second.run('DELETE FROM t'))).toMatchObject({ code: 'HA_TRANSACTION_TIMEOUT' });

@@ -13,13 +13,14 @@ describe('the line to NATS', () => {
       await cluster.a.run(`INSERT INTO t VALUES(1, 'a')`);
       await cluster.settle();
       cluster.proxy.cut();
+      // One after the other they would take 20 s.
       const started = Date.now();
       const results = await Promise.all(
         Array.from({ length: writers }, (_value, index) =>
           failureOf(cluster.a.run('INSERT INTO t VALUES(?, ?)', [100 + index, 'lost?'])),
         ),
       );
-      expect(Date.now() - started).toBeLessThan(4_000);
+      expect(Date.now() - started).toBeLessThan(12_000);
       for (const error of results) expect(error.code).toMatch(/^HA_PUBLISH_(FAILED|UNKNOWN)$/);
       expect(await cluster.a.all('SELECT id FROM t')).toEqual([{ id: 1 }]);
       expect(cluster.a.status().connected).toBe(false);

@@ -117,7 +117,7 @@ describe('waitFor', () => {
     const cluster = await startCluster();
     await cluster.a.exec('CREATE TABLE t(v)');
     const { txseq } = await cluster.a.run('INSERT INTO t VALUES(1)');
-    await cluster.b.waitFor(txseq ?? 0n, { timeout: 5_000 });
+    await cluster.b.waitFor(txseq ?? 0n, { timeout: 30_000 });
     expect(await cluster.b.all('SELECT * FROM t')).toEqual([{ v: 1 }]);
     expect(cluster.b.position().received).toBe(txseq);
     expect(cluster.a.position()).toEqual({ received: txseq, published: txseq });

@@ -125,7 +125,7 @@ describe('deliverPolicy', () => {
     onCleanup(() => late.db.close());
     await late.db.start();
     await cluster.a.run('INSERT INTO t VALUES(3, 3)');
-    await late.db.waitFor(4n, { timeout: 5_000 });
+    await late.db.waitFor(4n, { timeout: 30_000 });
     const applied = late.events.flatMap((event) => (event.type === 'applied' ? [Number(event.sequence)] : []));
     expect(applied).toEqual(expected.length === 3 ? [1, 2, 3, 4] : expected.map((n) => n + 1));
     expect(await cluster.lastSequence()).toBe(4);

@@ -201,7 +201,7 @@ describe.each([[{}], [{ asyncPublisher: true }]])('a session without foreign key
       [
         'idleness',
         async () => {
-          const session = await start({ idleTimeout: 500 });
+          const session = await start({ idleTimeout: 1_500 });
           await until(() => !cluster.node(0).runtime.open!.connections.writer.inTransaction);
           await fails(session, 'COMMIT', 'HA_TRANSACTION');
         },
@@ -209,7 +209,7 @@ describe.each([[{}], [{ asyncPublisher: true }]])('a session without foreign key
       [
         'its time',
         async () => {
-          const session = await start({ idleTimeout: 5_000, timeout: 500 });
+          const session = await start({ idleTimeout: 30_000, timeout: 1_500 });
           await until(() => !cluster.node(0).runtime.open!.connections.writer.inTransaction);
           await fails(session, 'SELECT 1', 'HA_TRANSACTION');
         },

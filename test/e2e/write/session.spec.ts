@@ -158,7 +158,7 @@ describe('a session', () => {
 
   it('is rolled back where nothing comes, and lets others write', async () => {
     const cluster = await clusterWithTable();
-    const session = connect(cluster.a, { idleTimeout: 50 });
+    const session = connect(cluster.a, { idleTimeout: 1_000 });
     await run(session, 'BEGIN', 'INSERT INTO t VALUES(1, 1)');
     await cluster.a.run('INSERT INTO t VALUES(2, 2)');
     expect((await failureOf(session.execute('INSERT INTO t VALUES(3, 3)'))).code).toBe('HA_TRANSACTION_TIMEOUT');
@@ -169,7 +169,7 @@ describe('a session', () => {
 
   it('fails the COMMIT of a transaction that idled too long', async () => {
     const cluster = await clusterWithTable();
-    const session = connect(cluster.a, { idleTimeout: 50 });
+    const session = connect(cluster.a, { idleTimeout: 1_000 });
     await run(session, 'BEGIN', 'INSERT INTO t VALUES(1, 1)');
     await cluster.a.run('INSERT INTO t VALUES(2, 2)');
     expect((await failureOf(session.execute('COMMIT'))).code).toBe('HA_TRANSACTION_TIMEOUT');
@@ -193,7 +193,7 @@ describe('a session', () => {
 
   it('ends an open cursor before the writer goes on', async () => {
     const cluster = await clusterWithTable();
-    const session = connect(cluster.a, { idleTimeout: 50 });
+    const session = connect(cluster.a, { idleTimeout: 1_000 });
     await run(session, 'INSERT INTO t VALUES(1, 1), (2, 2), (3, 3)', 'BEGIN', 'DELETE FROM t WHERE id = 3');
     const answer = await session.stream('SELECT id FROM t');
     if (!('cursor' in answer)) throw new Error('no cursor');

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { HATransaction } from '../../../lib/write/executor.js';
-import { failureOf, pause, startCluster } from '../../helper/cluster.js';
+import { failureOf, pause, startCluster, until } from '../../helper/cluster.js';
 
 describe('transaction', () => {
   it('is rolled back where the callback throws, and publishes nothing', async () => {
@@ -33,23 +33,26 @@ describe('transaction', () => {
     await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
     let late: Promise<Error & { code?: string }> | undefined;
     let kept: HATransaction | undefined;
+    let goOn = (): void => undefined;
+    const isOver = new Promise<void>((resolve) => (goOn = resolve));
     const error = await failureOf(
       cluster.a.transaction(
         async (tx) => {
           kept = tx;
           await tx.run(`INSERT INTO t VALUES(1, 'a')`);
           await tx.savepoint(async () => {
-            await pause(200);
+            await isOver;
             late = failureOf(tx.run(`INSERT INTO t VALUES(2, 'late')`));
             await late;
           });
         },
-        { timeout: 50 },
+        { timeout: 1_000 },
       ),
     );
     expect(error.code).toBe('HA_TRANSACTION_TIMEOUT');
     const next = cluster.a.run(`INSERT INTO t VALUES(3, 'next')`);
-    await pause(300);
+    goOn();
+    await until(() => late !== undefined);
     expect((await late)?.code).toBe('HA_TRANSACTION_CLOSED');
     await next;
     expect(kept?.open).toBe(false);
