@@ -11,5 +11,11 @@ jest.mock('@nestjs/core/errors/exceptions/unknown-dependencies.exception', () =>
 jest.mock('@nestjs/core/injector/injector', () => injector);
 
 export const { ClsModule, ClsService } = await import('nestjs-cls');
-export const { ClsPluginTransactional, Propagation, Transactional, TransactionHost } =
-  await import('@nestjs-cls/transactional');
+export const {
+  ClsPluginTransactional,
+  getTransactionHostToken,
+  getTransactionToken,
+  Propagation,
+  Transactional,
+  TransactionHost,
+} = await import('@nestjs-cls/transactional');
