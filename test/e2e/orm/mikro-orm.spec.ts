@@ -12,8 +12,9 @@ import { haKnexClient } from '../../../lib/orm/knex.js';
 import type { HAKnexOptions } from '../../../lib/orm/knex.js';
 import { HATestingModule } from '../../../lib/testing/ha-testing.module.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
-import { failureOf, onCleanup, startCluster } from '../../helper/cluster.js';
+import { failureOf, onCleanup, startCluster, until } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
+import { LeaderCluster } from '../../helper/leader-cluster.js';
 
 class Author {
   id!: number;
@@ -295,6 +296,41 @@ describe('What goes wrong with MikroORM', () => {
     await cluster.a.close();
     expect(await failureOf(one.em.fork().count(Author))).toMatchObject({ code: 'HA_UNAVAILABLE' });
   });
+});
+
+it('runs transactions at the leader where its node is a follower', async () => {
+  const cluster = await LeaderCluster.start({ nodes: 2 });
+  const { db } = cluster.follower;
+  const orm = await over(db);
+  await updateSchema(orm, db);
+  await until(async () => (await orm.schema.getUpdateSchemaSQL()).trim() === '');
+  await orm.em.fork().transactional(async (em) => {
+    const author = new Author('a');
+    author.books.add(new Book('M'));
+    await em.persist(author).flush();
+    const failing = em.transactional(async (nested) => {
+      await nested.persist(new Author('taken back')).flush();
+      await nested.persist(new Author('a')).flush();
+    });
+    expect(await failureOf(failing)).toBeInstanceOf(UniqueConstraintViolationException);
+    author.balance = 7;
+    await em.flush();
+    // Its own rows, which no other node has yet.
+    expect(await em.count(Author)).toBe(1);
+    expect(await cluster.leader?.db.get('SELECT count(*) AS n FROM author')).toEqual({ n: 0 });
+  });
+  const failing = orm.em.fork().transactional(async (em) => {
+    await em.persist(new Author('lost')).flush();
+    throw new Error('no');
+  });
+  expect((await failureOf(failing)).message).toBe('no');
+  await until(async () => (await orm.em.fork().count(Author)) > 0);
+  const [found, ...others] = await orm.em.fork().findAll(Author, { populate: ['books'] });
+  expect(found).toMatchObject({ name: 'a', balance: 7 });
+  expect(found?.books.getItems()).toMatchObject([{ title: 'M' }]);
+  expect(others).toEqual([]);
+  await cluster.expectEqual();
+  cluster.expectOneWriterAtATime();
 });
 
 @Injectable()

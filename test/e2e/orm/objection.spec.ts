@@ -5,8 +5,9 @@ import type { ModelOptions, QueryContext } from 'objection';
 import { isRetryable } from '../../../lib/common/retryable.js';
 import { haKnexClient, orderedTransaction } from '../../../lib/orm/knex.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
-import { failureOf, onCleanup, startCluster } from '../../helper/cluster.js';
+import { failureOf, onCleanup, startCluster, until } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
+import { LeaderCluster } from '../../helper/leader-cluster.js';
 
 const { Model } = objection;
 
@@ -90,13 +91,14 @@ async function schema(knex: Knex): Promise<void> {
   });
 }
 
+function over(db: HADatabase): Knex {
+  const made = createKnex({ client: haKnexClient(db), useNullAsDefault: true });
+  onCleanup(() => made.destroy());
+  return made;
+}
+
 async function nodes(): Promise<{ cluster: Cluster; knex: Knex; other: Knex }> {
   const cluster = await startCluster();
-  const over = (db: HADatabase): Knex => {
-    const made = createKnex({ client: haKnexClient(db), useNullAsDefault: true });
-    onCleanup(() => made.destroy());
-    return made;
-  };
   const [knex, other] = [over(cluster.a), over(cluster.b)];
   await schema(knex);
   await cluster.settle();
@@ -207,4 +209,33 @@ describe('Objection over two nodes', () => {
     expect(await Person.query(knex).resultSize()).toBe(10_000);
     await cluster.expectEqual();
   });
+});
+
+it('runs transactions at the leader where its node is a follower', async () => {
+  const cluster = await LeaderCluster.start({ nodes: 2 });
+  const knex = over(cluster.follower.db);
+  await schema(knex);
+  await Person.transaction(knex, async (trx) => {
+    await Person.query(trx).insertGraph(GRAPH);
+    const failing = Person.transaction(trx, async (nested) => {
+      await Pet.query(nested).insert({ name: 'taken back', ownerId: 2 });
+      await Pet.query(nested).insert({ ownerId: 9 });
+    });
+    expect(await failureOf(failing)).toMatchObject({ code: 'SQLITE_CONSTRAINT_FOREIGNKEY' });
+    await Pet.query(trx).findById(1).patch({ name: 'Max' });
+    // Its own rows, which no other node has yet.
+    expect(await Pet.query(trx).orderBy('id').select('name')).toMatchObject([{ name: 'Max' }, { name: 'Tom' }]);
+    expect(await cluster.leader?.db.get('SELECT count(*) AS n FROM person')).toEqual({ n: 0 });
+  });
+  const failing = Person.transaction(knex, async (trx) => {
+    await Person.query(trx).insert({ name: 'lost' });
+    throw new Error('no');
+  });
+  expect((await failureOf(failing)).message).toBe('no');
+  await until(async () => (await Person.query(knex).resultSize()) > 0);
+  const found = await Person.query(knex).findOne({ name: 'a' }).withGraphFetched('[children.pets, movies]');
+  expect(found).toMatchObject({ children: [{ pets: [{ name: 'Max' }, { name: 'Tom' }] }], movies: GRAPH.movies });
+  expect(await Person.query(knex).resultSize()).toBe(2);
+  await cluster.expectEqual();
+  cluster.expectOneWriterAtATime();
 });
