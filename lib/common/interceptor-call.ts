@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { HAError } from './ha-error.js';
+import { isThenable } from './thenable.js';
 
 interface InterceptorCall {
   readonly name: string;
@@ -27,10 +28,6 @@ export function callInterceptor<R>(name: string, call: () => R | Promise<R>): R 
   if (isThenable(answer)) return Promise.resolve(answer).finally(close);
   close();
   return answer;
-}
-
-function isThenable<R>(answer: R | PromiseLike<R>): answer is PromiseLike<R> {
-  return typeof (answer as Partial<PromiseLike<R>> | null | undefined)?.then === 'function';
 }
 
 /**

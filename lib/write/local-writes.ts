@@ -1,3 +1,4 @@
+import { isThenable } from '../common/thenable.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAParameters, HATransaction } from './executor.js';
 import { withSequence } from './member.js';
@@ -157,8 +158,8 @@ function statementMember(key: string, reject: (error: unknown) => void): Omit<Me
 /** Runs a callback; fails where the transaction is broken, even if the callback swallowed that. */
 function complete<R>(tx: OpenTransaction, fn: (tx: HATransaction) => R | Promise<R>): R | Promise<R> {
   const result = fn(tx);
-  if (!(result instanceof Promise)) return result;
-  return result.then((value) => {
+  if (!isThenable(result)) return result;
+  return Promise.resolve(result).then((value) => {
     if (tx.overlap !== undefined) throw tx.overlap;
     return value;
   });
