@@ -1,5 +1,14 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -80,6 +89,29 @@ describe('the packed library', () => {
       await install(folder);
       expect(await load(folder, entry)).toEqual(expect.arrayContaining(wanted.names));
     },
+  );
+
+  // What Node 20.19, 22.12 and later can `require`: https://nodejs.org/api/modules.html#loading-ecmascript-modules-using-require
+  const kinds = 'require_module' in process.features ? ['import', 'require'] : ['import'];
+  it.each(kinds)(
+    'runs transactions of each ORM, loaded by %s',
+    async (kind) => {
+      const optional = Object.values(ENTRY_POINTS).flatMap((entry) => entry.optional);
+      const folder = project(`orms-${kind}`, [...NEEDED, ...optional, 'nestjs-cls', 'sequelize', 'typeorm-0.3']);
+      await install(folder);
+      copyFileSync('test/support/packed-orms.js', join(folder, 'packed-orms.js'));
+      const { stdout } = await run(process.execPath, ['packed-orms.js', kind], { cwd: folder });
+      expect(stdout.trim().split('\n')).toEqual([
+        'kysely',
+        'typeorm',
+        'typeorm 0.3',
+        'knex',
+        'drizzle',
+        'cls',
+        'sqlite3',
+      ]);
+    },
+    240_000,
   );
 
   it('says which package an entry point lacks', async () => {
