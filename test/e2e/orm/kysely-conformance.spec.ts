@@ -3,9 +3,7 @@ import {
   CamelCasePlugin,
   DeduplicateJoinsPlugin,
   Kysely,
-  Migrator,
   NoResultError,
-  NO_MIGRATIONS,
   ParseJSONResultsPlugin,
   sql,
   SqliteDialect,
@@ -14,6 +12,7 @@ import type { Generated, Migration } from 'kysely';
 import { jsonArrayFrom, jsonBuildObject, jsonObjectFrom } from 'kysely/helpers/sqlite';
 import { HAKyselyDialect } from '../../../lib/orm/kysely.js';
 import { onCleanup, startCluster } from '../../helper/cluster.js';
+import { Migrator, NO_MIGRATIONS } from '../../helper/kysely-migrator.js';
 import { expectInReadme, failing, outcomes } from './conformance.js';
 import type { Check } from './conformance.js';
 
@@ -578,7 +577,7 @@ const CHECKS: readonly Check<Db>[] = [
       ];
     },
   ],
-  ['introspection', (db) => db.introspection.getMetadata({ withInternalKyselyTables: true })],
+  ['introspection', (db) => db.introspection.getTables({ withInternalKyselyTables: true })],
   [
     'migrate to the latest, down, and to none',
     async (db) => {

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Inject, Injectable, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { Kysely, Migrator, sql } from 'kysely';
+import { Kysely, sql } from 'kysely';
 import type { Generated, Migration, Transaction } from 'kysely';
 import { isRetryable } from '../../../lib/common/retryable.js';
 import { getHAToken } from '../../../lib/common/tokens.js';
@@ -13,6 +13,7 @@ import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { collect, failureOf, onCleanup, pause, startCluster, temporaryFolder } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
+import { Migrator } from '../../helper/kysely-migrator.js';
 
 interface Schema {
   author: { id: Generated<number>; name: string };
