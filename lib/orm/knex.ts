@@ -3,6 +3,7 @@ import { HAError } from '../common/ha-error.js';
 import { isRetryable } from '../common/retryable.js';
 import type { HADatabase } from '../write/ha-database.js';
 import type { HASessionOptions } from '../write/session.js';
+import { withoutOwnTables } from './common/listed-tables.js';
 import { NO_FILE } from './common/no-file.js';
 import { derivedClient, knexClient } from './knex/base-client.js';
 import type { KnexQuery } from './knex/base-client.js';
@@ -95,7 +96,7 @@ export function haKnexClient(db: Pick<HADatabase, 'connect'>, options: HAKnexOpt
       const bindings = this._formatBindings(query.bindings);
       const { reader, rows, changes, lastInsertRowid } = await connection.execute(query.sql, bindings, safeIntegers);
       if (reader) {
-        query.response = rows;
+        query.response = withoutOwnTables(query.sql, rows);
       } else {
         query.response = { changes, lastInsertRowid };
         query.context = { lastID: lastInsertRowid, changes };

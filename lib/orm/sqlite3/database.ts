@@ -5,6 +5,7 @@ import { Lexer } from '../../sql/lexer.js';
 import type { HAParameters } from '../../write/executor.js';
 import type { HADatabase } from '../../write/ha-database.js';
 import type { HASession, HASessionOptions } from '../../write/session.js';
+import { withoutOwnTables } from '../common/listed-tables.js';
 import { misuse, readOnly, sqlite3Error } from './errors.js';
 import { Schedule } from './schedule.js';
 import { Statement } from './statement.js';
@@ -192,7 +193,7 @@ export class Database extends EventEmitter {
       if (isOfSession) await this.noteForeignKeys(sql);
       const { unsafeIntegers = 'bigint' } = this.options;
       const lastID = integer(lastInsertRowid, unsafeIntegers);
-      return { rows: rows.map((values) => row(values, unsafeIntegers)), changes, lastID };
+      return { rows: withoutOwnTables(sql, rows).map((values) => row(values, unsafeIntegers)), changes, lastID };
     });
   }
 

@@ -68,7 +68,6 @@ const entities = [
 
 const COMMON: Options = {
   entities,
-  schemaGenerator: { skipTables: [/^ha_/] },
   discovery: { disableDynamicFileAccess: true },
 };
 

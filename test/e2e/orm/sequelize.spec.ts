@@ -253,6 +253,29 @@ describe('Sequelize over two nodes', () => {
     expect(await cluster.b.all('SELECT sum, accountId FROM entries')).toEqual([{ sum: 1, accountId: 1 }]);
     await cluster.expectEqual();
   });
+
+  it('drops all tables but those of replication, and makes them anew', async () => {
+    const { cluster, one, two } = await both();
+    await one.Account.create({ name: 'a' });
+    const own = "SELECT name FROM sqlite_schema WHERE name LIKE 'ha!_%' ESCAPE '!'";
+    const before = await cluster.a.all(own);
+    expect(before.length).toBeGreaterThan(0);
+    const schema = one.sequelize.getQueryInterface();
+    const listed = await schema.showAllTables();
+    expect(listed.filter((name) => name.startsWith('ha_'))).toEqual([]);
+    expect(listed).toContain('accounts');
+    await schema.dropAllTables();
+    expect(await schema.showAllTables()).toEqual([]);
+    await cluster.settle();
+    expect(await cluster.b.all(own)).toEqual(before);
+    await two.sequelize.sync();
+    await two.sequelize.sync({ force: true });
+    await two.Account.create({ name: 'b' });
+    await two.sequelize.drop();
+    await two.sequelize.sync();
+    await cluster.expectEqual();
+    expect(await cluster.a.all('SELECT name FROM accounts')).toEqual([]);
+  });
 });
 
 describe('What goes wrong with Sequelize', () => {

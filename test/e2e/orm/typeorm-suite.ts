@@ -44,6 +44,15 @@ export async function connect(
   return dataSource;
 }
 
+async function tablesOf(dataSource: DataSource): Promise<{ tables: string[] }> {
+  const runner = dataSource.createQueryRunner();
+  try {
+    return { tables: (await runner.getTables()).map(({ name }) => name) };
+  } finally {
+    await runner.release();
+  }
+}
+
 interface Nodes {
   readonly cluster: Cluster;
   readonly a: DataSource;
@@ -476,6 +485,31 @@ export function describeTypeOrm(version: string): void {
         { id: 1, name: 'Ada', books: [{ id: 1, title: 'Notes', tags: [{ name: 'x' }] }] },
       ]);
       await cluster.expectEqual();
+    });
+
+    it('finds nothing to do about tables of replication, nor anything of them to generate a migration from', async () => {
+      const { cluster, a, b } = await clusterWithEntities();
+      const own = "SELECT name FROM sqlite_schema WHERE name LIKE 'ha!_%' ESCAPE '!'";
+      const before = await cluster.a.all(own);
+      expect(before.length).toBeGreaterThan(0);
+      // schema:log and migration:generate
+      for (const source of [a, b]) {
+        const { upQueries, downQueries } = await source.driver.createSchemaBuilder().log();
+        expect([upQueries, downQueries]).toEqual([[], []]);
+      }
+      await a.getRepository(Tag).insert({ name: 'x' });
+      await a.synchronize();
+      const { tables } = await tablesOf(a);
+      expect(tables.filter((name) => name.startsWith('ha_'))).toEqual([]);
+      expect(tables).toContain('tag');
+      // schema:drop
+      await a.dropDatabase();
+      await cluster.settle();
+      expect(await cluster.b.all(own)).toEqual(before);
+      await b.synchronize();
+      await b.getRepository(Tag).insert({ name: 'y' });
+      await cluster.expectEqual();
+      expect(await cluster.a.all('SELECT name FROM tag')).toEqual([{ name: 'y' }]);
     });
 
     it('drops all tables but those of replication', async () => {
