@@ -71,6 +71,8 @@ export type { HAChange, HAChangeOperation, HAChangeRow, HAChangeValue } from './
 export { getHALeaderToken, getHAToken } from './common/tokens.js';
 export { HAError } from './common/ha-error.js';
 export { isRetryable } from './common/retryable.js';
+export { retryTransaction } from './common/retry-transaction.js';
+export type { HARetryOptions } from './common/retry-transaction.js';
 export type { HAErrorCode } from './common/ha-error.js';
 export type { HAConflict, HAEvent, HARow, HAValue, HAWarningCode } from './common/events.js';
 export type { HAOptions } from './config/options.js';

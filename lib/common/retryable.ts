@@ -5,15 +5,11 @@ const BUSY = /^SQLITE_(BUSY|LOCKED)(_|$)/;
 
 /**
  * Whether running the same again, all of its transaction, may succeed: others came first, or the leader changed, and nothing
- * of it was written. Looks through the errors that query builders and ORMs wrap.
+ * of it was written. Looks through the errors that query builders and ORMs wrap. `retryTransaction` runs it again.
  *
  * @example
- * for (let attempt = 1; ; attempt++) {
- *   try {
- *     return await dataSource.transaction(transfer);
- *   } catch (error) {
- *     if (!isRetryable(error) || attempt === 10) throw error;
- *   }
+ * catch (error) {
+ *   throw isRetryable(error) ? new ServiceUnavailableException('Send it again.') : error;
  * }
  */
 export function isRetryable(error: unknown): boolean {

@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
 import { HAError } from '../common/ha-error.js';
-import { isRetryable } from '../common/retryable.js';
+import { retryTransaction } from '../common/retry-transaction.js';
 import type { HADatabase } from '../write/ha-database.js';
 import type { HASessionOptions } from '../write/session.js';
 import { withoutOwnTables } from './common/listed-tables.js';
@@ -137,13 +137,9 @@ export async function orderedTransaction<T>(
   work: (trx: Knex.Transaction) => Promise<T>,
   { attempts = 20 }: HAOrderedOptions = {},
 ): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await knex.transaction(work, { isolationLevel: 'serializable' });
-    } catch (error) {
-      if (!isRetryable(error) || attempt >= attempts) throw error;
-    }
-  }
+  return retryTransaction(() => knex.transaction(work, { isolationLevel: 'serializable' }), {
+    retries: Math.max(attempts, 1) - 1,
+  });
 }
 
 function refusedBegin(): HAError {

@@ -7,3 +7,4 @@ const MOVED: string = 'kysely/migration';
 
 export const { Migrator, NO_MIGRATIONS }: Migrations =
   'Migrator' in kysely ? kysely : ((await import(MOVED)) as Migrations);
+export type Migrator = kysely.Migrator;

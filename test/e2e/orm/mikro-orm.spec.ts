@@ -6,7 +6,7 @@ import { Collection, LockMode, OptimisticLockError, UniqueConstraintViolationExc
 import { Injectable, Module } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import createKnex from 'knex';
-import { isRetryable } from '../../../lib/common/retryable.js';
+import { retryTransaction } from '../../../lib/common/retry-transaction.js';
 import { getHAToken } from '../../../lib/common/tokens.js';
 import { haKnexClient } from '../../../lib/orm/knex.js';
 import type { HAKnexOptions } from '../../../lib/orm/knex.js';
@@ -211,16 +211,9 @@ describe('MikroORM over two nodes', () => {
         },
         { isolationLevel: 'serializable' as never },
       );
-    const again = async (work: () => Promise<void>): Promise<void> => {
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return await work();
-        } catch (error) {
-          if (!isRetryable(error) || attempt === 300) throw error;
-        }
-      }
-    };
-    await Promise.all(Array.from({ length: 50 }, (_, index) => again(() => add(index % 2 === 0 ? one : two))));
+    await Promise.all(
+      Array.from({ length: 50 }, (_, index) => retryTransaction(() => add(index % 2 === 0 ? one : two))),
+    );
     await cluster.settle();
     expect((await two.em.fork().findOneOrFail(Author, { name: 'a' })).balance).toBe(50);
     await cluster.expectEqual();

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { HATransaction } from '../../../lib/write/executor.js';
 import { failureOf, pause, startCluster, until } from '../../helper/cluster.js';
+import { LazyQuery } from '../../helper/lazy-query.js';
 
 describe('transaction', () => {
   it('is rolled back where the callback throws, and publishes nothing', async () => {
@@ -143,21 +144,19 @@ describe('transaction', () => {
   it('waits for whatever can be awaited, as the builders and promises of other libraries', async () => {
     const cluster = await startCluster();
     await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
-    /** Begins where it is awaited. */
-    const builder = <R>(work: () => Promise<R>): Promise<R> =>
-      ({ then: (done: never, failed: never) => work().then(done, failed) }) as unknown as Promise<R>;
     const two = (tx: HATransaction, id: number, v: string | null) => async (): Promise<number> => {
       await tx.run('INSERT INTO t VALUES(?, ?)', [id, v]);
       await pause(1);
       return (await tx.run('UPDATE t SET v = upper(v) WHERE id = ?', [id])).changes;
     };
-    expect(await cluster.a.transaction((tx) => builder(two(tx, 1, 'a')))).toBe(1);
-    expect(await cluster.a.transaction((tx) => tx.savepoint(() => builder(two(tx, 2, 'b'))))).toBe(1);
-    const failing = cluster.a.transaction((tx) =>
-      builder(async () => {
-        await two(tx, 3, 'c')();
-        throw new Error('no');
-      }),
+    expect(await cluster.a.transaction((tx) => new LazyQuery(two(tx, 1, 'a')))).toBe(1);
+    expect(await cluster.a.transaction((tx) => tx.savepoint(() => new LazyQuery(two(tx, 2, 'b'))))).toBe(1);
+    const failing = cluster.a.transaction(
+      (tx) =>
+        new LazyQuery(async () => {
+          await two(tx, 3, 'c')();
+          throw new Error('no');
+        }),
     );
     expect((await failureOf(failing)).message).toBe('no');
     await cluster.expectEqual();
