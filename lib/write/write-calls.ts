@@ -68,12 +68,10 @@ export class WriteCalls {
   }
 
   /** A part of a script. */
-  scriptPart(open: OpenDatabase, { alone, statements }: ScriptPart): Promise<unknown> {
+  async scriptPart(open: OpenDatabase, { alone, statements }: ScriptPart): Promise<unknown> {
     if (alone) return this.local.runAlone(open, 'run', statements[0] ?? '');
-    const here = (): Promise<void> => {
-      refuseReadOnly(open);
-      return this.local.script(open, statements);
-    };
+    refuseReadOnly(open);
+    const here = (): Promise<void> => this.local.script(open, statements);
     return routed(open, { here, there: (leader) => leader.exec(statements) });
   }
 

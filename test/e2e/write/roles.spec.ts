@@ -3,7 +3,9 @@ import BetterSqlite3 from 'better-sqlite3';
 import { resolveOptions } from '../../../lib/config/resolve.js';
 import { HARuntime } from '../../../lib/ha-runtime.js';
 import { HADatabase } from '../../../lib/write/ha-database.js';
-import { collect, failureOf, onCleanup, startCluster, temporaryFolder } from '../../helper/cluster.js';
+import { collect, failureOf, onCleanup, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { LeaderCluster } from '../../helper/leader-cluster.js';
+import type { LeaderNode } from '../../helper/leader-cluster.js';
 
 describe('disablePublisher', () => {
   it('makes a read replica', async () => {
@@ -27,6 +29,36 @@ describe('disablePublisher', () => {
     expect(b.status().role).toBe('replica');
     await cluster.expectEqual();
   });
+});
+
+it('a read replica refuses every write where others have a leader, and sends it none', async () => {
+  const cluster = await LeaderCluster.start({
+    nodes: 2,
+    elect: false,
+    optionsOf: (index) => (index === 1 ? { disablePublisher: true } : {}),
+  });
+  const [leader, replica] = cluster.nodes as [LeaderNode, LeaderNode];
+  await until(() => leader.leader.isLeader() && replica.leader.target() !== undefined);
+  await leader.db.exec(`CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'a')`);
+  const { db } = replica;
+  const session = db.connect();
+  for (const call of [
+    () => db.run('DELETE FROM t'),
+    () => db.exec('DELETE FROM t'),
+    () => db.exec('BEGIN; DELETE FROM t; COMMIT; CREATE TABLE u(v)'),
+    () => db.execute('DELETE FROM t'),
+    () => db.transaction((tx) => tx.run('DELETE FROM t')),
+    () => db.begin(),
+    () => session.execute('DELETE FROM t'),
+    () => session.script('DELETE FROM t; DELETE FROM t'),
+    () => session.execute('BEGIN'),
+  ]) {
+    expect((await failureOf(call)).code).toBe('HA_READ_ONLY');
+  }
+  await session.close();
+  await db.exec('PRAGMA wal_checkpoint');
+  expect(await leader.db.all('SELECT * FROM t')).toEqual([{ id: 1, v: 'a' }]);
+  await cluster.expectEqual();
 });
 
 describe('disableSubscriber', () => {
