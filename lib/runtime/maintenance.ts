@@ -1,3 +1,4 @@
+import { immediate } from '../common/timing.js';
 import type { ReplicationSubscriber } from '../subscribe/replication-subscriber.js';
 import type { OpenDatabase } from '../write/open-database.js';
 import type { HAStatus } from '../write/status.js';
@@ -146,6 +147,11 @@ export class Maintenance {
 
   private async pauseNow(): Promise<void> {
     const { opened } = this.parts;
+    if (this.current === undefined) return;
+    // A start under way takes calls in front of its last step, and would go on in what is taken down.
+    await this.current.catch(() => undefined);
+    // The calls that it was for come first.
+    await immediate();
     const { database } = opened;
     if (database === undefined || this.current === undefined) return;
     // Calls that come from now on wait, and open it again.

@@ -65,14 +65,15 @@ export class Opening {
     cluster.beat();
     launch.onReady?.();
     // 6.
-    opened.database = this.takeCalls(writing, ports);
+    const database = this.takeCalls(writing, ports);
+    opened.database = database;
     opened.replication?.cdc?.start();
     if (launch.halted !== undefined) subscriber.halt(launch.halted);
     this.takeSnapshots(connections);
     // 7.
     await leaderWiring.follow();
     messages.events.next({ type: 'started' });
-    return opened.database;
+    return database;
   }
 
   private openFile(launch: Launch, turn: WriteTurn): Connections {
