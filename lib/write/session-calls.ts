@@ -60,6 +60,10 @@ class Host implements SessionHost {
     this.transactionTimeout = lifecycle.transactionTimeout;
   }
 
+  get isOpen(): boolean {
+    return this.lifecycle.open !== undefined;
+  }
+
   opened(): OpenDatabase | Promise<OpenDatabase> {
     refuseNested(this.owner);
     return opened(this.lifecycle);

@@ -37,6 +37,11 @@ export function controlStatement(sql: string): ControlStatement {
   }
 }
 
+/** True for a ROLLBACK of the whole transaction. */
+export function isRollback(sql: string): boolean {
+  return new StatementReader(sql).keyword(0) === 'ROLLBACK' && controlStatement(sql).kind === 'rollback';
+}
+
 function rollback(reader: StatementReader): ControlStatement {
   const behind = reader.is(1, 'TO') ? 1 : behindTransaction(reader, 1);
   if (!reader.is(behind, 'TO')) {

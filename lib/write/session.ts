@@ -11,7 +11,7 @@ import { refuseReadOnly } from './open-database.js';
 import type { OpenDatabase } from './open-database.js';
 import type { ExactResult, ResultShape, RowCursor, StatementResult } from './result.js';
 import { runsAlone } from './script.js';
-import { controlStatement } from './session-control.js';
+import { controlStatement, isRollback } from './session-control.js';
 import { inShape, shapeOf, toResult } from './shapes.js';
 import type { ControlStatement } from './session-control.js';
 import { SessionPragmas, cutAtPragmas, isSessionPragma } from './session-pragmas.js';
@@ -51,6 +51,8 @@ export interface SessionHost {
   readonly owner: object;
   readonly isForwarded: boolean;
   readonly transactionTimeout: number;
+  /** False where the database is stopped, and while it starts. */
+  readonly isOpen: boolean;
   opened(): OpenDatabase | Promise<OpenDatabase>;
   /** Notes where a transaction of the session stands; undefined where it changed nothing. */
   noteWritten(sequence: number | undefined): void;
@@ -177,6 +179,9 @@ export class HASession {
     const { shape, ticket } = manner;
     this.cursor?.close();
     this.cursor = undefined;
+    this.refuseClosed();
+    // A database that was stopped has rolled back what was open: whoever cleans up is done.
+    if (!this.host.isOpen && isRollback(sql)) return { result: await this.rollback() };
     const opening = this.opened();
     const open = opening instanceof Promise ? await opening : opening;
     const info = open.infos.of(sql);

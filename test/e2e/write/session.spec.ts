@@ -1,5 +1,6 @@
 import { isRetryable } from '../../../lib/common/retryable.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
+import type { RowCursor } from '../../../lib/write/result.js';
 import type { HASession, HASessionOptions } from '../../../lib/write/session.js';
 import { failureOf, onCleanup, pause, startCluster, until } from '../../helper/cluster.js';
 import type { Cluster } from '../../helper/cluster.js';
@@ -228,6 +229,36 @@ describe('a session', () => {
     await cluster.a.start();
     expect((await failureOf(session.execute('COMMIT'))).code).toBe('HA_UNAVAILABLE');
     expect(await run(session, 'SELECT count(*) FROM t')).toEqual([[0n]]);
+  });
+
+  it('takes ROLLBACK where its database is stopped or closed: nothing is open there any more', async () => {
+    const cluster = await clusterWithTable();
+    const session = connect(cluster.a);
+    const reading = connect(cluster.a);
+    await run(session, 'INSERT INTO t VALUES(7, 7), (8, 8)', 'BEGIN', 'INSERT INTO t VALUES(1, 1)');
+    const { cursor } = (await session.stream('SELECT id FROM t')) as { cursor: RowCursor };
+    expect(cursor.next()).toEqual([1n]);
+    await cluster.a.stop();
+    expect((await failureOf(session.execute('SELECT 1'))).code).toBe('HA_UNAVAILABLE');
+    expect(session.inTransaction).toBe(true);
+    for (const sql of ['ROLLBACK', '; rollback transaction -- twice', 'ROLLBACK']) {
+      expect(await session.execute(sql)).toMatchObject({ reader: false, rows: [] });
+      expect(session.inTransaction).toBe(false);
+    }
+    for (const sql of ['COMMIT', 'ROLLBACK TO s', 'SELECT 1', 'BEGIN']) {
+      expect((await failureOf(session.execute(sql))).code).toBe('HA_UNAVAILABLE');
+    }
+    expect((await failureOf(session.execute('ROLLBACK; DELETE FROM t'))).code).toBe('HA_TRANSACTION_CONTROL');
+    expect(cluster.a.status().state).toBe('stopped');
+    await cluster.a.start();
+    expect(await run(session, 'BEGIN', 'SELECT count(*) FROM t')).toEqual([[2n]]);
+    const read = (await reading.stream('SELECT id FROM t')) as { cursor: RowCursor };
+    expect(read.cursor.next()).toEqual([7n]);
+    await cluster.a.close();
+    await session.close();
+    await reading.execute('ROLLBACK');
+    await reading.close();
+    expect((await failureOf(reading.execute('ROLLBACK'))).code).toBe('HA_TRANSACTION_CLOSED');
   });
 
   it('fails COMMIT where an ordered transaction was not alone, and never runs it again', async () => {
