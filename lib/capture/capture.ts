@@ -71,6 +71,9 @@ type LogRow = [
   after: Buffer | null,
 ];
 
+/** The TEMP tables of capturing. */
+export const CAPTURE_TABLES: readonly string[] = ['ha_gate', 'ha_log', 'ha_kind', 'ha_installed'];
+
 const LOG_SCHEMA = `
 CREATE TABLE IF NOT EXISTS temp.ha_gate(open INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS temp.ha_log(seq INTEGER PRIMARY KEY, k INTEGER NOT NULL, orid, nrid, o, n);

@@ -109,6 +109,7 @@ export class Opening {
     const { generatedIds, concurrency, disableDDLSync, disableSubscriber } = profile.options;
     return new TransactionRunner(writer, reader, ports?.capture, infos, {
       orderGeneratedIds: generatedIds === 'ordered' && !disableSubscriber,
+      busyTimeout: profile.busyTimeout,
       orderAll: concurrency === 'serializable' || leader.isConfigured,
       replicateDDL: !disableDDLSync,
       followsStream: !disableSubscriber,
@@ -140,8 +141,9 @@ export class Opening {
       connections,
       committer,
       runner,
-      reads: new Reads(connections),
+      reads: new Reads(connections, infos, profile.busyTimeout),
       infos,
+      busyTimeout: profile.busyTimeout,
       position: ports?.position,
       router: opened.leading?.router,
       latest: ports === undefined ? undefined : () => publisher.lastSubjectSequence(),

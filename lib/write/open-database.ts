@@ -16,6 +16,8 @@ export interface OpenDatabase {
   readonly runner: TransactionRunner;
   readonly reads: Reads;
   readonly infos: StatementInfos;
+  /** How long writes wait for other programs that hold the file's lock, ms. */
+  readonly busyTimeout: number;
   /** Absent without replication. */
   readonly position: Position | undefined;
   /** Absent without replication. */

@@ -3,10 +3,12 @@ import type { Connection, Statement } from '../sqlite/connection.js';
 import type { Connections } from '../sqlite/connections.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
+import { answeringStatement } from './answered-pragmas.js';
 import { EXACT_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
 import { openCursor, runToEnd } from './result.js';
 import type { ResultShape, RowCursor, StatementResult } from './result.js';
+import type { StatementInfos } from './statement-info.js';
 
 /** Rows handed over between two looks at the event loop. */
 const ROWS_PER_STEP = 256;
@@ -20,19 +22,24 @@ export class Reads {
 
   private readonly leased = new WeakMap<Connection, StatementCache>();
 
-  constructor(private readonly connections: Connections) {
+  constructor(
+    private readonly connections: Connections,
+    private readonly infos: StatementInfos,
+    /** How long writes wait for other programs, ms. */
+    private readonly busyTimeout: number,
+  ) {
     this.statements = new StatementCache(connections.reader, 1_000);
   }
 
   call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
-    const statement = prepared(this.statements, sql, shape);
+    const statement = this.prepared(this.statements, sql, shape);
     return params === undefined ? statement[method]() : statement[method](...bindArguments(params));
   }
 
   /** All rows, with what is known of their columns. */
   result(sql: string, params: HAParameters | undefined, shape: ResultShape): StatementResult {
     const lastInsertRowid = shape.safeIntegers ? 0n : 0;
-    return runToEnd(prepared(this.statements, sql, shape), bindArguments(params), shape, () => ({
+    return runToEnd(this.prepared(this.statements, sql, shape), bindArguments(params), shape, () => ({
       changes: 0,
       lastInsertRowid,
     }));
@@ -43,7 +50,7 @@ export class Reads {
     const db = this.connections.leaseReader();
     let statement: Statement;
     try {
-      statement = prepared(this.cacheOf(db), sql, EXACT_SHAPE);
+      statement = this.prepared(this.cacheOf(db), sql, EXACT_SHAPE);
     } catch (error) {
       this.connections.releaseReader(db);
       throw error;
@@ -55,7 +62,7 @@ export class Reads {
   async *iterate(sql: string, params: HAParameters | undefined, shape: RowShape): AsyncIterableIterator<unknown> {
     const db = this.connections.leaseReader();
     try {
-      const statement = prepared(new StatementCache(db), sql, shape);
+      const statement = this.prepared(new StatementCache(db), sql, shape);
       let rows = 0;
       for (const row of statement.iterate(...bindArguments(params))) {
         yield row;
@@ -74,8 +81,9 @@ export class Reads {
     }
     return cache;
   }
-}
 
-function prepared(statements: StatementCache, sql: string, shape: RowShape): Statement {
-  return PRAGMA.test(sql) ? statements.pragma(sql, shape) : statements.shaped(sql, shape);
+  private prepared(statements: StatementCache, sql: string, shape: RowShape): Statement {
+    if (!PRAGMA.test(sql)) return statements.shaped(sql, shape);
+    return statements.pragma(answeringStatement(sql, this.infos.of(sql), this.busyTimeout), shape);
+  }
 }

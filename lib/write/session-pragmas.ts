@@ -15,7 +15,6 @@ export type PragmaAnswer = Pick<ExactResult, 'reader' | 'columns' | 'rows'>;
  */
 const KEPT = new Set([
   'journal_mode',
-  'busy_timeout',
   'synchronous',
   'cache_size',
   'temp_store',
@@ -27,21 +26,28 @@ const KEPT = new Set([
 /** Those of them that give no row where they have a value: https://www.sqlite.org/pragma.html */
 const SILENT = new Set(['synchronous', 'cache_size', 'temp_store']);
 
+/** PRAGMAs that a session has a value of its own for. */
+const STATE = new Set(['foreign_keys', 'busy_timeout']);
+
 const ON = /^(1|on|yes|true)$/i;
 const OFF = /^(0|off|no|false)$/i;
+/** SQLite keeps it in 32 bits. */
+const MOST_MS = 2 ** 31 - 1;
 /** A word or a number, quoted or not. */
 const VALUE = /^(?:[-+]?[\w.]+|'[^']*'|"[^"]*")$/;
 
 /** True for a PRAGMA that a session answers itself. */
 export function isSessionPragma({ kind, pragma }: StatementInfo): boolean {
   if (kind !== 'pragma' || pragma === undefined) return false;
-  return pragma.name === 'foreign_keys' || (KEPT.has(pragma.name) && pragma.hasArgument);
+  return STATE.has(pragma.name) || (KEPT.has(pragma.name) && pragma.hasArgument);
 }
 
 /** The PRAGMAs of one session: what it has set, and what it is told of the rest. */
 export class SessionPragmas {
   /** Whether the session wants foreign keys to be enforced; undefined where it has not said so. */
   foreignKeys: boolean | undefined;
+  /** What it was told to wait for locks, ms; undefined where it has not said so. */
+  private busyTimeout: bigint | undefined;
 
   /**
    * Answers a PRAGMA that {@link isSessionPragma} knows.
@@ -51,6 +57,7 @@ export class SessionPragmas {
    */
   answer(open: OpenDatabase, sql: string, pragma: PragmaInfo, isOpen: boolean): PragmaAnswer {
     const value = pragma.hasArgument ? valueOf(sql, pragma) : undefined;
+    if (pragma.name === 'busy_timeout') return this.busyTimeoutOf(open, sql, value);
     if (pragma.name !== 'foreign_keys') return keptValue(open.connections.reader, pragma);
     if (value === undefined) {
       refuseUnfinished(sql);
@@ -60,6 +67,17 @@ export class SessionPragmas {
     if (!wanted && !OFF.test(value)) throw refused(sql, 'is neither ON nor OFF (1, 0, TRUE, FALSE, YES, NO)');
     if (!isOpen) this.foreignKeys = wanted;
     return NO_ROWS;
+  }
+
+  /** SQLite answers with the value that it has then. What it takes for 0 because it is no number is refused here: it may be a slip. */
+  private busyTimeoutOf(open: OpenDatabase, sql: string, value: string | undefined): PragmaAnswer {
+    if (value === undefined) refuseUnfinished(sql);
+    else {
+      const ms = /^[-+]?\d{1,10}$/.test(value) ? Number(value) : Infinity;
+      if (ms > MOST_MS) throw refused(sql, 'does not give a number of milliseconds');
+      this.busyTimeout = BigInt(Math.max(0, ms));
+    }
+    return one('timeout', this.busyTimeout ?? BigInt(open.busyTimeout));
   }
 }
 

@@ -15,6 +15,7 @@ import { NAMES_ROWID, schemaVersion } from '../sqlite/schema.js';
 import type { SchemaInfo, TableInfo } from '../sqlite/schema.js';
 import { StatementCache } from '../sqlite/statement-cache.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
+import { answeringStatement } from './answered-pragmas.js';
 import { findDeferredViolation } from './deferred-keys.js';
 import { EXACT_SHAPE, PLAIN_SHAPE, bindArguments } from './executor.js';
 import type { HAParameters } from './executor.js';
@@ -59,6 +60,8 @@ export interface TransactionEffects {
 export interface RunnerSettings {
   /** Inserts whose id SQLite chose are ordered. */
   readonly orderGeneratedIds: boolean;
+  /** How long writes wait for other programs, ms. */
+  readonly busyTimeout: number;
   /** Every transaction is ordered: `concurrency=serializable`. */
   readonly orderAll: boolean;
   readonly replicateDDL: boolean;
@@ -169,7 +172,7 @@ export class TransactionRunner {
         if (info.pragma?.name === 'defer_foreign_keys') this.deferred = true;
         return info.pragma !== undefined && isReplicatedPragma(info.pragma)
           ? this.callReplicated(method, sql, params, shape)
-          : this.callPlain(method, sql, params, shape);
+          : this.callPlain(method, this.answering(sql, info), params, shape);
       case 'analyze':
       case 'reindex':
         return this.callReplicated(method, sql, params, shape);
@@ -183,7 +186,8 @@ export class TransactionRunner {
     const info = this.infos.of(sql);
     refuseControl(info);
     refuseHinted(sql, info, 'inside a transaction one database is asked');
-    return openCursor(this.statements.shaped(sql, EXACT_SHAPE), bindArguments(params), () => undefined);
+    const statement = this.statements.shaped(this.answering(sql, info), EXACT_SHAPE);
+    return openCursor(statement, bindArguments(params), () => undefined);
   }
 
   /**
@@ -326,6 +330,10 @@ export class TransactionRunner {
     if (!virtualTables.has(name)) return false;
     refuseVolatile(sql);
     return true;
+  }
+
+  private answering(sql: string, info: StatementInfo): string {
+    return info.kind === 'pragma' ? answeringStatement(sql, info, this.settings.busyTimeout) : sql;
   }
 
   private callPlain(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {

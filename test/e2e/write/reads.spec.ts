@@ -260,3 +260,60 @@ describe('PRAGMAs that describe the schema', () => {
     await cluster.expectEqual();
   });
 });
+
+describe('PRAGMAs that SQLite would answer with how capturing works', () => {
+  const LIST = `SELECT schema, name, type FROM pragma_table_list WHERE name NOT LIKE 'ha\\_%' ESCAPE '\\' ORDER BY 1, 2`;
+
+  it('table_list tells of no TEMP tables that the user has not made, inside of transactions and outside', async () => {
+    const { a } = await startCluster();
+    await a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE VIEW w AS SELECT 1 AS x');
+    const outside = await a.all('PRAGMA table_list');
+    const table = [{ schema: 'main', name: 't', type: 'table', ncol: 2, wr: 0, strict: 0 }];
+    expect(await a.all('PRAGMA table_list(t)')).toEqual(table);
+    const temporary = { schema: 'temp', name: 'sqlite_temp_schema', type: 'table', ncol: 5, wr: 0, strict: 0 };
+    expect(outside).toContainEqual(temporary);
+    await a.transaction(async (tx) => {
+      const byName = (rows: unknown): string[] => (rows as { name: string }[]).map(({ name }) => name).sort();
+      expect(byName(await tx.all('PRAGMA table_list'))).toEqual(byName(outside));
+      expect(await tx.all('pragma TEMP.table_list;')).toEqual([temporary]);
+      expect(await tx.all('PRAGMA table_list("t")')).toEqual(table);
+      expect(await tx.all('PRAGMA table_list(ha_log)')).toEqual([]);
+      expect(await tx.all('PRAGMA main.table_list(w)')).toMatchObject([{ name: 'w', type: 'view' }]);
+      expect((await failureOf(tx.all('PRAGMA missing.table_list'))).message).toBe('unknown database missing');
+      await tx.run('CREATE TEMP TABLE mine(v)');
+      expect(await tx.all('PRAGMA temp.table_list(mine)')).toMatchObject([{ schema: 'temp', name: 'mine' }]);
+      expect(await tx.all('PRAGMA temp.table_list')).toHaveLength(2);
+      expect(await tx.prepare('PRAGMA table_list(t)').raw().get()).toEqual(['main', 't', 'table', 2, 0, 0]);
+    });
+    const session = a.connect({ rowMode: 'array' });
+    for (const begin of ['SELECT 1', 'BEGIN']) {
+      await session.execute(begin);
+      const { rows } = await session.execute<string[]>('PRAGMA table_list');
+      expect(rows.map(([schema, name, type]) => ({ schema, name, type }))).toEqual(
+        expect.arrayContaining(await a.all(LIST)),
+      );
+      expect(rows.filter(([schema, name]) => schema === 'temp' && name?.startsWith('ha_'))).toEqual([]);
+    }
+    await session.close();
+  });
+
+  it.each([
+    ['', 5_000],
+    ['_busy_timeout=250', 250],
+  ])('busy_timeout tells how long writes wait, as the DSN says it: %s', async (query, timeout) => {
+    const { a } = await startCluster({ nodes: 1, query });
+    expect(await a.get('PRAGMA busy_timeout')).toEqual({ timeout });
+    expect(await a.prepare('PRAGMA busy_timeout').pluck().all()).toEqual([timeout]);
+    expect(await a.transaction((tx) => tx.get('PRAGMA busy_timeout'))).toEqual({ timeout });
+    const [one, other] = [a.connect(), a.connect()];
+    await one.execute('PRAGMA busy_timeout = 7');
+    for (const begin of ['SELECT 1', 'BEGIN']) {
+      await one.execute(begin);
+      expect((await one.execute('PRAGMA busy_timeout')).rows).toEqual([{ timeout: 7 }]);
+    }
+    expect((await other.execute('PRAGMA busy_timeout')).rows).toEqual([{ timeout }]);
+    await one.close();
+    await other.close();
+    expect((await failureOf(a.get('PRAGMA busy_timeout = 7'))).code).toBe('HA_STATEMENT_REFUSED');
+  });
+});

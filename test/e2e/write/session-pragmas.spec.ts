@@ -364,7 +364,7 @@ describe('PRAGMAs of a session', () => {
       expect(await run(session, 'PRAGMA main.locking_mode(exclusive)')).toEqual([['normal']]);
       expect(await session.execute('pragma busy_timeout=3000;')).toMatchObject({
         columns: [expect.objectContaining({ name: 'timeout' })],
-        rows: [[0n]],
+        rows: [[3_000n]],
       });
       expect(await run(session, 'PRAGMA wal_autocheckpoint = 1000')).toEqual([[0n]]);
       expect(await session.execute('PRAGMA mmap_size = 1000')).toMatchObject({ reader: true });

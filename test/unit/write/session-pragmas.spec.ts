@@ -15,7 +15,11 @@ beforeEach(() => {
 afterEach(() => reader.close());
 
 function answer(sql: string, isOpen = false, usual = true): PragmaAnswer {
-  const open = { connections: { reader }, runner: { enforcement: { usual } } } as unknown as OpenDatabase;
+  const open = {
+    connections: { reader },
+    runner: { enforcement: { usual } },
+    busyTimeout: 700,
+  } as unknown as OpenDatabase;
   const { pragma } = infos.of(sql);
   if (pragma === undefined) throw new Error('This is no PRAGMA.');
   return pragmas.answer(open, sql, pragma, isOpen);
@@ -69,13 +73,32 @@ describe('PRAGMA foreign_keys of a session', () => {
   });
 });
 
+describe('PRAGMA busy_timeout of a session', () => {
+  it('answers what writes of the database wait, until the session says something else, and with that as SQLite does', () => {
+    const told = (ms: bigint): PragmaAnswer => ({ reader: true, columns: ['timeout'], rows: [[ms]] });
+    expect(answer('PRAGMA busy_timeout')).toEqual(told(700n));
+    expect(answer('PRAGMA busy_timeout(7)')).toEqual(told(7n));
+    expect(answer('PRAGMA busy_timeout;', true)).toEqual(told(7n));
+    expect(answer("pragma main.busy_timeout = '2147483647'", true)).toEqual(told(2_147_483_647n));
+    for (const off of ['0', '-5']) expect(answer(`PRAGMA busy_timeout = ${off}`)).toEqual(told(0n));
+    pragmas = new SessionPragmas();
+    expect(answer('PRAGMA busy_timeout')).toEqual(told(700n));
+  });
+
+  it.each(['= soon', '= 1.5', '= 2147483648', '= ?', '; SELECT 1', '(7'])('%s is refused', (rest) => {
+    expect(() => answer(`PRAGMA busy_timeout ${rest}`)).toThrow(
+      expect.objectContaining({ code: 'HA_STATEMENT_REFUSED' }),
+    );
+    expect(answer('PRAGMA busy_timeout').rows).toEqual([[700n]]);
+  });
+});
+
 it('a value that is kept is answered as it is', () => {
   expect(answer('PRAGMA main.journal_mode = WAL')).toEqual({
     reader: true,
     columns: ['journal_mode'],
     rows: [['memory']],
   });
-  expect(answer('PRAGMA busy_timeout(7)')).toEqual({ reader: true, columns: ['timeout'], rows: [[5_000n]] });
   expect(() => answer('PRAGMA missing.journal_mode = WAL')).toThrow(/unknown database/);
   expect(answer('PRAGMA cache_size = -7')).toEqual({ reader: false, columns: [], rows: [] });
   expect(reader.pragma('cache_size', { simple: true })).not.toBe(-7);
@@ -83,6 +106,7 @@ it('a value that is kept is answered as it is', () => {
 
 it.each([
   ['PRAGMA foreign_keys', true],
+  ['PRAGMA busy_timeout', true],
   ['PRAGMA journal_mode', false],
   ['PRAGMA journal_mode = WAL', true],
   ['PRAGMA defer_foreign_keys = ON', false],
