@@ -4,15 +4,13 @@ import type { Applier } from './applier.js';
 import { ConflictWatch } from './conflict-watch.js';
 import type { WasApplied } from './conflict-watch.js';
 import { RecentMessages } from './recent-messages.js';
-import type { RecentMessage } from './recent-messages.js';
+import type { RanMessage, RecentMessage } from './recent-messages.js';
 import { RecentRows } from './recent-rows.js';
 import { RemovedRows } from './removed-rows.js';
 import { StoredRows } from './stored-rows.js';
 
 /** A message that is about to be applied. */
-export interface WatchedMessage extends RecentMessage {
-  /** Stream position that its writer had applied. */
-  readonly epoch: number;
+export interface WatchedMessage extends RecentMessage, RanMessage {
   /** Set while it is applied. */
   refused?: Set<number> | undefined;
   missed?: ReadonlySet<number> | undefined;
@@ -44,8 +42,9 @@ export interface ConflictPorts {
  * | INSERT, UPDATE | rows in the way by another unique index | those rows |
  *
  * The old image tells what the writer saw, so a row that was changed and changed back is no conflict. Who changed the row
- * last is looked up in the messages that came last ({@link RecentMessages}): if it is the origin of the message itself, or
- * none of the others behind the epoch, there is no conflict. A transaction in a group has the same epoch as those in front of
+ * last is looked up in the messages that came last ({@link RecentMessages}): if it is none of the others behind the epoch, there
+ * is no conflict. Others are also those of the same origin that the writer did not know of: where an answer is lost, a transaction
+ * is rolled back, and may be in the stream all the same. What comes next runs without it, and says so. A transaction in a group has the same epoch as those in front of
  * it, but its old images are what they wrote. If one in front is lost, an old image may never have been stored, and so may one
  * that a foreign key action changed once more. So a row that is missing is what the message made of it that wrote it last, and
  * was taken by the first one behind that which excludes it. Where no message is known to have written it, the old image counts;
@@ -113,10 +112,13 @@ export class ConflictDetector {
     this.recent.rollback();
   }
 
-  /** True where somebody wrote at the same time: then the changes of a message have to be looked at. */
+  /**
+   * True where somebody wrote at the same time, or its own node something of which it did not know: then the changes of a message
+   * have to be looked at.
+   */
   meetsOthers(message: WatchedMessage): boolean {
     if (message.led === true) return false;
-    return message.foreign || this.recent.hasOthers(message.origin, message.epoch);
+    return message.foreign || this.recent.hasUnseen(message);
   }
 
   /** What has to see the changes of a message; undefined where nothing has to. */

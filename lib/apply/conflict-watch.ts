@@ -1,6 +1,7 @@
 import type { RowChange, SqlValue } from '../changeset/changeset.js';
 import type { HAConflict, HARow } from '../common/events.js';
 import type { WatchedMessage } from './conflict-detector.js';
+import { ranBehind } from './recent-messages.js';
 import type { RecentMessage, RecentMessages } from './recent-messages.js';
 import { wholeRow } from './recent-rows.js';
 import type { RecentRows } from './recent-rows.js';
@@ -113,7 +114,7 @@ export class ConflictWatch implements RowWitness {
     const wasSeen = (): boolean => this.followsItsOwn() && !isMadeBehind();
     const image = wholeRow(plan, oldValues);
     const culprit = this.rows.whoRemoved({ plan, identity, image, epoch: this.epoch, wasSeen });
-    if (culprit?.message.origin === this.message.origin) return [];
+    if (culprit !== undefined && this.saw(culprit.message)) return [];
     const isItsOwn = (): boolean => isMadeBehind() || this.rows.isMadeBy(this.message, identity, plan);
     if (culprit === undefined && (this.isCovered || isItsOwn())) return [];
     // A row without a key that somebody else updated is still there: both are kept.
@@ -164,8 +165,13 @@ export class ConflictWatch implements RowWitness {
   private loss(row: StoredRow, identities: readonly string[], inTheWay: boolean, seen = this.message.foreign): Loss[] {
     if (identities.some((identity) => this.isOwn(identity))) return [];
     const loser = this.rows.lastToTouch(identities, this.epoch)?.message;
-    if (loser?.origin === this.message.origin) return [];
+    if (loser !== undefined && this.saw(loser)) return [];
     return loser !== undefined || (seen && !this.isCovered) ? [{ row, loser, inTheWay }] : [];
+  }
+
+  /** True for one of the same writer, unless it did not know of that itself. */
+  private saw(other: RecentMessage): boolean {
+    return other.origin === this.message.origin && ranBehind(this.message, other.ids);
   }
 
   /**

@@ -32,6 +32,25 @@ export interface RecentMessage {
   readonly read: () => { readonly changes: readonly Change[]; readonly epoch: bigint };
 }
 
+/** A message, and what its writer knew. */
+export interface RanMessage {
+  readonly origin: string;
+  readonly ids?: MessageIds | undefined;
+  /** The position in the stream that it had applied. */
+  readonly epoch: number;
+  /** So many ids of its origin right in front of its own it had seen besides. */
+  readonly behind: number;
+}
+
+/**
+ * True where a writer knew of another message of its origin, which stands behind what it had applied. It did not where the
+ * answer to that was lost: it was rolled back there, and is in the stream all the same.
+ */
+export function ranBehind({ ids, behind }: Pick<RanMessage, 'ids' | 'behind'>, other: MessageIds | undefined): boolean {
+  if (ids === undefined || other === undefined) return true;
+  return other.last < ids.first && other.first >= ids.first - behind;
+}
+
 /** How much is remembered at most: transactions, and bytes of them. */
 export interface RecentLimits {
   readonly messages: number;
@@ -114,10 +133,15 @@ export class RecentMessages {
     if (this.saved === undefined) this.compact();
   }
 
-  /** True unless everything behind a sequence is of one origin. */
-  hasOthers(origin: string, after: number): boolean {
+  /** True unless everything behind what a writer had applied is its own, and known to it. */
+  hasUnseen(message: RanMessage): boolean {
+    const { origin, epoch } = message;
     const { floor, lastOrigin, lastOther, lastSequence } = this.state;
-    return after < floor || (origin === lastOrigin ? lastOther : lastSequence) > after;
+    if (epoch < floor || (origin === lastOrigin ? lastOther : lastSequence) > epoch) return true;
+    if (lastSequence <= epoch) return false;
+    // Ids of one origin ascend in the stream, but for what is sent again.
+    const first = this.entries[this.firstBehind(epoch)];
+    return !ranBehind(message, first?.ids) || !ranBehind(message, this.entries.at(-1)?.ids);
   }
 
   /** The messages behind a sequence, the newest first. */
@@ -128,6 +152,19 @@ export class RecentMessages {
       if (message.sequence <= after) return;
       yield message;
     }
+  }
+
+  /** Index of the oldest message behind a sequence. */
+  private firstBehind(sequence: number): number {
+    const { entries, state } = this;
+    let low = state.head;
+    let high = entries.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((entries[middle] as RecentMessage).sequence <= sequence) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   /** What no longer counts goes when it is half of all: moving the rest costs little then. */

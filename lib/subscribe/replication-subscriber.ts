@@ -606,6 +606,7 @@ function watchedOf({ message, id, bytes }: Decoded, changeSet: ChangeSet): Watch
     foreign: version === undefined,
     led: changeSet.term !== undefined,
     epoch: Number(changeSet.epoch),
+    behind: changeSet.behind ?? 0,
     // The parts of a large transaction lie in several messages.
     read: chunk === undefined ? readLater(message) : readAlready(changeSet),
   };

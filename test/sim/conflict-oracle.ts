@@ -11,6 +11,8 @@ interface Author {
   readonly sequence: number;
   readonly origin: string;
   readonly node: string;
+  /** Number of its first message and of its last. */
+  readonly numbers: readonly [first: number, last: number];
 }
 
 interface Row {
@@ -25,6 +27,8 @@ interface Row {
 /** A message with the place where its writer stood. */
 export interface Placed extends Author {
   readonly epoch: number;
+  /** So many of its origin in front of it its writer knew besides, by number. */
+  readonly behind: number;
 }
 
 /** How much of the stream there is up to a message. */
@@ -166,7 +170,10 @@ export class ConflictOracle {
   }
 
   private isMeanwhile(by: Placed, author: Author | undefined): author is Author {
-    return author !== undefined && author.origin !== by.origin && author.sequence > by.epoch;
+    if (author === undefined || author.sequence <= by.epoch || author.sequence === by.sequence) return false;
+    if (author.origin !== by.origin) return true;
+    const [first] = by.numbers;
+    return author.numbers[0] < first - by.behind || author.numbers[1] >= first;
   }
 
   private tell(by: Placed, plan: RowPlan, change: RowChange, key: Row['key'], lost: HARow | undefined, loser: Author) {
@@ -280,7 +287,16 @@ function literal(value: unknown): string {
 }
 
 /** The message as the oracle has to know it. */
-export function placed(message: { sequence: number; id: string | undefined }, changeSet: ChangeSet): Placed {
-  const origin = message.id?.slice(0, message.id.lastIndexOf('.')) ?? changeSet.node;
-  return { sequence: message.sequence, origin, node: changeSet.node, epoch: Number(changeSet.epoch) };
+export function placed(
+  message: { sequence: number; id: string | undefined; chunk: string | undefined },
+  { node, epoch, behind = 0 }: ChangeSet,
+): Placed {
+  const [origin = node, last = 0] = numberOf(message.id);
+  const [, first = last] = numberOf(message.chunk?.split(';')[0]);
+  return { sequence: message.sequence, origin, node, numbers: [first, last], epoch: Number(epoch), behind };
+}
+
+function numberOf(id: string | undefined): [] | [origin: string, n: number] {
+  const end = id?.lastIndexOf('.') ?? -1;
+  return id === undefined || end < 0 ? [] : [id.slice(0, end), Number(id.slice(end + 1))];
 }
