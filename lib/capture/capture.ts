@@ -74,6 +74,9 @@ type LogRow = [
 /** The TEMP tables of capturing. */
 export const CAPTURE_TABLES: readonly string[] = ['ha_gate', 'ha_log', 'ha_kind', 'ha_installed'];
 
+/** An entry of the log; a mark holds the row that is about to change. */
+type TakenEntry = LogEntry & { readonly isMark: boolean };
+
 const LOG_SCHEMA = `
 CREATE TABLE IF NOT EXISTS temp.ha_gate(open INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS temp.ha_log(seq INTEGER PRIMARY KEY, k INTEGER NOT NULL, orid, nrid, o, n);
@@ -449,13 +452,17 @@ export class Capture {
     }
   }
 
-  private entries(from: number, to: number): (LogEntry & { readonly isMark: boolean })[] {
+  private entries(from: number, to: number): TakenEntry[] {
     const rows = this.statements.get(ROWS_SQL).raw(true).all(BigInt(from), BigInt(to)) as LogRow[];
-    return rows.flatMap(([seq, k, oldRowid, newRowid, before, after]) => {
+    return rows.flatMap(([seq, k, oldRowid, newRowid, before, after]): TakenEntry[] => {
       const kind = this.kinds.get(Math.abs(k));
       if (kind === undefined || (k < 0 && kind.operation === 'INSERT')) return [];
       const from = placeOf(kind.table, oldRowid, before);
-      return [{ seq, kind, from, to: placeOf(kind.table, newRowid, after), before, after, isMark: k < 0 }];
+      if (k < 0)
+        return [
+          { seq, kind, from, to: null, before, after: null, rivals: Number(after?.toString() ?? 0), isMark: true },
+        ];
+      return [{ seq, kind, from, to: placeOf(kind.table, newRowid, after), before, after, isMark: false }];
     });
   }
 
@@ -476,7 +483,7 @@ export class Capture {
     return { bytes: Buffer.from(texts.join(','), 'latin1'), rows: texts.length };
   }
 
-  private told(entry: LogEntry & { readonly isMark: boolean }, chain: RowChain): LogEntry[] {
+  private told(entry: TakenEntry, chain: RowChain): LogEntry[] {
     const { table } = entry.kind;
     if (entry.isMark) return table.reentrant ? chain.mark(entry) : [];
     const isTold = table.rowid !== undefined || table.withoutRowid;

@@ -11,12 +11,16 @@ export interface LogEntry {
   readonly to: string | null;
   readonly before: Buffer | null;
   readonly after: Buffer | null;
+  /** Of a mark: so many other rows stand where the row is to come, and are like it already. */
+  readonly rivals?: number;
 }
 
 /** A change that is logged behind others of its table that happened after it. */
 interface OpenChange {
   readonly entry: LogEntry;
   told: boolean;
+  /** So many rows like the one that it makes are not made by it: it has not happened as long as a BEFORE trigger finds them. */
+  rivals: number;
 }
 
 /** What tells the rows of a table apart within a transaction: the rowid, else the key, else all values. */
@@ -80,18 +84,19 @@ export class RowChain {
   ) {}
 
   /** Takes a mark, and returns what has to be told now. */
-  mark({ seq, kind, from, before }: LogEntry): LogEntry[] {
+  mark({ seq, kind, from, before, rivals = 0 }: LogEntry): LogEntry[] {
     const known = this.rows.get(rowKey(kind, from));
     const isKnown = before !== null && known?.equals(before) === true;
     // A row that is as it was shows nothing, unless it is the one that came to this place.
     const made = this.open.findLast(
-      ({ entry, told }) => !told && (!isKnown || entry.from !== entry.to) && makes(entry, kind, from, before),
+      ({ entry, told, rivals: others }) =>
+        !told && others === 0 && (!isKnown || entry.from !== entry.to) && makes(entry, kind, from, before),
     );
     const changes = made === undefined ? [] : this.tell(made);
     if (before !== null) this.rows.set(rowKey(kind, from), before);
     const end = this.nested.get(seq);
     const entry = end === undefined ? undefined : this.entryAt?.(end);
-    if (entry !== undefined) this.open.push({ entry, told: false });
+    if (entry !== undefined) this.open.push({ entry, told: false, rivals });
     return changes;
   }
 
@@ -112,10 +117,19 @@ export class RowChain {
     const { kind, from, to, before, after } = entry;
     const changes = after === null ? [] : this.vacate(kind, to, after, from !== to);
     const old = before === null ? null : (this.rows.get(rowKey(kind, from)) ?? before);
+    if (old !== null) this.removeRival(entry, old);
     if (before !== null) this.rows.delete(rowKey(kind, from));
     if (after !== null) this.rows.set(rowKey(kind, to), after);
     changes.push({ ...entry, before: old });
     return changes;
+  }
+
+  /** A row that an open change makes likewise is changed, or goes: it was there before. */
+  private removeRival({ seq, kind, from }: LogEntry, old: Buffer): void {
+    const change = this.open.findLast(
+      ({ entry, told, rivals }) => !told && rivals > 0 && entry.seq !== seq && makes(entry, kind, from, old),
+    );
+    if (change !== undefined) change.rivals--;
   }
 
   /** What left the place, or a unique key, to which a row comes now. */

@@ -101,12 +101,19 @@ function generatedTrigger(table: TableInfo, base: number): string {
 
 /** TEMP triggers come before those of `main`, so BEFORE ones see the row as it is stored. */
 function markTriggers(table: TableInfo, base: number): string[] {
-  const mark = (k: number): string =>
-    `INSERT INTO ha_log(k, orid, o) VALUES(${-k}, ${rowid(table, 'OLD')}, ${image(table, 'OLD')})`;
+  const mark = (k: number, there: string): string =>
+    `INSERT INTO ha_log(k, orid, o, n) VALUES(${-k}, ${rowid(table, 'OLD')}, ${image(table, 'OLD')}, ${there})`;
+  const there = table.reentrant && table.changedBefore ? rowsLikeNew(table) : 'NULL';
   return [
-    trigger(base, 'v', 'BEFORE UPDATE', table, mark(base + 1)),
-    trigger(base, 'e', 'BEFORE DELETE', table, mark(base + 2)),
+    trigger(base, 'v', 'BEFORE UPDATE', table, mark(base + 1, there)),
+    trigger(base, 'e', 'BEFORE DELETE', table, mark(base + 2, 'NULL')),
   ];
+}
+
+/** How many other rows stand where the row is to come, and are like it already; NULL for none. */
+function rowsLikeNew(table: TableInfo): string {
+  const rows = `SELECT nullif(count(*), 0) FROM main.${q(table.name)} r WHERE ${sameRow(table, 'NEW')}`;
+  return `iif(${image(table, 'OLD')} = ${image(table, 'NEW')}, NULL, (${rows} AND ${image(table, 'r')} = ${image(table, 'NEW')}))`;
 }
 
 function plainTriggers(table: TableInfo, base: number, make: MakeTrigger): string[] {

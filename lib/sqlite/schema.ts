@@ -65,6 +65,8 @@ export interface TableInfo {
    * this is false without a hidden rowid.
    */
   readonly selfChanging: boolean;
+  /** True where a BEFORE trigger may change other rows of the table in front of the change that it belongs to. */
+  readonly changedBefore: boolean;
   /** Places in {@link columns} of what is unique, as far as whole indexes of plain columns say it; read where {@link reentrant}. */
   readonly uniqueKeys: readonly (readonly number[])[];
 }
@@ -136,10 +138,10 @@ export function readSchema(db: Connection, rowIdentify: RowIdentify = 'pk'): Sch
   for (const { name, wr } of ordinary) {
     const actionParent = parents.has(name.toLowerCase());
     const reentrant = actionParent && leads.ofActions(name);
-    const selfChanging = leads.ofTriggersBefore(name);
+    const changedBefore = leads.ofTriggersBefore(name);
     const sql = sqlOf.get(name) ?? '';
     const withoutRowid = wr === 1;
-    tables.set(name, readTable(db, { name, withoutRowid, sql, actionParent, reentrant, selfChanging, rowIdentify }));
+    tables.set(name, readTable(db, { name, withoutRowid, sql, actionParent, reentrant, changedBefore, rowIdentify }));
   }
   const virtualTables = new Set(list.filter((t) => t.type === 'virtual').map((t) => foldCase(t.name)));
   const triggers = objects
@@ -191,13 +193,16 @@ export function tempSchemaVersion(db: Connection): number {
   return db.pragma('temp.schema_version', { simple: true }) as number;
 }
 
-interface TableSource extends Pick<TableInfo, 'name' | 'withoutRowid' | 'actionParent' | 'reentrant' | 'selfChanging'> {
+interface TableSource extends Pick<
+  TableInfo,
+  'name' | 'withoutRowid' | 'actionParent' | 'reentrant' | 'changedBefore'
+> {
   readonly sql: string;
   readonly rowIdentify: RowIdentify;
 }
 
 function readTable(db: Connection, source: TableSource): TableInfo {
-  const { name, withoutRowid, sql, actionParent, reentrant, selfChanging, rowIdentify } = source;
+  const { name, withoutRowid, sql, actionParent, reentrant, changedBefore, rowIdentify } = source;
   const all = db
     .prepare(`SELECT name, type, "notnull", pk, hidden, dflt_value FROM pragma_table_xinfo(?, 'main')`)
     .all(name) as {
@@ -241,7 +246,8 @@ function readTable(db: Connection, source: TableSource): TableInfo {
     generatedId: rowidAlias ?? (identity === 'rowid' ? rowid : undefined),
     actionParent,
     reentrant,
-    selfChanging: selfChanging && !withoutRowid && rowidAlias === undefined,
+    changedBefore,
+    selfChanging: changedBefore && !withoutRowid && rowidAlias === undefined,
     uniqueKeys: reentrant ? readUniqueKeys(db, name, columns) : [],
   };
 }

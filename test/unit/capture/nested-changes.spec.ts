@@ -306,6 +306,28 @@ it.each<[string, Omit<Scenario, 'identify' | 'work'>, string[]]>([
   }
 });
 
+it.each([
+  ['by its rowid', `t(k INTEGER PRIMARY KEY, p REFERENCES t(k) ${SELF}, v)`],
+  ['by its key', `t(k TEXT PRIMARY KEY NOT NULL, p REFERENCES t(k) ${SELF}, v)`],
+  ['by its key, without a rowid', `t(k PRIMARY KEY, p REFERENCES t(k) ${SELF}, v) WITHOUT ROWID`],
+  ['by all its values', `t(k UNIQUE, p REFERENCES t(k) ${SELF}, v, rowid, oid, _rowid_)`],
+])('a BEFORE trigger makes room for a row that comes to be like the one that stood there: found %s', (_name, table) => {
+  const tables = [`CREATE TABLE ${table}`];
+  const moves = 'CREATE TRIGGER x BEFORE UPDATE ON t BEGIN UPDATE t SET k = k + 4 WHERE k = NEW.k AND k <> OLD.k; END';
+  const fill = 'INSERT INTO t(k, v) VALUES(1, 0), (2, 0), (3, 7)';
+  for (const identify of ['pk', 'rowid', 'full'] as const) {
+    for (const statements of [
+      ['UPDATE t SET k = 2 WHERE k = 1'],
+      ['UPDATE t SET k = 2 WHERE k = 1', 'UPDATE t SET k = 1'],
+    ]) {
+      for (const work of [[[fill], statements], [[fill, ...statements]], [fill, ...statements].map((sql) => [sql])]) {
+        const different = differences({ tables, triggers: [moves], work, identify, exact: true });
+        expect({ identify, statements, different }).toEqual({ identify, statements });
+      }
+    }
+  }
+});
+
 describe('foreign keys that SQLite alone does not check behind a BEFORE INSERT trigger', () => {
   const CHILD = 'CREATE TABLE a(k UNIQUE, q REFERENCES b(k) ON DELETE SET NULL)';
   const SELF = 'CREATE TABLE a(k UNIQUE, q REFERENCES a(k) ON DELETE SET NULL)';
