@@ -48,7 +48,7 @@ const STATEMENTS: ReadonlyMap<string, Read> = new Map([
  */
 export function classify(sql: string): StatementInfo {
   const reader = new StatementReader(sql);
-  if (reader.length === 0) return info('', { kind: 'empty', writes: false }, NO_KEYWORDS);
+  if (reader.isEmpty) return info('', { kind: 'empty', writes: false }, NO_KEYWORDS);
   return reader.is(0, 'EXPLAIN') ? explain(reader) : statement(reader, 0);
 }
 

@@ -18,8 +18,12 @@ export const NO_KEYWORDS: KeywordScan = {
   mentionsRollback: false,
 };
 
+/** Most texts have none of the words in them, and then nothing has to be read. */
+const WORDS = /RETURNING|ROLLBACK|REPLACE/i;
+
 /** Looks at every token from `first` on once. */
 export function scanKeywords(reader: StatementReader, first: number): KeywordScan {
+  if (!WORDS.test(reader.sql)) return NO_KEYWORDS;
   const found = { ...NO_KEYWORDS };
   let depth = 0;
   for (let i = first; i < reader.length; i++) {

@@ -4,21 +4,18 @@ import { Lexer } from './lexer.js';
 
 /** All tokens of a text, white space and comments included, without gaps. */
 export function tokenize(sql: string): Token[] {
-  return collect(sql, true);
-}
-
-/** The tokens of a text that SQLite's parser sees: without white space and comments. */
-export function significantTokens(sql: string): Token[] {
-  return collect(sql, false);
-}
-
-function collect(sql: string, trivia: boolean): Token[] {
   const lexer = new Lexer(sql);
   const tokens: Token[] = [];
-  while (lexer.next()) {
-    if (trivia || !lexer.trivia) tokens.push({ kind: lexer.kind, start: lexer.start, end: lexer.end });
-  }
+  while (lexer.next()) tokens.push({ kind: lexer.kind, start: lexer.start, end: lexer.end });
   return tokens;
+}
+
+/** The next token that SQLite's parser sees: white space and comments are passed over. Undefined at the end of the text. */
+export function nextToken(lexer: Lexer): Token | undefined {
+  while (lexer.next()) {
+    if (!lexer.trivia) return { kind: lexer.kind, start: lexer.start, end: lexer.end };
+  }
+  return undefined;
 }
 
 /** Whether a token is the given keyword (in upper case). Only ASCII letters fold: SQLite folds no others. */

@@ -12,14 +12,20 @@ export const LONGEST_KEPT = 16 * 1024;
 /** Characters of all texts together that are kept. */
 export const MOST_TEXT = 4 * 1024 * 1024;
 
+/** How many texts are remembered that came once. */
+const MOST_SEEN = 500;
+
 /**
- * Prepared statements of one connection, the least recently used dropped first; of callers' not those with a text longer
- * than {@link LONGEST_KEPT}. SQLite compiles a statement anew by
+ * Prepared statements of one connection, the oldest dropped first. A caller's is kept from the second time on that its text
+ * comes, and not if the text is longer than {@link LONGEST_KEPT}: query builders that write values into their statements would
+ * push out those that come again. SQLite compiles a statement anew by
  * itself when the schema has changed (sqlite3_prepare_v3), so nothing has to be dropped for that.
  */
 export class StatementCache {
   private readonly statements = new Map<string, Statement>();
   private text = 0;
+  /** Texts of callers that came once. */
+  private readonly seen = new Set<string>();
 
   constructor(
     private readonly connection: Connection,
@@ -40,9 +46,12 @@ export class StatementCache {
   /** The statement of a caller, with rows in a given form. */
   shaped(sql: string, shape: RowShape): Statement {
     if (sql.length > LONGEST_KEPT) return shapeStatement(this.connection.prepare(sql), shape);
-    if (!shape.pluck && !shape.raw && !shape.safeIntegers) return this.get(sql);
-    const key = `${Number(shape.pluck)}${Number(shape.raw)}${Number(shape.safeIntegers)}:${sql}`;
-    return this.statements.get(key) ?? this.add(key, shapeStatement(this.connection.prepare(sql), shape));
+    const isPlain = !shape.pluck && !shape.raw && !shape.safeIntegers;
+    const key = isPlain ? sql : `${Number(shape.pluck)}${Number(shape.raw)}${Number(shape.safeIntegers)}:${sql}`;
+    const known = this.statements.get(key);
+    if (known !== undefined) return known;
+    const statement = shapeStatement(this.connection.prepare(sql), shape);
+    return this.comesAgain(key) ? this.add(key, statement) : statement;
   }
 
   /**
@@ -57,7 +66,15 @@ export class StatementCache {
 
   clear(): void {
     this.statements.clear();
+    this.seen.clear();
     this.text = 0;
+  }
+
+  private comesAgain(key: string): boolean {
+    if (this.seen.delete(key)) return true;
+    if (this.seen.size >= MOST_SEEN) this.seen.clear();
+    this.seen.add(key);
+    return false;
   }
 
   private add(key: string, statement: Statement): Statement {

@@ -15,6 +15,7 @@ import { TransactionControl } from '../sqlite/transaction-control.js';
 import type { WriteTurn } from '../sqlite/write-turn.js';
 import { CommitGroup } from './commit-group.js';
 import type { CommittedTransaction, PublishedMember } from './commit-group.js';
+import { DirectLane } from './direct-lane.js';
 import type { WriteFence } from './fence.js';
 import { Habits } from './habits.js';
 import { REFUSALS_BEFORE_HOLD } from './hold-gate.js';
@@ -112,6 +113,8 @@ export class Committer {
   private round: Promise<void> = Promise.resolve();
   /** With asynchronous publishing: ordered transactions that wait for their turn. */
   private readonly lane: OrderedLane | undefined;
+  /** Without a stream: where a write needs not queue. */
+  private readonly direct: DirectLane | undefined;
 
   constructor(
     private readonly db: Connection,
@@ -121,6 +124,7 @@ export class Committer {
     private readonly settings: CommitterSettings,
   ) {
     this.control = new TransactionControl(db);
+    if (ports === undefined) this.direct = new DirectLane(this.control, runner, turn, settings.telemetry);
     if (ports?.outbox !== undefined) this.lane = new OrderedLane(ports.outbox, settings.publisherTimeout);
   }
 
@@ -144,6 +148,7 @@ export class Committer {
       member.reject(this.closed);
       return;
     }
+    if (this.waiting === 0 && this.direct?.run(member) === true) return;
     this.queue.push({ member, attempt: 0, maybeStored: false, tried: [] });
     this.kick();
   }

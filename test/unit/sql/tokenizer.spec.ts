@@ -1,4 +1,5 @@
-import { isKeyword, significantTokens, tokenize } from '../../../lib/sql/tokenizer.js';
+import { StatementReader } from '../../../lib/sql/statement-reader.js';
+import { isKeyword, tokenize } from '../../../lib/sql/tokenizer.js';
 import { corpus, corpusDatabase, random } from './corpus.js';
 
 function kinds(sql: string): string[] {
@@ -89,12 +90,30 @@ describe('tokenize', () => {
   });
 });
 
-describe('significantTokens and isKeyword', () => {
-  it('leave out white space and comments', () => {
-    expect(significantTokens(' /* a */ b -- c\n ;')).toHaveLength(2);
+describe('StatementReader', () => {
+  const tokensOf = (sql: string): string[] =>
+    new StatementReader(sql).tokens.map(({ start, end }) => sql.slice(start, end));
+
+  it('leaves out white space, comments and the semicolons around a statement', () => {
+    expect(tokensOf('; ; /* a */ b -- c\n ; c ;; -- d\n ;')).toEqual(['b', ';', 'c']);
+    expect(tokensOf(' ; -- nothing\n ;')).toEqual([]);
+    expect(new StatementReader(' ; -- nothing\n ;').isEmpty).toBe(true);
   });
 
-  it('fold ASCII letters only', () => {
+  it('reads on from wherever it stands', () => {
+    const sql = ';a;b c;;';
+    const read = (index: number) => {
+      const token = new StatementReader(sql).at(index);
+      return token && sql.slice(token.start, token.end);
+    };
+    expect([-1, 0, 1, 2, 3, 4].map(read)).toEqual([undefined, 'a', ';', 'b', 'c', undefined]);
+    const reader = new StatementReader(sql);
+    expect([reader.at(3)?.start, reader.at(0)?.start, reader.length]).toEqual([5, 1, 4]);
+  });
+});
+
+describe('isKeyword', () => {
+  it('folds ASCII letters only', () => {
     const is = (sql: string) => isKeyword(sql, tokenize(sql)[0], 'SELECT');
     expect([is('sElEcT'), is('\u017felect'), is('"select"'), is('selects')]).toEqual([true, false, false, false]);
   });

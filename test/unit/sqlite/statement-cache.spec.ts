@@ -16,7 +16,10 @@ describe('what is kept of statements', () => {
     const cache = new StatementCache(db);
     for (const shape of [PLAIN_SHAPE, EXACT]) {
       const kept = long(1, LONGEST_KEPT);
-      expect(cache.shaped(kept, shape)).toBe(cache.shaped(kept, shape));
+      const first = cache.shaped(kept, shape);
+      const second = cache.shaped(kept, shape);
+      expect(second).not.toBe(first);
+      expect(cache.shaped(kept, shape)).toBe(second);
       const once = long(1, LONGEST_KEPT + 1);
       expect(cache.shaped(once, shape)).not.toBe(cache.shaped(once, shape));
       expect(cache.shaped(once, shape).get()).toBeDefined();
@@ -25,6 +28,18 @@ describe('what is kept of statements', () => {
     const own = long(1, LONGEST_KEPT * 2);
     expect(cache.exact(own)).toBe(cache.exact(own));
     expect(cache.get(own)).toBe(cache.get(own));
+    db.close();
+  });
+
+  it('is not pushed out by what comes once', () => {
+    const db = new BetterSqlite3(':memory:');
+    const cache = new StatementCache(db, 10);
+    cache.shaped('SELECT ?', PLAIN_SHAPE);
+    const kept = cache.shaped('SELECT ?', PLAIN_SHAPE);
+    for (let index = 0; index < 5_000; index++) {
+      expect(cache.shaped(`SELECT ${index}`, PLAIN_SHAPE).pluck().get()).toBe(index);
+    }
+    expect(cache.shaped('SELECT ?', PLAIN_SHAPE)).toBe(kept);
     db.close();
   });
 
