@@ -16,7 +16,7 @@ import { rolledBack } from './open-transaction.js';
 import { publishFailed, publishUnknown, unapplied } from './publish-errors.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
 
-/** A callback that takes longer than this, ms, is not put behind others next time. */
+/** A callback that took longer than this, ms, is not put behind others until it was faster. */
 const SLOW_MS = 2;
 
 /** What became of all messages of one member. */
@@ -327,6 +327,7 @@ export class CommitGroup {
     try {
       const value = await Promise.race([running, timeout]);
       if (performance.now() - started > SLOW_MS) this.habits.noteSlow(member.key);
+      else this.habits.noteFast(member.key);
       return await this.finish(queued, value);
     } catch (error) {
       running.catch(() => undefined);

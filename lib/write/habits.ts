@@ -24,6 +24,11 @@ export class Habits {
     this.note(this.slow, key);
   }
 
+  /** It may have been slow for once: a pause of the garbage collector, a cold cache. */
+  noteFast(key: string): void {
+    this.slow.delete(key);
+  }
+
   /** Without a key nothing is remembered: every session is another transaction. */
   private note(set: Set<string>, key: string): void {
     if (key === '') return;

@@ -1,7 +1,8 @@
-import type { DataSource } from 'typeorm';
+import type { DataSource, ObjectLiteral } from 'typeorm';
 import type { BetterSqlite3Driver } from 'typeorm/driver/better-sqlite3/BetterSqlite3Driver.js';
 import { HAError } from '../../common/ha-error.js';
 import type { HASession } from '../../write/session.js';
+import { boundNumbers } from './bound-numbers.js';
 import { exactRow } from './exact-rows.js';
 import type { Binding } from './options.js';
 import { notConnected, OVERRIDDEN, queryRunnerClass } from './query-runner.js';
@@ -16,7 +17,13 @@ type SchemaBuilder = ReturnType<BetterSqlite3Driver['createSchemaBuilder']>;
 export function driverFor(dataSource: DataSource, { db, limits }: Binding): BetterSqlite3Driver {
   const stock = dataSource.driver as BetterSqlite3Driver;
   const Base = stock.constructor as DriverClass;
-  refuseWithout(stock, ['createQueryRunner', 'createDatabaseConnection', 'buildTableName', 'createSchemaBuilder']);
+  refuseWithout(stock, [
+    'createQueryRunner',
+    'createDatabaseConnection',
+    'buildTableName',
+    'createSchemaBuilder',
+    'escapeQueryWithParameters',
+  ]);
   const runner = stock.createQueryRunner('master');
   refuseWithout(runner, OVERRIDDEN);
 
@@ -55,6 +62,11 @@ export function driverFor(dataSource: DataSource, { db, limits }: Binding): Bett
     override buildTableName(table: string, schema?: string, database?: string): string {
       if (database && database !== this.options.database) throw attached(database);
       return super.buildTableName(table, schema, database);
+    }
+
+    /** @param rest TypeORM 0.3 has another parameter. */
+    override escapeQueryWithParameters(sql: string, parameters: ObjectLiteral, ...rest: []): [string, unknown[]] {
+      return super.escapeQueryWithParameters(sql, boundNumbers(sql, parameters), ...rest) as [string, unknown[]];
     }
 
     override async disconnect(): Promise<void> {

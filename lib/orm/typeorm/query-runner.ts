@@ -4,6 +4,7 @@ import type { BetterSqlite3QueryRunner } from 'typeorm/driver/better-sqlite3/Bet
 import { HAError } from '../../common/ha-error.js';
 import type { HAResult } from '../../write/executor.js';
 import type { HASession } from '../../write/session.js';
+import { bindable } from './bound-numbers.js';
 import { exactInteger, exactRow } from './exact-rows.js';
 import { withoutOwnTables } from './own-tables.js';
 
@@ -175,11 +176,6 @@ function failing(error: unknown): Statement {
     throw error;
   };
   return { reader: true, all: fail, run: fail };
-}
-
-/** better-sqlite3 refuses booleans; TypeORM 1 turns them to numbers here too. */
-function bindable(value: unknown): unknown {
-  return typeof value === 'boolean' ? Number(value) : value;
 }
 
 /** @internal */
