@@ -10,10 +10,10 @@ import type { TransactionControl } from '../sqlite/transaction-control.js';
 import type { OutgoingMessage } from '../stream/replication-stream.js';
 import type { ReplicationPorts } from './committer.js';
 import type { Habits } from './habits.js';
-import type { QueuedMember } from './member.js';
+import type { Member, QueuedMember } from './member.js';
 import type { Counts } from './result.js';
 import { rolledBack } from './open-transaction.js';
-import { publishFailed, publishUnknown, unapplied } from './publish-errors.js';
+import { conflict, publishFailed, publishUnknown, unapplied } from './publish-errors.js';
 import type { TransactionEffects, TransactionRunner } from './transaction-runner.js';
 
 /** A callback that took longer than this, ms, is not put behind others until it was faster. */
@@ -87,13 +87,20 @@ export class CommitGroup {
   private publishing: PublishGroup | undefined;
   private ordered = false;
   private abortedAt: number | undefined;
-  private isSettled = false;
+  /** The last sequence in front of its ordered members. */
+  private expected: number | undefined;
+  /** How many members are answered. */
+  private answered = 0;
+  /** None of its members may run again. */
+  private runsOnce = true;
 
   constructor(
     private readonly control: TransactionControl,
     private readonly runner: TransactionRunner,
     private readonly ports: ReplicationPorts | undefined,
     private readonly habits: Habits,
+    /** Until when its messages have to be answered, by `performance.now()`. */
+    private readonly deadline: () => number,
   ) {}
 
   /** True where a member may join as far as can be told before it runs. */
@@ -102,7 +109,8 @@ export class CommitGroup {
     if (!enforcement.suits(member.foreignKeys)) return false;
     if (this.isEmpty) return true;
     if (!enforcement.isUsual) return false;
-    if (!member.retry || member.opensGroup === true || this.habits.isSlow(member.key)) return false;
+    if (member.opensGroup === true || this.habits.isSlow(member.key)) return false;
+    if (!member.retry && !this.admitsOnce) return false;
     // A callback should not run twice for the company it is in.
     if (this.ordered && member.isCallback && !this.expectsOrder(member.serializable, member.key)) return false;
     return this.ordered || this.hasNoChanges || !this.expectsOrder(member.serializable, member.key);
@@ -118,7 +126,8 @@ export class CommitGroup {
     try {
       this.control.savepoint();
       this.runner.start(!this.isEmpty);
-      value = member.run(queued.attempt + 1);
+      value = member.run(queued.attempt + 1, !this.isEmpty);
+      this.runsOnce &&= !member.retry;
     } catch (error) {
       this.lastAdmitted = this.failOrPostpone(queued, error);
       return undefined;
@@ -130,16 +139,17 @@ export class CommitGroup {
     return undefined;
   }
 
-  /** Waits for the acknowledgements, once. */
+  /** Waits for the acknowledgements that have not come yet. */
   async settle(deadline: number): Promise<void> {
-    if (this.isSettled) return;
-    const outcomes = (await this.publishing?.settle(deadline)) ?? [];
-    this.isSettled = true;
+    if (this.publishing === undefined) return;
+    const outcomes = await this.publishing.settle(deadline);
+    this.publishing = undefined;
     let at = 0;
-    for (const member of this.published) {
+    for (const member of this.published.slice(this.answered)) {
       member.outcomes = outcomes.slice(at, at + member.messages.length);
       at += member.messages.length;
     }
+    this.answered = this.published.length;
     let later = false;
     for (const member of this.published.toReversed()) {
       member.followedByStored = later && member.outcomes.every(wasSentOnce);
@@ -326,16 +336,21 @@ export class CommitGroup {
     });
     try {
       const value = await Promise.race([running, timeout]);
-      if (performance.now() - started > SLOW_MS) this.habits.noteSlow(member.key);
-      else this.habits.noteFast(member.key);
+      this.noteDuration(member, started);
       return await this.finish(queued, value);
     } catch (error) {
       running.catch(() => undefined);
-      this.habits.noteSlow(member.key);
+      if (member.retry) this.habits.noteSlow(member.key);
+      else this.noteDuration(member, started);
       return this.failOrPostpone(queued, error);
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  private noteDuration({ key }: Member, started: number): void {
+    if (performance.now() - started > SLOW_MS) this.habits.noteSlow(key);
+    else this.habits.noteFast(key);
   }
 
   private finish(queued: QueuedMember, value: unknown): boolean | Promise<boolean> {
@@ -356,29 +371,60 @@ export class CommitGroup {
         this.noops.push({ queued, value, behind: this.published.length });
         return true;
       }
-      if (!this.takesOrder(queued, effects)) return false;
-      return this.publish(queued, value, effects);
+      if (this.takesOrder(queued, effects)) return this.publish(queued, value, effects);
+      return queued.member.retry ? this.postpone(queued) : this.publishBehind(queued, value, effects);
     } catch (error) {
       this.fail(queued, error);
       return true;
     }
   }
 
-  /** Decides the kind of the group, or undoes a member that does not fit into it. */
+  /** Decides the kind of the group; false where a member does not fit into it. */
   private takesOrder(queued: QueuedMember, effects: TransactionEffects): boolean {
     const { member } = queued;
     const ordered = effects.ordered || member.serializable;
     if (effects.ordered) this.habits.noteOrdered(member.key);
+    else if (!member.retry) this.habits.notePlain(member.key);
     if (ordered && !this.ordered && this.ports?.outbox?.canOrder === false) {
       if (!member.retry) throw mustWait();
       queued.needsOrder = true;
-      return this.postpone(queued);
+      return false;
     }
     if (this.hasNoChanges) {
       this.ordered = ordered;
       return true;
     }
-    return !ordered || this.ordered || this.postpone(queued);
+    return !ordered || this.ordered;
+  }
+
+  /**
+   * Publishes an ordered member that cannot run again behind plain ones: it is stored only behind what it has seen, so their
+   * places have to be known first.
+   */
+  private async publishBehind(queued: QueuedMember, value: unknown, effects: TransactionEffects): Promise<boolean> {
+    try {
+      const deadline = this.deadline();
+      await this.settle(deadline);
+      if (!this.isStored || !(await this.standsAtItsPlace(deadline))) {
+        this.closed = true;
+        this.habits.noteContention();
+        throw conflict(1);
+      }
+      this.expected = this.lastStoredSequence;
+      this.ordered = true;
+      return await this.publish(queued, value, effects);
+    } catch (error) {
+      this.fail(queued, error);
+      return true;
+    }
+  }
+
+  /**
+   * Whether one that cannot run again may join. It is refused where anybody in front of it is, and all wait until it has ended:
+   * so only where that is nothing new to them, and no other node is in the way.
+   */
+  private get admitsOnce(): boolean {
+    return this.runsOnce && this.runner.keepsCompany && !this.habits.isContended;
   }
 
   /** Undoes a member, which opens the next group. */
@@ -415,8 +461,9 @@ export class CommitGroup {
       return this.defer(queued, value, ids, { ...effects, messages });
     }
     this.control.release();
-    const expected = this.ordered && feed !== undefined ? position.cursor.subjectSequence : undefined;
-    if (this.publishing === undefined) this.publishedAt = performance.now();
+    const last = this.expected ?? position.cursor.subjectSequence;
+    const expected = this.ordered && feed !== undefined ? last : undefined;
+    if (this.published.length === 0) this.publishedAt = performance.now();
     this.publishing ??= publisher.group(expected, fence && (() => fence.refusal()));
     const member: PublishedMember = {
       queued,

@@ -227,7 +227,7 @@ export class Committer {
     try {
       enforcement.use(this.queue[0]?.member.foreignKeys);
       await this.begin();
-      group = new CommitGroup(this.control, this.runner, this.ports, this.habits);
+      group = this.newGroup();
       this.group = group;
       await this.admit(group);
       finish = await this.commit(group);
@@ -306,6 +306,14 @@ export class Committer {
     const { publisher, position } = this.ports ?? {};
     // What was sent may be in the stream, and what is written from here on has not seen it.
     if (position !== undefined && publisher?.origin !== undefined) position.keptFrom = publisher.lastNumber + 1;
+  }
+
+  private newGroup(): CommitGroup {
+    const { ports } = this;
+    const group: CommitGroup = new CommitGroup(this.control, this.runner, ports, this.habits, () =>
+      ports === undefined ? 0 : this.publishDeadline(group, ports),
+    );
+    return group;
   }
 
   private async admit(group: CommitGroup): Promise<void> {
@@ -514,6 +522,7 @@ export class Committer {
 
   /** Catches up with the stream, and puts the members in front of the queue. `end` is that of their group there. */
   private async runAgain(members: QueuedMember[], ports: ReplicationPorts, end: number | undefined): Promise<void> {
+    this.habits.noteContention();
     try {
       const last = await this.catchUpInTime(ports);
       // Refused, although what was stored of the group is the last on the subject: others share the stream.

@@ -49,7 +49,7 @@ export class DirectLane {
 
   private runAndCommit(member: Member): unknown {
     this.runner.start(false);
-    const value = member.run(1);
+    const value = member.run(1, false);
     if (!this.control.inTransaction) throw rolledBack();
     this.runner.finish();
     this.control.commit();

@@ -1,3 +1,6 @@
+/** How long a refusal is remembered, ms. */
+const CONTENDED_MS = 10_000;
+
 /**
  * What a kind of transaction turned out to be when it ran before. It only decides how transactions are grouped: a wrong
  * guess costs time, never correctness.
@@ -5,6 +8,8 @@
 export class Habits {
   private readonly ordered = new Set<string>();
   private readonly slow = new Set<string>();
+  /** A time of `performance.now()`. */
+  private contendedUntil = 0;
 
   constructor(private readonly limit = 1_000) {}
 
@@ -20,6 +25,10 @@ export class Habits {
     this.note(this.ordered, key);
   }
 
+  notePlain(key: string): void {
+    this.ordered.delete(key);
+  }
+
   noteSlow(key: string): void {
     this.note(this.slow, key);
   }
@@ -29,9 +38,16 @@ export class Habits {
     this.slow.delete(key);
   }
 
-  /** Without a key nothing is remembered: every session is another transaction. */
+  /** Other nodes write too, and were first: what cannot run again is better off alone for a while. */
+  noteContention(): void {
+    this.contendedUntil = performance.now() + CONTENDED_MS;
+  }
+
+  get isContended(): boolean {
+    return performance.now() < this.contendedUntil;
+  }
+
   private note(set: Set<string>, key: string): void {
-    if (key === '') return;
     if (set.size >= this.limit) set.clear();
     set.add(key);
   }

@@ -26,6 +26,15 @@ interface Savepoint {
   readonly mark: number;
 }
 
+/** Sessions have this kind in common: nobody knows what comes. */
+const SESSION = 'session';
+
+/**
+ * How long one may stand still while others wait in front of it, ms. Its user may be waiting for one of them, for a lock that is
+ * given back behind COMMIT: neither would ever end.
+ */
+const STALL_MS = 1_000;
+
 /** What the body of a transaction ends with where its user rolls it back. */
 const ROLLED_BACK = new Error('rolled back');
 
@@ -75,7 +84,7 @@ export class InteractiveTransaction implements SessionTransaction {
     return new Promise((resolve, reject) => {
       const transaction = new InteractiveTransaction(open, limits);
       open.committer.enqueue({
-        key: '',
+        key: SESSION,
         serializable: limits.serializable,
         foreignKeys: limits.foreignKeys,
         isCallback: true,
@@ -83,10 +92,10 @@ export class InteractiveTransaction implements SessionTransaction {
         timeout: limits.timeout,
         enqueuedAt: performance.now(),
         transactionId: () => transaction.id,
-        run: (attempt) => {
+        run: (attempt, behindOthers) => {
           if (attempt > 1) throw conflict(1);
           refuse?.();
-          transaction.enter(owner);
+          transaction.enter(owner, behindOthers);
           resolve(transaction);
           return transaction.body;
         },
@@ -193,18 +202,20 @@ export class InteractiveTransaction implements SessionTransaction {
     }
   }
 
-  private enter(owner: object): void {
-    const { connections, runner } = this.open;
-    this.tx = new OpenTransaction(owner, connections.writer, runner, 1);
+  private enter(owner: object, behindOthers: boolean): void {
+    const { open, limits } = this;
+    this.tx = new OpenTransaction(owner, open.connections.writer, open.runner, 1);
     this.touched = performance.now();
-    this.watch(this.limits.idleTimeout);
+    if (behindOthers && limits.idleTimeout > STALL_MS) this.watch(STALL_MS, stalled);
+    else this.watch(limits.idleTimeout, () => idledOut(limits.idleTimeout));
   }
 
-  private watch(ms: number): void {
+  /** Ends the transaction where no statement came for so many milliseconds. */
+  private watch(limit: number, failure: () => HAError, ms = limit): void {
     this.timer = setTimeout(() => {
-      const left = this.touched + this.limits.idleTimeout - performance.now();
-      if (left > 0) this.watch(left);
-      else this.failBody(idledOut(this.limits.idleTimeout));
+      const left = this.touched + limit - performance.now();
+      if (left > 0) this.watch(limit, failure, left);
+      else this.failBody(failure());
     }, ms);
   }
 
@@ -238,6 +249,14 @@ export class InteractiveTransaction implements SessionTransaction {
 
 function closedError(): HAError {
   return new HAError('HA_TRANSACTION_CLOSED', 'The transaction has ended. Begin another one.');
+}
+
+function stalled(): HAError {
+  return new HAError(
+    'HA_CONFLICT',
+    `The transaction was rolled back: no statement came for ${STALL_MS} ms while others waited for it. Nothing of it was written. Run it again.`,
+    { retryable: true, details: { timeout: STALL_MS } },
+  );
 }
 
 function idledOut(ms: number): HAError {

@@ -13,7 +13,7 @@ export interface Member {
   readonly foreignKeys?: boolean | undefined;
   /** It runs behind no other transaction whose place in the stream is not known yet. */
   readonly opensGroup?: boolean;
-  /** It may run again after a refusal. */
+  /** It may run again after a refusal. Where it may not, it is a group with its like only. */
   readonly retry: boolean;
   /** Milliseconds for a callback that returns a promise. */
   readonly timeout: number;
@@ -21,8 +21,12 @@ export interface Member {
   readonly enqueuedAt: number;
   /** Id that another node has given the transaction; asked when it is published. */
   readonly transactionId?: (() => string | undefined) | undefined;
-  /** Runs it, inside a savepoint of the writer. */
-  run(attempt: number): unknown;
+  /**
+   * Runs it, inside a savepoint of the writer.
+   *
+   * @param behindOthers Others of its group wait for their answer until it has ended.
+   */
+  run(attempt: number, behindOthers: boolean): unknown;
   /** Called when its time is over, so that late calls are refused. */
   abandon(): void;
   resolve(value: unknown, sequence: number | undefined): void;

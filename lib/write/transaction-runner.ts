@@ -125,6 +125,12 @@ export class TransactionRunner {
     this.enforcement = new ForeignKeyEnforcement(db);
   }
 
+  /** No transaction has to run again because it was behind others, so that one that cannot may be. */
+  get keepsCompany(): boolean {
+    const { followsStream, publishesLater, replicateDDL } = this.settings;
+    return followsStream && !publishesLater && replicateDDL;
+  }
+
   /** Starts a transaction's record; `behindOthers` where it shares a SQLite transaction with earlier ones. */
   start(behindOthers: boolean): void {
     this.behindOthers = behindOthers;
