@@ -37,6 +37,8 @@ export interface Features {
   readonly increments?: boolean;
   /** Some transactions are those of sessions that have set whether foreign keys are enforced. */
   readonly sessions?: boolean;
+  /** All transactions are those of sessions, and many come at once. */
+  readonly company?: boolean;
   /** Interceptors of all nodes, by the name of the list. */
   readonly interceptors?: string;
 }
@@ -83,6 +85,7 @@ const SYNC: Readonly<Record<string, Features>> = {
   fk: { kinds: ALL, tables: 3, unique: true, foreignKeys: true, recursiveTriggers: 'mixed', ...HARM },
   fkSelf: { kinds: ['integer'], tables: 1, unique: true, foreignKeys: true, recursiveTriggers: 'mixed' },
   sessions: { ...EVERYTHING, vacuum: false, sessions: true },
+  company: { ...EVERYTHING, vacuum: false, company: true },
   triggers: { kinds: ALL, unique: true, triggers: true, recursiveTriggers: 'mixed', ...HARM },
   sequence: { kinds: ['autoincrement'], tables: 1, sequenceEdits: true, recursiveTriggers: 'mixed', ...HARM },
   ddl: { kinds: ALL, tables: 2, unique: true, ddl: true, recursiveTriggers: 'mixed', ...HARM },
@@ -146,6 +149,7 @@ const ALSO_ASYNC = [
   'fk',
   'fkSelf',
   'sessions',
+  'company',
   'triggers',
   'sequence',
   'ddl',

@@ -21,6 +21,8 @@ export interface TransactionSpec {
   readonly savepointFails: boolean;
   /** A callback that waits between its statements. */
   readonly slow: boolean;
+  /** It is that of a session. */
+  readonly session?: boolean;
   /** It is that of a session which enforces foreign keys, or does not, whatever its database does. */
   readonly foreignKeys?: boolean;
   /** Callbacks of one kind are taken for the same code. */
@@ -178,7 +180,7 @@ function fault(random: SimRandom): Fault {
 
 function transactions(random: SimRandom, features: Features, schema: SchemaSpec): TransactionSpec[] {
   const count = random.weighted([
-    [features.batches === true ? 0.5 : 5, 1],
+    [features.batches === true || features.company === true ? 0.5 : 5, 1],
     [2, 2],
     [2, random.between(3, 6)],
   ]);
@@ -190,7 +192,7 @@ function transaction(random: SimRandom, features: Features, schema: SchemaSpec):
   const form = random.weighted<TransactionForm>([
     [features.batches === true ? 9 : 3, 'statement'],
     [features.batches === true ? 9 : 3, 'script'],
-    [4, 'callback'],
+    [features.company === true ? 12 : 4, 'callback'],
   ]);
   const length = form === 'statement' ? 1 : random.between(1, random.chance(0.3) ? 6 : 2);
   const usual = Array.from({ length }, () => statement(random, features, schema)).flat();
@@ -202,10 +204,15 @@ function transaction(random: SimRandom, features: Features, schema: SchemaSpec):
     retry: random.chance(0.9),
     inSavepoint: random.chance(0.3) ? random.between(1, statements.length) : 0,
     savepointFails: random.chance(0.5),
-    slow: random.chance(0.15),
+    slow: random.chance(features.company === true ? 0.03 : 0.15),
     kind: random.below(4),
-    ...(features.sessions === true && random.chance(0.5) ? { foreignKeys: random.chance(0.3) } : {}),
+    ...inSession(random, features),
   };
+}
+
+function inSession(random: SimRandom, features: Features): Pick<TransactionSpec, 'session' | 'foreignKeys'> {
+  if (features.company === true) return random.chance(0.95) ? { session: true } : {};
+  return features.sessions === true && random.chance(0.5) ? { session: true, foreignKeys: random.chance(0.3) } : {};
 }
 
 function statement(random: SimRandom, features: Features, schema: SchemaSpec): string[] {

@@ -128,7 +128,7 @@ function harm({ stream }: SimNode, fault: Fault, count: number): void {
 }
 
 function start({ db }: SimNode, spec: TransactionSpec, mark: string | undefined): Promise<unknown> {
-  if (spec.foreignKeys !== undefined) return runSession(db.connect(), spec, mark);
+  if (spec.session === true) return runSession(db.connect(), spec, mark);
   if (mark === undefined) return db.run(spec.statements[0] ?? '');
   if (spec.form === 'script') return db.exec([markSql(mark), ...spec.statements].join(';\n'));
   const callback = (tx: HATransaction): Promise<void> => runCallback(tx, spec, mark);
@@ -138,15 +138,19 @@ function start({ db }: SimNode, spec: TransactionSpec, mark: string | undefined)
 
 async function runSession(session: HASession, spec: TransactionSpec, mark: string | undefined): Promise<unknown> {
   try {
-    await session.execute(`PRAGMA foreign_keys = ${spec.foreignKeys === true ? 'ON' : 'OFF'}`);
+    const { foreignKeys } = spec;
+    if (foreignKeys !== undefined) await session.execute(`PRAGMA foreign_keys = ${foreignKeys ? 'ON' : 'OFF'}`);
     if (mark === undefined) return await session.execute(spec.statements[0] ?? '');
     if (spec.form === 'script') return await session.script([markSql(mark), ...spec.statements].join(';\n'));
     await session.execute(spec.serializable ? 'BEGIN EXCLUSIVE' : 'BEGIN');
     await session.execute(markSql(mark));
-    for (const sql of spec.statements) {
+    const plain = spec.statements.length - spec.inSavepoint;
+    for (const [index, sql] of spec.statements.entries()) {
       if (spec.slow) await new Promise((resolve) => setTimeout(resolve, 3));
+      if (spec.inSavepoint > 0 && index === plain) await session.execute('SAVEPOINT part');
       await session.execute(sql).catch(() => undefined);
     }
+    if (spec.inSavepoint > 0) await session.execute(spec.savepointFails ? 'ROLLBACK TO part' : 'RELEASE part');
     return await session.execute('COMMIT');
   } finally {
     await session.close();

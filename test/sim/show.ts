@@ -57,7 +57,8 @@ function showTransaction(spec: TransactionSpec): string {
   const flags = [
     spec.form,
     ...(spec.serializable ? ['serializable'] : []),
-    ...(spec.foreignKeys === undefined ? [] : [`session with foreign_keys ${spec.foreignKeys ? 'ON' : 'OFF'}`]),
+    ...(spec.session === true ? ['session'] : []),
+    ...(spec.foreignKeys === undefined ? [] : [`foreign_keys ${spec.foreignKeys ? 'ON' : 'OFF'}`]),
     ...(spec.retry || spec.form !== 'callback' ? [] : ['no retry']),
     ...(spec.slow && spec.form === 'callback' ? ['slow'] : []),
     ...(spec.inSavepoint > 0 && spec.form === 'callback'

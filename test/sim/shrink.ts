@@ -86,8 +86,8 @@ function* smallerTransactions(spec: TransactionSpec): Generator<TransactionSpec>
   if (spec.slow) yield { ...spec, slow: false };
   if (spec.inSavepoint > 0) yield { ...spec, inSavepoint: 0 };
   if (spec.serializable) yield { ...spec, serializable: false };
-  if (spec.foreignKeys !== undefined) {
-    const { foreignKeys: _left, ...outside } = spec;
+  if (spec.session === true) {
+    const { session: _session, foreignKeys: _left, ...outside } = spec;
     yield outside;
   }
   if (spec.form === 'callback') yield { ...spec, form: 'script' };
