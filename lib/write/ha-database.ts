@@ -136,7 +136,8 @@ export class HADatabase implements HAExecutor {
    */
   async exec(script: string): Promise<void> {
     refuseNested(this);
-    const open = await opened(this.lifecycle);
+    const opening = opened(this.lifecycle);
+    const open = opening instanceof Promise ? await opening : opening;
     for (const part of scriptParts(script, open.infos)) await this.writes.scriptPart(open, part);
   }
 
@@ -154,7 +155,9 @@ export class HADatabase implements HAExecutor {
    */
   async transaction<R>(fn: (tx: HATransaction) => R | Promise<R>, options: HATransactionOptions = {}): Promise<R> {
     refuseNested(this);
-    return this.writes.transaction(await opened(this.lifecycle), fn, options);
+    const opening = opened(this.lifecycle);
+    // At once where it is open: writes have their turns in the order of their calls.
+    return this.writes.transaction(opening instanceof Promise ? await opening : opening, fn, options);
   }
 
   /**
@@ -163,7 +166,8 @@ export class HADatabase implements HAExecutor {
    */
   async execute<T = unknown>(sql: string, params?: HAParameters, options?: HAExecuteOptions): Promise<HAResult<T>> {
     refuseNested(this);
-    const open = await opened(this.lifecycle);
+    const opening = opened(this.lifecycle);
+    const open = opening instanceof Promise ? await opening : opening;
     refuseControl(open.infos.of(sql));
     return this.connect(options).execute<T>(sql, params);
   }

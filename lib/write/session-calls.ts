@@ -31,7 +31,8 @@ export class SessionCalls {
   /** Begins a transaction that its user ends. */
   async begin(options: HASessionOptions & { readonly serializable?: boolean }): Promise<UnmanagedTransaction> {
     refuseNested(this.owner);
-    const open = await opened(this.lifecycle);
+    const opening = opened(this.lifecycle);
+    const open = opening instanceof Promise ? await opening : opening;
     const host = this.host(false);
     const limits = {
       ...sessionLimits(options, host.transactionTimeout),
