@@ -460,11 +460,11 @@ export class CommitGroup {
     if (this.ports?.outbox !== undefined && !this.ordered) {
       return this.defer(queued, value, ids, { ...effects, messages });
     }
-    this.control.release();
     const last = this.expected ?? position.cursor.subjectSequence;
     const expected = this.ordered && feed !== undefined ? last : undefined;
     if (this.published.length === 0) this.publishedAt = performance.now();
     this.publishing ??= publisher.group(expected, fence && (() => fence.refusal()));
+    this.control.release();
     const member: PublishedMember = {
       queued,
       value,
