@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /** What changes rows: compiled with the triggers of its table, it is worth being the same text again. */
 const WRITE = /^(?:INSERT|UPDATE|DELETE)\b/;
 
@@ -21,5 +23,5 @@ export function boundNumbers<P extends Parameters>(sql: string, parameters: P): 
 /** better-sqlite3 refuses booleans; TypeORM 1 turns them to numbers here too. */
 export function bindable(value: unknown): unknown {
   if (typeof value === 'boolean') return Number(value);
-  return value instanceof Number ? BigInt(value.valueOf()) : value;
+  return types.isNumberObject(value) ? BigInt(Number(value)) : value;
 }
