@@ -8,6 +8,7 @@ import { NO_FILE } from './common/no-file.js';
 import { derivedClient, knexClient } from './knex/base-client.js';
 import type { KnexQuery } from './knex/base-client.js';
 import { HAKnexConnection } from './knex/connection.js';
+import { honest } from './knex/transaction.js';
 
 /** How sessions of a Knex client behave. */
 export interface HAKnexOptions extends Pick<HASessionOptions, 'idleTimeout' | 'timeout' | 'safeIntegers'> {
@@ -105,23 +106,10 @@ export function haKnexClient(db: Pick<HADatabase, 'connect'>, options: HAKnexOpt
     }
 
     override transaction(...args: Parameters<Knex.Client['transaction']>): ReturnType<Knex.Client['transaction']> {
-      const transaction = super.transaction(...args) as unknown as BeginningTransaction;
-      const begin = transaction.begin.bind(transaction);
-      transaction.begin = (connection) =>
-        transaction.isolationLevel === 'serializable'
-          ? transaction.query(connection, 'BEGIN EXCLUSIVE;')
-          : begin(connection);
-      return transaction as unknown as Knex.Transaction;
+      return honest(super.transaction(...args));
     }
   }
   return HAKnexClient as unknown as typeof Knex.Client;
-}
-
-/** What is used of Knex's transactions: https://github.com/knex/knex/blob/master/lib/execution/transaction.js */
-interface BeginningTransaction {
-  readonly isolationLevel?: string;
-  begin(connection: unknown): Promise<unknown>;
-  query(connection: unknown, sql: string): Promise<unknown>;
 }
 
 /**
