@@ -25,8 +25,11 @@ export interface HAOrderedOptions {
   readonly attempts?: number;
 }
 
-/** Sessions cost next to nothing, and a transaction that waits for its turn holds one. */
-const POOL = { min: 0, max: 50 };
+/**
+ * Without a bound: sessions cost next to nothing, and a transaction that waits for its turn holds one. With a bound, the one that
+ * has the turn would find none for what it does past its transaction, and all would wait for each other.
+ */
+const POOL = { min: 0, max: Infinity };
 
 /**
  * A client for Knex whose connections are sessions of the database. It never opens a file: a file name in `connection` is
@@ -67,8 +70,14 @@ export function haKnexClient(db: Pick<HADatabase, 'connect'>, options: HAKnexOpt
 
     override async acquireConnection(): Promise<HAKnexConnection> {
       const pooled = (await super.acquireConnection()) as HAKnexConnection;
-      if (foreignKeys !== undefined && foreignKeys !== pooled.foreignKeys) {
-        await pooled.pragma(`foreign_keys = ${foreignKeys}`);
+      try {
+        if (foreignKeys !== undefined && foreignKeys !== pooled.foreignKeys) {
+          await pooled.pragma(`foreign_keys = ${foreignKeys}`);
+        }
+      } catch (error) {
+        // Nobody else would give it back.
+        await super.releaseConnection(pooled);
+        throw error;
       }
       return pooled.lease();
     }
@@ -83,11 +92,14 @@ export function haKnexClient(db: Pick<HADatabase, 'connect'>, options: HAKnexOpt
         connection.pooled.foreignKeys = foreignKeys;
       }
       const { leftOpen } = connection;
-      if (connection.inTransaction) {
-        connection.pooled.__knex__disposed = new Error('It was given back amid a transaction.');
-        await connection.close();
+      try {
+        if (connection.inTransaction) {
+          connection.pooled.__knex__disposed = new Error('It was given back amid a transaction.');
+          await connection.close();
+        }
+      } finally {
+        await super.releaseConnection(connection.pooled);
       }
-      await super.releaseConnection(connection.pooled);
       if (leftOpen) throw refusedBegin();
     }
 
