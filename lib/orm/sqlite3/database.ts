@@ -1,12 +1,12 @@
 import { EventEmitter } from 'node:events';
 import { HAError } from '../../common/ha-error.js';
 import { classify } from '../../sql/classify.js';
-import { Lexer } from '../../sql/lexer.js';
 import type { HAParameters } from '../../write/executor.js';
 import type { HADatabase } from '../../write/ha-database.js';
 import type { HASession, HASessionOptions } from '../../write/session.js';
 import { withoutOwnTables } from '../common/listed-tables.js';
 import { misuse, readOnly, sqlite3Error } from './errors.js';
+import { startOf } from './order.js';
 import { Schedule } from './schedule.js';
 import { Statement } from './statement.js';
 import type { Callback, Outcome, Row, StatementHost } from './statement.js';
@@ -40,9 +40,6 @@ export interface HASqlite3Options extends Pick<HASessionOptions, 'idleTimeout' |
 
 type DoneCallback = (error: Error | null) => void;
 
-/** Statements that belong to the session: they begin, end or change what comes behind them. */
-const OF_SESSION = new Set(['BEGIN', 'COMMIT', 'END', 'ROLLBACK', 'SAVEPOINT', 'RELEASE', 'PRAGMA']);
-
 /**
  * A database as node-sqlite3's: https://github.com/TryGhost/node-sqlite3/wiki/API. Statements run at once; between BEGIN and
  * COMMIT, and behind `serialize()`, one after another.
@@ -69,7 +66,7 @@ export class Database extends EventEmitter {
     this.#session = this.connect();
     this.#host = {
       perform: (sql, params) => this.perform(sql, params),
-      inOrder: (work) => this.#schedule.add(this.#serialized, work),
+      inOrder: (work) => this.#schedule.add(this.#serialized ? 'alone' : 'at once', work),
     };
     this.answer(callback, this.opened());
   }
@@ -108,7 +105,7 @@ export class Database extends EventEmitter {
 
   /** Runs a script, as one transaction where none is open and it has no transaction control. */
   exec(script: string, callback?: DoneCallback): this {
-    const work = this.#schedule.add(true, async () => {
+    const work = this.#schedule.add('alone', async () => {
       this.refuseClosed();
       if (!this.isWritable) throw readOnly();
       await this.#session.script(script);
@@ -120,7 +117,7 @@ export class Database extends EventEmitter {
 
   /** Closes it behind what was called before; what is open is rolled back. */
   close(callback?: DoneCallback): void {
-    const work = this.#schedule.add(true, async () => {
+    const work = this.#schedule.add('alone', async () => {
       this.refuseClosed();
       this.#closed = true;
       this.open = false;
@@ -143,7 +140,7 @@ export class Database extends EventEmitter {
   wait(callback?: DoneCallback): this {
     this.answer(
       callback,
-      this.#schedule.add(true, () => Promise.resolve()),
+      this.#schedule.add('alone', () => Promise.resolve()),
     );
     return this;
   }
@@ -169,7 +166,7 @@ export class Database extends EventEmitter {
   }
 
   private opened(): Promise<void> {
-    return this.#schedule.add(true, async () => {
+    return this.#schedule.add('alone', async () => {
       if (this.filename === ':memory:' || this.filename === '') throw notInMemory();
       await this.#session.execute('SELECT 1');
       this.open = true;
@@ -184,8 +181,9 @@ export class Database extends EventEmitter {
   }
 
   private perform(sql: string, params: HAParameters): Promise<Outcome> {
-    const isOfSession = OF_SESSION.has(firstWord(sql));
-    return this.#schedule.add(this.#serialized || isOfSession, async () => {
+    const start = startOf(sql);
+    const isOfSession = start !== 'at once';
+    return this.#schedule.add(this.#serialized ? 'alone' : start, async () => {
       this.refuseClosed();
       if (!this.isWritable && classify(sql).writes) throw readOnly();
       const session = isOfSession || this.#session.inTransaction ? this.#session : await this.another();
@@ -229,14 +227,6 @@ export class Database extends EventEmitter {
         }),
     );
   }
-}
-
-function firstWord(sql: string): string {
-  const lexer = new Lexer(sql);
-  while (lexer.next()) {
-    if (!lexer.trivia) return sql.slice(lexer.start, lexer.end).toUpperCase();
-  }
-  return '';
 }
 
 function notInMemory(): HAError {

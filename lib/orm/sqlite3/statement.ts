@@ -60,11 +60,11 @@ export class Statement extends EventEmitter {
 
   reset(callback?: Callback): this {
     this.rest = undefined;
-    return this.call([callback], () => Promise.resolve([]));
+    return this.call(given(callback), () => Promise.resolve([]));
   }
 
   finalize(callback?: Callback): void {
-    this.call([callback], () => Promise.resolve([]));
+    this.call(given(callback), () => Promise.resolve([]));
     this.finalized = true;
   }
 
@@ -141,12 +141,15 @@ export class Statement extends EventEmitter {
   }
 }
 
-function split(args: Args): { params: unknown[]; callbacks: AnyCallback[] } {
-  const given = [...args];
-  while (given.length > 0 && given.at(-1) === undefined) given.pop();
-  const first = given.findIndex((value) => typeof value === 'function');
-  if (first < 0) return { params: given, callbacks: [] };
-  return { params: given.slice(0, first), callbacks: given.slice(first) as AnyCallback[] };
+function given(callback: Callback | undefined): Args {
+  return callback === undefined ? [] : [callback];
+}
+
+/** What stands before the first callback are parameters: a last one that is undefined too, as in node-sqlite3. */
+function split(args: Args): { params: Args; callbacks: AnyCallback[] } {
+  const first = args.findIndex((value) => typeof value === 'function');
+  if (first < 0) return { params: args, callbacks: [] };
+  return { params: args.slice(0, first), callbacks: args.slice(first) as AnyCallback[] };
 }
 
 function mapOf(rows: readonly Row[]): Row {

@@ -7,13 +7,14 @@ export type UnsafeIntegers = 'bigint' | 'string' | 'number';
 
 /** Parameters as callers of node-sqlite3 give them: values, one array of them, or one object by name or number. */
 export function bound(sql: string, args: readonly unknown[]): HAParameters {
-  const [first] = args;
-  if (args.length !== 1 || !isCollection(first)) return inOrder(sql, args);
+  const [first, ...rest] = args;
+  if (!isCollection(first) || rest.some((value) => value !== undefined)) return inOrder(sql, args);
   return Array.isArray(first) ? inOrder(sql, first) : byName(sql, first as Record<string, unknown>);
 }
 
 /** better-sqlite3 takes values in order for a plain `?` only; those of `?1`, `$a`, `:a` and `@a` it wants by name. */
-function inOrder(sql: string, values: readonly unknown[]): HAParameters {
+function inOrder(sql: string, given: readonly unknown[]): HAParameters {
+  const values = withoutSurplus(sql, given);
   if (!/\?\d|[$:@]\w/.test(sql)) return values.map(boundValue);
   const list = parameters(sql);
   const [highest = 0, named] = [list.at(-1)?.ordinal, list.filter(({ key }) => key !== undefined)];
@@ -23,6 +24,13 @@ function inOrder(sql: string, values: readonly unknown[]): HAParameters {
   if (byKey.size !== named.length) throw twice();
   const plain = list.filter(({ key }) => key === undefined).map(({ ordinal }) => boundValue(values[ordinal - 1]));
   return [...plain, Object.fromEntries(byKey)];
+}
+
+/** node-sqlite3 does not bind undefined: where a parameter is left for it, that is NULL, and where none is, it does no harm. */
+function withoutSurplus(sql: string, values: readonly unknown[]): readonly unknown[] {
+  if (values.length === 0 || values.at(-1) !== undefined) return values;
+  const count = parameters(sql).at(-1)?.ordinal ?? 0;
+  return values.slice(0, Math.max(count, values.findLastIndex((value) => value !== undefined) + 1));
 }
 
 function isCollection(value: unknown): boolean {
