@@ -1,6 +1,9 @@
 import type { RowShape } from '../sqlite/statement-cache.js';
 
-/** Parameters as better-sqlite3 binds them: values in order, or an object for named and numbered parameters. */
+/**
+ * Parameters as better-sqlite3 binds them: values in order, or an object for named and numbered parameters. Each element of an
+ * array is one value: an array or an object among them is a `TypeError`.
+ */
 export type HAParameters = readonly unknown[] | Readonly<Record<string, unknown>>;
 
 /** What a write did. */
@@ -135,8 +138,25 @@ export interface HATransactionOptions {
   readonly retry?: boolean;
 }
 
-/** Parameters as arguments of a better-sqlite3 statement. */
-export function bindArguments(params: HAParameters | undefined): unknown[] {
+/** Arguments of a call as better-sqlite3 takes them: values, arrays of values, and an object with those that have a name. */
+export class ArgumentList extends Array<unknown> {}
+
+/**
+ * Parameters as arguments of a better-sqlite3 statement. Values are spread, which is faster than to hand over the array; but
+ * that would take an array among them for several parameters, and shift those behind it. So the whole array is one argument
+ * then, of which better-sqlite3 refuses what is no value.
+ */
+export function bindArguments(params: HAParameters | undefined): readonly unknown[] {
   if (params === undefined) return [];
-  return Array.isArray(params) ? (params as unknown[]) : [params];
+  if (!Array.isArray(params)) return [params];
+  return params instanceof ArgumentList || areValues(params) ? params : [params];
+}
+
+/** False where something among them is an array or an object, and no bytes. */
+export function areValues(given: readonly unknown[]): boolean {
+  for (let at = 0; at < given.length; at++) {
+    const value = given[at];
+    if (typeof value === 'object' && value !== null && !ArrayBuffer.isView(value)) return false;
+  }
+  return true;
 }

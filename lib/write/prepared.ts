@@ -1,6 +1,6 @@
 import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAParameters, HARunResult, HAStatement } from './executor.js';
-import { PLAIN_SHAPE } from './executor.js';
+import { ArgumentList, PLAIN_SHAPE, areValues } from './executor.js';
 
 /** Where a prepared statement runs. */
 export interface StatementTarget {
@@ -19,19 +19,19 @@ export class Prepared<T> implements HAStatement<T> {
   ) {}
 
   async run(...params: unknown[]): Promise<HARunResult> {
-    return this.target.call('run', this.sql, params, this.shape) as HARunResult;
+    return this.target.call('run', this.sql, asParameters(params), this.shape) as HARunResult;
   }
 
   async get(...params: unknown[]): Promise<T | undefined> {
-    return this.target.call('get', this.sql, params, this.shape) as T | undefined;
+    return this.target.call('get', this.sql, asParameters(params), this.shape) as T | undefined;
   }
 
   async all(...params: unknown[]): Promise<T[]> {
-    return this.target.call('all', this.sql, params, this.shape) as T[];
+    return this.target.call('all', this.sql, asParameters(params), this.shape) as T[];
   }
 
   iterate(...params: unknown[]): AsyncIterableIterator<T> {
-    return this.target.iterate(this.sql, params, this.shape) as AsyncIterableIterator<T>;
+    return this.target.iterate(this.sql, asParameters(params), this.shape) as AsyncIterableIterator<T>;
   }
 
   pluck(on = true): this {
@@ -48,4 +48,11 @@ export class Prepared<T> implements HAStatement<T> {
     this.shape = { ...this.shape, safeIntegers: on };
     return this;
   }
+}
+
+/** What better-sqlite3 takes as arguments of its statements: also several arrays, and an object behind values. */
+function asParameters(args: readonly unknown[]): HAParameters {
+  if (areValues(args)) return args;
+  const [first] = args;
+  return args.length === 1 && Array.isArray(first) ? first : ArgumentList.from(args);
 }

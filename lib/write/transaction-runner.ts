@@ -467,7 +467,7 @@ export class TransactionRunner {
   private wireValue(value: unknown): SqlValue {
     if (value === null || value === undefined) return null;
     if (typeof value === 'bigint' || typeof value === 'number') return value;
-    if (typeof value !== 'string') return Buffer.from(value as Uint8Array);
+    if (typeof value !== 'string') return Buffer.from(bytesOf(value as ArrayBufferView));
     if (value.isWellFormed()) return value;
     return new InvalidText(this.db.prepare('SELECT CAST(? AS BLOB)').pluck().get(value) as Buffer);
   }
@@ -484,6 +484,11 @@ function mixedSchema(): HAError {
     'HA_STATEMENT_REFUSED',
     'With disableDDLSync and interceptors a transaction that changes the schema must not change rows: nothing was written. Use a transaction of its own for each.',
   );
+}
+
+/** What better-sqlite3 stores of a view, whatever its elements are. */
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** True for the object of named parameters among those that better-sqlite3 takes. */

@@ -5,6 +5,8 @@ import type { HAParameters } from '../../write/executor.js';
 import type { SqlValue } from '../codec/any.js';
 import type { NamedValue } from '../codec/messages.js';
 
+type Named = Readonly<Record<string, unknown>>;
+
 const LIMIT = 1_000;
 const LONGEST = 10_000;
 const known = new Map<string, Parameter[]>();
@@ -26,26 +28,48 @@ function parametersOf(sql: string): Parameter[] {
  * @throws RangeError, TypeError as better-sqlite3 does.
  */
 export function toNamedValues(sql: string, params: HAParameters | undefined): NamedValue[] {
-  const given = bindArguments(params);
+  const args = bindArguments(params);
   const wanted = parametersOf(sql);
-  if (given.length === 0 && wanted.length === 0) return [];
-  const values = given.filter((value) => !isNamed(value));
-  const named: Record<string, unknown> = {};
-  for (const each of given) if (isNamed(each)) Object.assign(named, each);
-  const bound = wanted.map(({ ordinal, key }) => {
+  if (args.length === 0 && wanted.length === 0) return [];
+  const { values, named } = sorted(args, wanted);
+  let next = 0;
+  return wanted.map(({ ordinal, key }) => {
     if (key === undefined) {
-      if (values.length === 0) throw new RangeError('Too few parameter values were provided');
-      return { name: '', ordinal, value: bindable(values.shift()) };
+      if (next === values.length) throw new RangeError('Too few parameter values were provided');
+      return { name: '', ordinal, value: values[next++] as SqlValue };
     }
+    if (named === undefined) throw new TypeError('Missing named parameters');
     if (!Object.hasOwn(named, key)) throw new RangeError(`Missing named parameter "${key}"`);
     return { name: '', ordinal, value: bindable(named[key]) };
   });
-  if (values.length > 0) throw new RangeError('Too many parameter values were provided');
-  return bound;
 }
 
-function isNamed(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !ArrayBuffer.isView(value) && !(value instanceof Date);
+/** The values in order, and the object with the others. */
+function sorted(args: readonly unknown[], wanted: readonly Parameter[]): { values: SqlValue[]; named?: Named } {
+  const values: SqlValue[] = [];
+  let named: Named | undefined;
+  const room = wanted.filter(({ key }) => key === undefined).length;
+  const add = (given: unknown): void => {
+    const value = bindable(given);
+    if (values.length === room) throw new RangeError('Too many parameter values were provided');
+    values.push(value);
+  };
+  for (const arg of args) {
+    if (Array.isArray(arg)) for (const each of arg) add(each);
+    else if (isPlainObject(arg)) {
+      if (named !== undefined) throw new TypeError('You cannot specify named parameters in two different objects');
+      named = arg;
+    } else if (typeof arg === 'object' && arg !== null && !ArrayBuffer.isView(arg) && room < wanted.length) {
+      throw new TypeError('Named parameters can only be passed within plain objects');
+    } else add(arg);
+  }
+  return { values, ...(named !== undefined && { named }) };
+}
+
+function isPlainObject(value: unknown): value is Named {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype || Object.getPrototypeOf(prototype) === null;
 }
 
 function bindable(value: unknown): SqlValue {
@@ -55,6 +79,6 @@ function bindable(value: unknown): SqlValue {
     if (value.isWellFormed()) return value;
     throw new TypeError('A text with half a surrogate pair cannot be sent: it is no Unicode.');
   }
-  if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  if (ArrayBuffer.isView(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   throw new TypeError('SQLite3 can only bind numbers, strings, bigints, buffers, and null');
 }

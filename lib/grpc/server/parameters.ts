@@ -1,6 +1,7 @@
 import { HAError } from '../../common/ha-error.js';
 import { parameters } from '../../sql/params.js';
 import type { Parameter } from '../../sql/params.js';
+import { ArgumentList } from '../../write/executor.js';
 import type { HAParameters } from '../../write/executor.js';
 import type { NamedValue } from '../codec/messages.js';
 
@@ -28,7 +29,7 @@ export class ParameterBinder {
     }
     const [extra] = offered.left;
     if (extra !== undefined) throw unwanted(extra, wanted.length);
-    return Object.keys(named).length === 0 ? values : [...values, named];
+    return Object.keys(named).length === 0 ? values : ArgumentList.of(...values, named);
   }
 
   private parametersOf(sql: string): Parameter[] {

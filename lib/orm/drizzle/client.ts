@@ -14,10 +14,7 @@ export interface RowOptions {
 export function clientOf(executor: HAExecutor, { isMapped, exactIntegers }: RowOptions): RemoteCallback {
   return async (sql, params, method) => {
     if (method === 'run') {
-      const result: HARunResult = await executor
-        .prepare(sql)
-        .safeIntegers()
-        .run(...params);
+      const result: HARunResult = await executor.prepare(sql).safeIntegers().run(params);
       return { ...result, lastInsertRowid: plain(result.lastInsertRowid), rows: [] };
     }
     const statement = executor
@@ -47,10 +44,10 @@ async function rowsOf(
   exactIntegers: boolean,
 ): Promise<unknown> {
   if (method === 'get') {
-    const row = await statement.get(...params);
+    const row = await statement.get(params);
     return exactIntegers && row !== undefined ? plainRow(row) : row;
   }
-  const rows = await statement.all(...params);
+  const rows = await statement.all(params);
   return exactIntegers ? rows.map(plainRow) : rows;
 }
 

@@ -38,12 +38,7 @@ export function driverFor(dataSource: DataSource, { db, limits }: Binding): Bett
     },
     rows: (sql, parameters) => {
       if (!isConnected) throw notConnected();
-      return exactly(
-        db
-          .prepare<Record<string, unknown>>(sql)
-          .safeIntegers()
-          .iterate(...parameters),
-      );
+      return exactly(db.prepare<Record<string, unknown>>(sql).safeIntegers().iterate(parameters));
     },
     close: (session) => {
       open.delete(session);
