@@ -1,12 +1,12 @@
 import { HAError } from '../common/ha-error.js';
 import { foldCase } from '../sql/identifiers.js';
-import type { HAParameters, HATransaction } from './executor.js';
+import type { HAParameters } from './executor.js';
 import type { OpenDatabase } from './open-database.js';
 import { OpenTransaction } from './open-transaction.js';
 import { WatchedTransaction } from './watched-transaction.js';
 import { conflict } from './publish-errors.js';
 import type { ResultShape, RowCursor, StatementResult } from './result.js';
-import type { SessionTransaction } from './write-router.js';
+import type { SessionTransaction, TransactionCalls } from './write-router.js';
 
 /** Limits of a transaction that somebody else steers. */
 export interface InteractiveLimits {
@@ -118,10 +118,11 @@ export class InteractiveTransaction implements SessionTransaction {
     return this.use((tx) => tx.result(wantsRows ? 'rows' : 'result', sql, params, shape));
   }
 
-  calls(): HATransaction {
+  calls(): TransactionCalls {
     return new WatchedTransaction(
       (work) => this.use(work),
       () => this.isOpen,
+      () => this.tx?.overlap,
     );
   }
 

@@ -4,6 +4,7 @@ import type { RowShape } from '../sqlite/statement-cache.js';
 import { Prepared } from './prepared.js';
 import { PLAIN_SHAPE } from './executor.js';
 import type { ResultShape, StatementResult } from './result.js';
+import { Savepoints } from './savepoints.js';
 import { shapeOf, toResult } from './shapes.js';
 import type { HAExecuteOptions, HAParameters, HAResult, HARunResult, HAStatement, HATransaction } from './executor.js';
 import type { TransactionContext } from './transaction-context.js';
@@ -12,10 +13,7 @@ import type { CallMethod, TransactionRunner } from './transaction-runner.js';
 /** The transaction handed to a callback: its calls run at once on the writer. */
 export class OpenTransaction implements HATransaction, TransactionContext {
   private ended = false;
-  private savepoints = 0;
-  private readonly nested: string[] = [];
-  /** Why the transaction can no longer be committed. */
-  overlap: HAError | undefined;
+  private readonly savepoints = new Savepoints('ha_user');
 
   constructor(
     readonly owner: object,
@@ -26,6 +24,11 @@ export class OpenTransaction implements HATransaction, TransactionContext {
 
   get open(): boolean {
     return !this.ended;
+  }
+
+  /** Why the transaction can no longer be committed. */
+  get overlap(): HAError | undefined {
+    return this.savepoints.overlap;
   }
 
   end(): void {
@@ -55,6 +58,7 @@ export class OpenTransaction implements HATransaction, TransactionContext {
 
   async exec(script: string): Promise<void> {
     this.refuseEnded();
+    this.savepoints.called();
     this.runner.exec(script);
   }
 
@@ -68,34 +72,24 @@ export class OpenTransaction implements HATransaction, TransactionContext {
 
   async savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
     this.refuseEnded();
-    const name = `ha_user_${++this.savepoints}`;
     const mark = this.runner.mark();
+    const savepoint = this.savepoints.enter();
+    const { name } = savepoint;
     this.db.exec(`SAVEPOINT ${name}`);
-    this.nested.push(name);
     try {
-      const result = await fn(this);
-      this.leave(name);
+      const result = await this.savepoints.run(savepoint, () => fn(this));
+      this.refuseEnded();
+      this.savepoints.release(savepoint);
       this.db.exec(`RELEASE ${name}`);
       return result;
     } catch (error) {
       if (this.open && this.db.inTransaction && this.overlap === undefined) {
-        this.leave(name);
+        this.savepoints.rollBack(savepoint);
         this.db.exec(`ROLLBACK TO ${name}; RELEASE ${name}`);
         this.runner.rolledBackTo(mark);
       }
       throw error;
     }
-  }
-
-  /** Ends the innermost savepoint. Two that overlap cannot be told apart by SQLite: then nothing of the transaction stays. */
-  private leave(name: string): void {
-    this.refuseEnded();
-    if (this.nested.at(-1) === name) {
-      this.nested.pop();
-      return;
-    }
-    this.overlap = overlapping();
-    throw this.overlap;
   }
 
   /** All that a statement did, with its rows. @internal */
@@ -115,11 +109,13 @@ export class OpenTransaction implements HATransaction, TransactionContext {
   /** Calls a statement as it was prepared. @internal */
   call(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
     this.refuseEnded();
+    this.savepoints.called();
     return this.runner.call(method, sql, params, shape);
   }
 
   private refuseEnded(): void {
-    if (this.overlap !== undefined) throw this.overlap;
+    const { overlap } = this.savepoints;
+    if (overlap !== undefined) throw overlap;
     if (!this.ended && !this.db.inTransaction) throw rolledBack();
     if (!this.ended) return;
     throw new HAError(
@@ -127,14 +123,6 @@ export class OpenTransaction implements HATransaction, TransactionContext {
       'The transaction has ended. Await every call before the callback returns, and do not keep tx for later.',
     );
   }
-}
-
-/** Two savepoints of which neither lies in the other. */
-export function overlapping(): HAError {
-  return new HAError(
-    'HA_NESTED_TRANSACTION',
-    'Two savepoints of one transaction ran at the same time, and nothing of it was written. Await one before the next begins.',
-  );
 }
 
 /** OR ROLLBACK and RAISE(ROLLBACK) end the SQLite transaction: what came behind them would commit by itself, unseen. */

@@ -9,12 +9,12 @@ import type {
   HAUnmanagedTransaction,
 } from './executor.js';
 import { isMoved, leaderChanged } from './write-router.js';
-import type { SessionTransaction, WriteRouter } from './write-router.js';
+import type { SessionTransaction, TransactionCalls, WriteRouter } from './write-router.js';
 
 /** A transaction that its user ends, here or at the leader. */
 export class UnmanagedTransaction implements HAUnmanagedTransaction {
   readonly attempt = 1;
-  private readonly calls: HATransaction;
+  private readonly calls: TransactionCalls;
   private ended = false;
 
   /** @param written Told where it stands in the stream; undefined where it changed nothing. */
@@ -65,7 +65,11 @@ export class UnmanagedTransaction implements HAUnmanagedTransaction {
   }
 
   async commit(): Promise<bigint | undefined> {
-    this.taking();
+    const { overlap } = this.taking();
+    if (overlap !== undefined) {
+      await this.rollback();
+      throw overlap;
+    }
     this.ended = true;
     try {
       const running = this.transaction.commit();
@@ -84,7 +88,7 @@ export class UnmanagedTransaction implements HAUnmanagedTransaction {
     await this.transaction.rollback();
   }
 
-  private taking(): HATransaction {
+  private taking(): TransactionCalls {
     if (!this.ended) return this.calls;
     throw new HAError('HA_TRANSACTION_CLOSED', 'The transaction has ended. Begin another one.');
   }

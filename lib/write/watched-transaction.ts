@@ -1,3 +1,4 @@
+import type { HAError } from '../common/ha-error.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 import type { HAExecuteOptions, HAParameters, HAResult, HARunResult, HAStatement, HATransaction } from './executor.js';
 import type { OpenTransaction } from './open-transaction.js';
@@ -12,7 +13,13 @@ export class WatchedTransaction implements HATransaction {
   constructor(
     private readonly use: Use,
     private readonly isOpen: () => boolean,
+    private readonly broken: () => HAError | undefined,
   ) {}
+
+  /** Why the transaction can no longer be committed. */
+  get overlap(): HAError | undefined {
+    return this.broken();
+  }
 
   get open(): boolean {
     return this.isOpen();

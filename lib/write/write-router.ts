@@ -14,6 +14,12 @@ export interface RemoteLimits {
   readonly foreignKeys?: boolean | undefined;
 }
 
+/** An open transaction as code steers it. */
+export interface TransactionCalls extends HATransaction {
+  /** Why it can no longer be committed. */
+  readonly overlap: HAError | undefined;
+}
+
 /** A transaction whose statements come one by one, here or at the leader. */
 export interface SessionTransaction {
   /** True while statements are taken. */
@@ -26,7 +32,7 @@ export interface SessionTransaction {
     wantsRows?: boolean,
   ): StatementResult | Promise<StatementResult>;
   /** The same transaction as calls of its own, for code that steers it without statements. */
-  calls(owner: object): HATransaction;
+  calls(owner: object): TransactionCalls;
   read(sql: string, params: HAParameters | undefined): RowCursor | Promise<RowCursor>;
   savepoint(name: string): void | Promise<void>;
   rollbackTo(name: string): void | Promise<void>;

@@ -1,10 +1,10 @@
 import { HAError } from '../../common/ha-error.js';
 import { foldCase, quoteIdentifier } from '../../sql/identifiers.js';
-import type { HAParameters, HATransaction } from '../../write/executor.js';
+import type { HAParameters } from '../../write/executor.js';
 import type { ExactResult, ResultShape, RowCursor, StatementResult } from '../../write/result.js';
 import { inShape } from '../../write/shapes.js';
 import { isMoved, leaderChanged } from '../../write/write-router.js';
-import type { SessionTransaction } from '../../write/write-router.js';
+import type { SessionTransaction, TransactionCalls } from '../../write/write-router.js';
 import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { toNamedValues } from './client-parameters.js';
@@ -45,7 +45,7 @@ export class ForwardedTransaction implements SessionTransaction {
     return inShape(await this.exact(sql, params), shape);
   }
 
-  calls(owner: object): HATransaction {
+  calls(owner: object): TransactionCalls {
     return new RemoteTransaction(owner, this.asker, 1);
   }
 

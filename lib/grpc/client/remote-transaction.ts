@@ -1,6 +1,6 @@
 import { HAError } from '../../common/ha-error.js';
 import type { HATransaction } from '../../write/executor.js';
-import { overlapping } from '../../write/open-transaction.js';
+import { Savepoints } from '../../write/savepoints.js';
 import { splitStatements } from '../../sql/split.js';
 import { StatementInfos, refuseControl } from '../../write/statement-info.js';
 import type { TransactionContext } from '../../write/transaction-context.js';
@@ -14,10 +14,7 @@ const INFOS = new StatementInfos();
 
 /** The transaction that a callback of a remote database gets: its calls go through one session. */
 export class RemoteTransaction extends RemoteExecutor implements HATransaction, TransactionContext {
-  private savepoints = 0;
-  private readonly nested: string[] = [];
-  /** Why the transaction can no longer be committed. */
-  overlap: HAError | undefined;
+  private readonly savepoints = new Savepoints('ha_remote');
   private readonly asker: SerialAsker;
 
   constructor(
@@ -31,6 +28,11 @@ export class RemoteTransaction extends RemoteExecutor implements HATransaction, 
 
   get open(): boolean {
     return !this.asker.isClosed;
+  }
+
+  /** Why the transaction can no longer be committed. */
+  get overlap(): HAError | undefined {
+    return this.savepoints.overlap;
   }
 
   end(): void {
@@ -48,43 +50,37 @@ export class RemoteTransaction extends RemoteExecutor implements HATransaction, 
   }
 
   async savepoint<R>(fn: (tx: HATransaction) => R | Promise<R>): Promise<R> {
-    const name = `ha_remote_${++this.savepoints}`;
     // The server gets the commands in the order of the calls.
-    this.nested.push(name);
+    const savepoint = this.savepoints.enter();
+    const { name } = savepoint;
     try {
       await this.command(`SAVEPOINT ${name}`);
     } catch (error) {
-      this.nested.splice(this.nested.indexOf(name), 1);
+      this.savepoints.forget(savepoint);
       throw error;
     }
+    let isReleased = false;
     try {
-      const result = await fn(this);
-      this.leave(name);
+      const result = await this.savepoints.run(savepoint, () => fn(this));
+      this.savepoints.release(savepoint);
+      isReleased = true;
       await this.command(`RELEASE ${name}`);
       return result;
     } catch (error) {
       if (this.open && this.overlap === undefined) {
-        if (this.nested.includes(name)) this.leave(name);
-        await this.command(`ROLLBACK TO ${name}`).then(
-          () => this.run(`RELEASE ${name}`),
-          () => undefined,
-        );
+        if (!isReleased) this.savepoints.rollBack(savepoint);
+        await this.command(`ROLLBACK TO ${name}`)
+          .then(() => this.command(`RELEASE ${name}`))
+          .catch(() => undefined);
       }
       throw error;
     }
   }
 
-  /** Ends the innermost savepoint. Two that overlap cannot be told apart by SQLite: then nothing of the transaction stays. */
-  private leave(name: string): void {
-    if (this.nested.at(-1) !== name) {
-      this.overlap = overlapping();
-      throw this.overlap;
-    }
-    this.nested.pop();
-  }
-
   protected override check(sql: string): void {
-    if (this.overlap !== undefined) throw this.overlap;
+    const { overlap } = this.savepoints;
+    if (overlap !== undefined) throw overlap;
+    this.savepoints.called();
     refuseControl(INFOS.of(sql));
   }
 

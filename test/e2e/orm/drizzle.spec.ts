@@ -292,6 +292,27 @@ describe('Drizzle', () => {
     expect(await b.$count(authors)).toBe(2);
   });
 
+  it('refuses nested transactions at once of which one fails', async () => {
+    await startMigrated();
+    let second: unknown;
+    const outer = a.transaction(async (tx) => {
+      let fail = (): void => undefined;
+      const over = new Promise<void>((resolve) => (fail = resolve));
+      const first = tx.transaction(async (nested) => {
+        await nested.insert(authors).values({ name: 'first' });
+        await over;
+        throw new Error('mine');
+      });
+      second = await tx.transaction((nested) => nested.insert(authors).values({ name: 'second' }));
+      fail();
+      await failureOf(first);
+    });
+    expect(await failureOf(outer)).toMatchObject({ code: 'HA_NESTED_TRANSACTION' });
+    expect(second).toMatchObject({ changes: 1 });
+    expect(await a.$count(authors)).toBe(0);
+    await cluster.expectEqual();
+  });
+
   it('loses no update of 50 concurrent read-modify-writes, of one node or two, and runs again by itself', async () => {
     await startMigrated();
     await Promise.all(Array.from({ length: 50 }, () => a.transaction((tx) => increment(tx))));
