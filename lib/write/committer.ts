@@ -104,6 +104,8 @@ export class Committer {
   private readonly habits = new Habits();
   private running: Promise<void> | undefined;
   private closed: HAError | undefined;
+  /** A time of `performance.now()`. */
+  private closedAt = 0;
   /** When another connection was first found to hold the write lock that is still held; a time of `performance.now()`. */
   private busySince: number | undefined;
   private halted: HAError | undefined;
@@ -143,6 +145,16 @@ export class Committer {
     return this.closed;
   }
 
+  /**
+   * Why a transaction that is open cannot go on; undefined while it can.
+   *
+   * @param patience How long it may, where the database is being stopped, ms.
+   */
+  ending(patience: number): HAError | undefined {
+    if (this.closed === undefined || this.halted !== undefined) return this.halted;
+    return performance.now() - this.closedAt < patience ? undefined : this.closed;
+  }
+
   enqueue(member: Member): void {
     if (this.closed !== undefined) {
       member.reject(this.closed);
@@ -168,6 +180,7 @@ export class Committer {
 
   /** Refuses new transactions, and resolves when those that wait are done. */
   async close(reason: HAError): Promise<void> {
+    if (this.closed === undefined) this.closedAt = performance.now();
     this.closed = reason;
     while (this.running !== undefined) await this.running;
   }

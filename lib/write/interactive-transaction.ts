@@ -190,12 +190,12 @@ export class InteractiveTransaction implements SessionTransaction {
 
   private use<R>(work: (tx: OpenTransaction) => R): R {
     const { tx } = this;
-    const { closing } = this.open.committer;
+    // Who stops the database waits for it, but not for a session that goes on and on.
+    const ending = this.open.committer.ending(this.limits.idleTimeout);
     this.closeCursor();
-    // Who stops the database must not wait for a session that goes on and on.
-    if (closing !== undefined) this.failBody(closing);
+    if (ending !== undefined) this.failBody(ending);
     if (this.failure !== undefined) throw this.failure;
-    if (tx === undefined || closing !== undefined) throw closing ?? closedError();
+    if (tx === undefined || ending !== undefined) throw ending ?? closedError();
     try {
       return work(tx);
     } finally {

@@ -17,7 +17,7 @@ import type { ControlStatement } from './session-control.js';
 import { SessionPragmas, cutAtPragmas, isSessionPragma } from './session-pragmas.js';
 import { isAsking, isWrite, refuseUnfollowed } from './statement-info.js';
 import { isMoved, leaderChanged } from './write-router.js';
-import type { SessionTransaction, WriteRouter } from './write-router.js';
+import type { RemoteWriter, SessionTransaction, WriteRouter } from './write-router.js';
 
 /** How a session of a database behaves, and how its {@link HASession.execute} returns rows where a call does not say. */
 export interface HASessionOptions extends HAExecuteOptions {
@@ -90,7 +90,12 @@ type Answer = { readonly cursor: RowCursor } | { readonly result: StatementResul
  */
 type State =
   | { readonly kind: 'idle' }
-  | { readonly kind: 'open'; readonly transaction: SessionTransaction; readonly implicit: boolean }
+  | {
+      readonly kind: 'open';
+      readonly transaction: SessionTransaction;
+      readonly implicit: boolean;
+      readonly open: OpenDatabase;
+    }
   | { readonly kind: 'aborted'; readonly reason: unknown };
 
 const IDLE: State = { kind: 'idle' };
@@ -267,6 +272,9 @@ export class HASession {
   /** At once where it is open: reads cost little more than SQLite itself then. */
   private opened(): OpenDatabase | Promise<OpenDatabase> {
     this.refuseClosed();
+    const { state } = this;
+    // What is open goes on although the database takes no other calls any more: it waits for that.
+    if (!this.host.isOpen && state.kind === 'open' && state.transaction.isOpen) return state.open;
     const open = this.host.opened();
     return open instanceof Promise ? this.openedLater(open) : open;
   }
@@ -333,7 +341,7 @@ export class HASession {
     if (this.isClosed) await transaction.rollback();
     this.refuseClosed();
     this.router = open.router;
-    this.state = { kind: 'open', transaction, implicit };
+    this.state = { kind: 'open', transaction, implicit, open };
     return NOTHING;
   }
 
@@ -411,8 +419,14 @@ export async function beginTransaction(
   if (limits.serializable && open.publishesOnly) refuseUnfollowed('A serializable transaction');
   const here = (): Promise<SessionTransaction> => InteractiveTransaction.begin(host.owner, open, limits, refuse);
   if (host.isForwarded) open.router?.refuseUnlessLeader();
-  if (open.router === undefined || host.isForwarded) return here();
-  return open.router.route({ here, there: (leader) => leader.begin(limits) });
+  const { router } = open;
+  if (router === undefined || host.isForwarded) return here();
+  const there = async (leader: RemoteWriter): Promise<SessionTransaction> => {
+    const transaction = await leader.begin(limits);
+    void router.follow(transaction.over);
+    return transaction;
+  };
+  return router.route({ here, there });
 }
 
 async function rowsOf(

@@ -43,6 +43,12 @@ export interface SessionTransaction {
   rollback(): Promise<void>;
 }
 
+/** The same at the leader. */
+export interface RemoteSteps extends SessionTransaction {
+  /** Resolves when it has ended, and the leader has answered that. */
+  readonly over: Promise<void>;
+}
+
 /** How a statement is called: `run` gives no rows. */
 export type ReadMethod = 'run' | 'get' | 'all';
 
@@ -69,7 +75,7 @@ export interface RemoteWriter {
     options: HATransactionOptions,
     limits: RemoteLimits,
   ): Promise<R>;
-  begin(limits: RemoteLimits): Promise<SessionTransaction>;
+  begin(limits: RemoteLimits): Promise<RemoteSteps>;
 }
 
 /** What the router knows of the leader. */

@@ -4,11 +4,11 @@ import type { HAParameters } from '../../write/executor.js';
 import type { ExactResult, ResultShape, RowCursor, StatementResult } from '../../write/result.js';
 import { inShape } from '../../write/shapes.js';
 import { isMoved, leaderChanged } from '../../write/write-router.js';
-import type { SessionTransaction, TransactionCalls } from '../../write/write-router.js';
+import type { RemoteSteps, TransactionCalls } from '../../write/write-router.js';
 import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { toNamedValues } from './client-parameters.js';
-import { isUnanswered, resultOf } from './forwarding-answers.js';
+import { isUnanswered, resultOf, stopOf } from './forwarding-answers.js';
 import type { Asker } from './remote-executor.js';
 import type { RemoteSession } from './remote-session.js';
 import { RemoteTransaction } from './remote-transaction.js';
@@ -26,9 +26,11 @@ export interface ForwardedPorts {
 }
 
 /** A transaction that is open at the leader. Where the line is lost, or the leader changes, nothing of it is written. */
-export class ForwardedTransaction implements SessionTransaction {
+export class ForwardedTransaction implements RemoteSteps {
   private readonly savepoints: string[] = [];
   private ended = false;
+  private finish: () => void = () => undefined;
+  readonly over = new Promise<void>((resolve) => (this.finish = resolve));
   /** What its statements go through. */
   readonly asker: Asker = {
     stream: (request) => this.stream(request),
@@ -79,6 +81,7 @@ export class ForwardedTransaction implements SessionTransaction {
       return await this.ports.commit();
     } finally {
       this.ports.release();
+      this.finish();
     }
   }
 
@@ -95,6 +98,7 @@ export class ForwardedTransaction implements SessionTransaction {
         .catch(() => session.cancel());
     }
     release();
+    this.finish();
   }
 
   private async exact(sql: string, params: HAParameters | undefined): Promise<ExactResult> {
@@ -132,5 +136,7 @@ export class ForwardedTransaction implements SessionTransaction {
 
 /** What is under way at the leader cannot go on anywhere else. */
 function changed(error: unknown): unknown {
+  const stopped = stopOf(error);
+  if (stopped !== undefined) return leaderChanged(stopped);
   return isUnanswered(error) || isMoved(error) ? leaderChanged(error) : error;
 }

@@ -23,3 +23,12 @@ export function resultOf(answers: readonly QueryResponse[]): ExactResult {
 export function isUnanswered(error: unknown): boolean {
   return error instanceof HAError && NO_ANSWER.has(error.code) && error.details['address'] !== undefined;
 }
+
+/**
+ * Why a leader has not done what it was asked, where its database is stopped, or being stopped: another node will lead. What it
+ * says of that itself is for those who have it at hand. Undefined where it is something else.
+ */
+export function stopOf(error: unknown): Error | undefined {
+  const isStop = error instanceof HAError && /^HA_(UNAVAILABLE|DATABASE_CLOSED)$/.test(error.code);
+  return isStop && !isUnanswered(error) ? new Error('its database is stopped', { cause: error }) : undefined;
+}

@@ -12,7 +12,7 @@ import type { RowShape } from '../../sqlite/statement-cache.js';
 import { QueryType } from '../codec/messages.js';
 import type { QueryRequest, QueryResponse } from '../codec/messages.js';
 import { toNamedValues } from './client-parameters.js';
-import { NO_ANSWER, isUnanswered, resultOf } from './forwarding-answers.js';
+import { NO_ANSWER, isUnanswered, resultOf, stopOf } from './forwarding-answers.js';
 import { ForwardedTransaction } from './forwarded-transaction.js';
 import { refuseSeveral } from './remote-executor.js';
 import type { RemoteSession } from './remote-session.js';
@@ -237,7 +237,7 @@ export class LeaderCall implements RemoteWriter {
     if (!isUnanswered(error) && !isPublishUnknown(error)) {
       if (isUnwritten(error)) this.ports.giveBackId(id);
       const known = translated(error);
-      throw isMoved(known) ? moved(error) : known;
+      throw isMoved(known) ? moved(stopOf(error) ?? error) : known;
     }
     const patience = Math.max(this.left, SETTLE_MS);
     const outcome = await within(
@@ -338,8 +338,8 @@ function isUnwritten(error: unknown): boolean {
 
 /** What the leader answered, as it is meant here: where its database is being stopped, another one will lead. */
 function translated(error: unknown): unknown {
-  const isStopping = error instanceof HAError && /^HA_(UNAVAILABLE|DATABASE_CLOSED)$/.test(error.code);
-  return isStopping ? notLeader(error) : error;
+  const stopped = stopOf(error);
+  return stopped === undefined ? error : notLeader(stopped);
 }
 
 function unknown(id: string, cause: unknown): HAError {
