@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream';
 import type { BetterSqlite3Driver } from 'typeorm/driver/better-sqlite3/BetterSqlite3Driver.js';
 import type { BetterSqlite3QueryRunner } from 'typeorm/driver/better-sqlite3/BetterSqlite3QueryRunner.js';
 import { HAError } from '../../common/ha-error.js';
@@ -7,6 +6,8 @@ import type { HASession } from '../../write/session.js';
 import { bindable } from './bound-numbers.js';
 import { exactInteger, exactRow } from './exact-rows.js';
 import { withoutOwnTables } from './own-tables.js';
+import { failing, failingAs, queryFailure, streamOf } from './row-stream.js';
+import type { RowStream } from './row-stream.js';
 
 /** Constructor of TypeORM's query runner. */
 export type QueryRunnerClass = new (driver: BetterSqlite3Driver) => BetterSqlite3QueryRunner;
@@ -27,7 +28,6 @@ export interface HAQueryRunner extends BetterSqlite3QueryRunner {
 
 type Row = Record<string, unknown>;
 type Answer = ReturnType<BetterSqlite3QueryRunner['query']>;
-type Rows = Awaited<ReturnType<BetterSqlite3QueryRunner['stream']>>;
 
 /** What TypeORM's query runner takes for a statement that better-sqlite3 has prepared. */
 interface Statement {
@@ -91,10 +91,15 @@ export function queryRunnerClass(
       parameters: unknown[] = [],
       onEnd?: () => void,
       onError?: (error: Error) => void,
-    ): Promise<Rows> {
-      if (this.isTransactionActive) return streamOf((await this.query(sql, parameters)) as Row[], onEnd, onError);
+    ): Promise<RowStream> {
+      // One that is released refuses it.
+      const isQuery = this.isTransactionActive || this.isReleased;
+      if (isQuery) return streamOf((await this.query(sql, parameters)) as Row[], onEnd, onError);
       this.driver.connection.logger.logQuery(sql, parameters, this);
-      return streamOf(sessions.rows(sql, parameters.map(bindable)), onEnd, onError);
+      const rows = failingAs(sessions.rows(sql, parameters.map(bindable)), (error) =>
+        queryFailure(this, super.query, sql, parameters, error),
+      );
+      return streamOf(rows, onEnd, onError);
     }
 
     override async startTransaction(level?: IsolationLevel): Promise<void> {
@@ -157,25 +162,6 @@ function statementOf(sql: string, result: HAResult<Row> | undefined): Statement 
     all: () => withoutOwnTables(sql, rows).map(exactRow),
     run: () => ({ changes, lastInsertRowid: exactInteger(lastInsertRowid) }),
   };
-}
-
-function streamOf(
-  rows: Iterable<Row> | AsyncIterable<Row>,
-  onEnd: (() => void) | undefined,
-  onError: ((error: Error) => void) | undefined,
-): Rows {
-  const stream = Readable.from(rows);
-  if (onEnd !== undefined) stream.on('end', onEnd);
-  if (onError !== undefined) stream.on('error', onError);
-  // TypeORM's type is that of a file's stream, though no driver of it gives one.
-  return stream as unknown as Rows;
-}
-
-function failing(error: unknown): Statement {
-  const fail = (): never => {
-    throw error;
-  };
-  return { reader: true, all: fail, run: fail };
 }
 
 /** @internal */

@@ -209,6 +209,52 @@ export function describeTypeOrm(version: string): void {
       await cluster.expectEqual();
     });
 
+    it('fails a stream as it fails a query: wrapped, logged once, and not when it is released', async () => {
+      const { cluster } = await clusterWithEntities();
+      const logged: unknown[] = [];
+      const logger: Logger = {
+        ...SILENT,
+        logQuery: (query) => void logged.push(query),
+        logQueryError: (error, query, parameters) => void logged.push([String(error), query, parameters]),
+      };
+      const source = await connect(cluster.a, { logger, logging: true });
+      const runner = source.createQueryRunner();
+      const heard: unknown[] = [];
+      const drain = async (sql: string): Promise<void> => {
+        logged.length = 0;
+        const stream = await runner.stream(sql, ['x'], undefined, (error: Error) => void heard.push(error));
+        for await (const row of stream as AsyncIterable<unknown>) void row;
+      };
+      const midway = "SELECT json(value) FROM (SELECT '1' AS value UNION ALL SELECT ?)";
+      for (const sql of ['SELECT * FROM nope WHERE x = ?', midway]) {
+        const error = await failureOf(drain(sql));
+        const queried = await failureOf(runner.query(sql, ['x']));
+        expect(error).toMatchObject({
+          name: 'QueryFailedError',
+          query: sql,
+          parameters: ['x'],
+          message: queried.message,
+        });
+        expect(error.constructor).toBe(queried.constructor);
+        expect(heard.pop()).toBe(error);
+        const cause = `SqliteError: ${(error as Error & { driverError: Error }).driverError.message}`;
+        expect(logged).toEqual([sql, [cause, sql, ['x']], sql, [cause, sql, ['x']]]);
+      }
+      const thrown = new Error('mine');
+      logged.length = 0;
+      const used = async (): Promise<void> => {
+        for await (const row of (await runner.stream('SELECT 1')) as AsyncIterable<unknown>) {
+          void row;
+          throw thrown;
+        }
+      };
+      expect(await failureOf(used())).toBe(thrown);
+      expect(logged).toEqual(['SELECT 1']);
+      await runner.release();
+      const released = await failureOf(async () => void (await runner.stream('SELECT 1')));
+      expect(released.name).toBe('QueryRunnerAlreadyReleasedError');
+    });
+
     it('gives the rows of RETURNING, of statements that TypeORM does not build', async () => {
       const { cluster, a } = await clusterWithEntities();
       expect(await a.query('INSERT INTO tag(name) VALUES(?), (?) RETURNING name', ['x', 'y'])).toEqual([
