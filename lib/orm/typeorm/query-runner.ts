@@ -97,7 +97,7 @@ export function queryRunnerClass(
       if (isQuery) return streamOf((await this.query(sql, parameters)) as Row[], onEnd, onError);
       this.driver.connection.logger.logQuery(sql, parameters, this);
       const rows = failingAs(sessions.rows(sql, parameters.map(bindable)), (error) =>
-        queryFailure(this, super.query, sql, parameters, error),
+        queryFailure(this, error, (beside) => super.query.call(beside, sql, parameters)),
       );
       return streamOf(rows, onEnd, onError);
     }

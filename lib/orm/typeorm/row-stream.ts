@@ -1,7 +1,6 @@
 import { Readable } from 'node:stream';
 import type { BetterSqlite3QueryRunner } from 'typeorm/driver/better-sqlite3/BetterSqlite3QueryRunner.js';
 
-type Query = BetterSqlite3QueryRunner['query'];
 /** TypeORM's type is that of a file's stream, though no driver of it gives one. */
 export type RowStream = Awaited<ReturnType<BetterSqlite3QueryRunner['stream']>>;
 
@@ -45,15 +44,14 @@ export async function* failingAs<Row>(
 }
 
 /**
- * What TypeORM makes of the error of a statement, which it logs: its own `query` is run with a statement that fails so, beside
- * the query runner, which may be released by now.
+ * What TypeORM makes of the error of a statement, which it logs.
+ *
+ * @param query TypeORM's own: is run with a statement that fails so, beside the query runner, which may be released by now.
  */
 export async function queryFailure(
   runner: BetterSqlite3QueryRunner,
-  query: Query,
-  sql: string,
-  parameters: unknown[],
   error: unknown,
+  query: (beside: BetterSqlite3QueryRunner) => Promise<unknown>,
 ): Promise<unknown> {
   const nothing = (): undefined => undefined;
   const told = runner.driver.connection.logger;
@@ -70,7 +68,7 @@ export async function queryFailure(
     getStmt: async () => failing(error),
   };
   try {
-    await query.call(beside as unknown as BetterSqlite3QueryRunner, sql, parameters);
+    await query(beside as unknown as BetterSqlite3QueryRunner);
     return error;
   } catch (failure) {
     return failure;
