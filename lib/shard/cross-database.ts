@@ -186,7 +186,14 @@ export class CrossDatabase implements CrossPort {
     }
     if (opened.length === 0) throw (told.failed[0] as HAFailedDatabase).error;
     const { pragmas } = this.settings;
-    const plan = planCross({ sql, args: bindArguments(params), sources, pragmas, now: Date.now(), whole: partial });
+    const plan = planCross({
+      sql,
+      args: bindArguments(params, sql),
+      sources,
+      pragmas,
+      now: Date.now(),
+      whole: partial,
+    });
     return { targets: opened, launches, plan };
   }
 }

@@ -1,8 +1,10 @@
+import { parameters } from '../sql/params.js';
 import type { RowShape } from '../sqlite/statement-cache.js';
 
 /**
  * Parameters as better-sqlite3 binds them: values in order, or an object for named and numbered parameters. Each element of an
- * array is one value: an array or an object among them is a `TypeError`.
+ * array is one value, but for one object with the parameters that have a name, where the statement has some beside its `?`:
+ * any other array or object among them is a `TypeError`.
  */
 export type HAParameters = readonly unknown[] | Readonly<Record<string, unknown>>;
 
@@ -146,10 +148,17 @@ export class ArgumentList extends Array<unknown> {}
  * that would take an array among them for several parameters, and shift those behind it. So the whole array is one argument
  * then, of which better-sqlite3 refuses what is no value.
  */
-export function bindArguments(params: HAParameters | undefined): readonly unknown[] {
+export function bindArguments(params: HAParameters | undefined, sql: string): readonly unknown[] {
   if (params === undefined) return [];
   if (!Array.isArray(params)) return [params];
-  return params instanceof ArgumentList || areValues(params) ? params : [params];
+  return params instanceof ArgumentList || areValues(params) || isMixed(params, sql) ? params : [params];
+}
+
+/** Values for `?`, and an object with those that have a name. */
+function isMixed(given: readonly unknown[], sql: string): boolean {
+  const others = given.filter((value) => !areValues([value]));
+  const named = parameters(sql).filter(({ key }) => key !== undefined).length;
+  return others.length === 1 && !Array.isArray(others[0]) && named > 0;
 }
 
 /** False where something among them is an array or an object, and no bytes. */

@@ -33,13 +33,13 @@ export class Reads {
 
   call(method: 'run' | 'get' | 'all', sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
     const statement = this.prepared(this.statements, sql, shape);
-    return params === undefined ? statement[method]() : statement[method](...bindArguments(params));
+    return params === undefined ? statement[method]() : statement[method](...bindArguments(params, sql));
   }
 
   /** All rows, with what is known of their columns. */
   result(sql: string, params: HAParameters | undefined, shape: ResultShape): StatementResult {
     const lastInsertRowid = shape.safeIntegers ? 0n : 0;
-    return runToEnd(this.prepared(this.statements, sql, shape), bindArguments(params), shape, () => ({
+    return runToEnd(this.prepared(this.statements, sql, shape), bindArguments(params, sql), shape, () => ({
       changes: 0,
       lastInsertRowid,
     }));
@@ -55,7 +55,7 @@ export class Reads {
       this.connections.releaseReader(db);
       throw error;
     }
-    return openCursor(statement, bindArguments(params), () => this.connections.releaseReader(db));
+    return openCursor(statement, bindArguments(params, sql), () => this.connections.releaseReader(db));
   }
 
   /** Streams rows from a reader of its own, in one snapshot; the reader is given back when the iteration ends. */
@@ -64,7 +64,7 @@ export class Reads {
     try {
       const statement = this.prepared(new StatementCache(db), sql, shape);
       let rows = 0;
-      for (const row of statement.iterate(...bindArguments(params))) {
+      for (const row of statement.iterate(...bindArguments(params, sql))) {
         yield row;
         if (++rows % ROWS_PER_STEP === 0) await immediate();
       }

@@ -193,7 +193,7 @@ export class TransactionRunner {
     refuseControl(info);
     refuseHinted(sql, info, 'inside a transaction one database is asked');
     const statement = this.statements.shaped(this.answering(sql, info), EXACT_SHAPE);
-    return openCursor(statement, bindArguments(params), () => undefined);
+    return openCursor(statement, bindArguments(params, sql), () => undefined);
   }
 
   /**
@@ -344,7 +344,7 @@ export class TransactionRunner {
 
   private callPlain(method: CallMethod, sql: string, params: HAParameters | undefined, shape: RowShape): unknown {
     const statement = this.statements.shaped(sql, shape);
-    const args = bindArguments(params);
+    const args = bindArguments(params, sql);
     if (method === 'exec') return statement.reader ? statement.all(...args) : statement.run(...args);
     if (method === 'rows' && !statement.reader) throw new TypeError(NO_ROWS);
     if (method === 'result' || method === 'rows') return runToEnd(statement, args, shape, () => this.counts(shape));
@@ -453,7 +453,7 @@ export class TransactionRunner {
 
   /** Parameters by SQLite's numbers, as SQLite would store them: a JavaScript number is a REAL. */
   private wireArguments(sql: string, params: HAParameters | undefined): SqlValue[] {
-    const given = bindArguments(params).flat();
+    const given = bindArguments(params, sql).flat();
     const plain = given.filter((value) => !isNamed(value));
     const named = Object.assign(emptyRecord<unknown>(), ...given.filter(isNamed)) as Readonly<Record<string, unknown>>;
     const values: SqlValue[] = [];

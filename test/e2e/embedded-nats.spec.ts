@@ -300,8 +300,8 @@ describe('nestjs-ha nats-server', () => {
     await publish({ url }, 'before');
     await expect(acquire({ storeDir: store })).rejects.toEqual(failure(/in use by the nats-server of process \d+/));
     app.kill('SIGKILL');
+    await until(() => !isAlive(pid));
     const server = await acquire({ storeDir: store });
-    expect(isAlive(pid)).toBe(false);
     expect(await readFirst(server)).toBe('before');
   });
 

@@ -28,7 +28,7 @@ function parametersOf(sql: string): Parameter[] {
  * @throws RangeError, TypeError as better-sqlite3 does.
  */
 export function toNamedValues(sql: string, params: HAParameters | undefined): NamedValue[] {
-  const args = bindArguments(params);
+  const args = bindArguments(params, sql);
   const wanted = parametersOf(sql);
   if (args.length === 0 && wanted.length === 0) return [];
   const { values, named } = sorted(args, wanted);

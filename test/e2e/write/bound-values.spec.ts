@@ -118,6 +118,23 @@ describe('an array or an object among the values', () => {
   });
 });
 
+describe('an object behind the values', () => {
+  it('has the parameters with a name, here, in transactions and at the leader', async () => {
+    const cluster = await LeaderCluster.start({ nodes: 2 });
+    const leads = cluster.nodes.findIndex(({ runtime }) => runtime.status().leader?.isLeader === true);
+    const { db } = cluster.nodes[1 - leads]!;
+    const sql = 'SELECT ? AS v, :a AS a';
+    expect(await db.get(sql, [1, { a: 2 }])).toEqual({ v: 1, a: 2 });
+    expect(await db.transaction((tx) => tx.get(sql, [1, { a: 2 }]))).toEqual({ v: 1, a: 2 });
+    for (const given of [[1, { b: 2 }], [{ a: 1 }, { a: 2 }], [[1], { a: 2 }], [1, [2]], [[1, 2]]]) {
+      await expect(db.get(sql, given)).rejects.toThrow(/named parameter|can only bind|parameter values/);
+      await expect(db.transaction((tx) => tx.get(sql, given))).rejects.toThrow(
+        /named parameter|can only bind|parameter values/,
+      );
+    }
+  });
+});
+
 describe('a prepared statement', () => {
   const SQL = 'SELECT ?, :a, ?, @a';
   const GIVEN: readonly unknown[][] = [
