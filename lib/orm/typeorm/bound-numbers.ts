@@ -3,6 +3,12 @@ import { types } from 'node:util';
 /** What changes rows: compiled with the triggers of its table, it is worth being the same text again. */
 const WRITE = /^(?:INSERT|UPDATE|DELETE)\b/;
 
+/** Longer texts are compiled anew anyhow, and may have more values than SQLite binds: https://www.sqlite.org/limits.html */
+const LONGEST_BOUND = 16 * 1024;
+
+/** SQLite finds the partial index of a conflict target by what stands in the text, too. */
+const CONFLICT_TARGET = /\bON\s+CONFLICT\b.*\bWHERE\b/is;
+
 type Parameters = Readonly<Record<string, unknown>>;
 
 /**
@@ -12,7 +18,7 @@ type Parameters = Readonly<Record<string, unknown>>;
  * (https://www.sqlite.org/partialindex.html#queries_using_partial_indexes).
  */
 export function boundNumbers<P extends Parameters>(sql: string, parameters: P): P {
-  if (!WRITE.test(sql)) return parameters;
+  if (sql.length > LONGEST_BOUND || !WRITE.test(sql) || CONFLICT_TARGET.test(sql)) return parameters;
   const bound: Record<string, unknown> = { ...parameters };
   for (const name in bound) {
     if (Number.isSafeInteger(bound[name])) bound[name] = Object(bound[name]);

@@ -117,6 +117,14 @@ export function describeTypeOrm(version: string): void {
       await cluster.expectEqual();
     });
 
+    it('inserts more numbers in one call than SQLite binds values', async () => {
+      const { cluster, a, b } = await clusterWithEntities();
+      const rows = many(20_000).map(({ name }, value) => ({ name, value }));
+      await a.createQueryBuilder().insert().into(Counter).values(rows).updateEntity(false).execute();
+      await cluster.settle();
+      expect(await b.getRepository(Counter).sum('value')).toBe((20_000 * 19_999) / 2);
+    });
+
     it('opens no file', async () => {
       const { cluster, a } = await clusterWithEntities();
       const here = readdirSync('.');
