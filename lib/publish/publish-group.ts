@@ -78,6 +78,11 @@ export class PublishGroup {
     return this.expected !== undefined && this.form === 'single';
   }
 
+  /** True where a message was answered, but not as stored, or its time was over: until {@link settle} has repeated it. */
+  get isBroken(): boolean {
+    return this.sent.some(({ outcome }) => outcome !== undefined && outcome.kind !== 'stored');
+  }
+
   /**
    * Sends or holds a message; in an ordered group it is stored only right behind the one before. `maybeStored` says that its
    * id may be in the stream already; otherwise that is an error.

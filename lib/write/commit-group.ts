@@ -108,7 +108,7 @@ export class CommitGroup {
     const { enforcement } = this.runner;
     if (!enforcement.suits(member.foreignKeys)) return false;
     if (this.isEmpty) return true;
-    if (!enforcement.isUsual) return false;
+    if (!enforcement.isUsual || this.isBroken) return false;
     if (member.opensGroup === true || this.habits.isSlow(member.key)) return false;
     if (!member.retry && !this.admitsOnce) return false;
     // A callback should not run twice for the company it is in.
@@ -371,7 +371,7 @@ export class CommitGroup {
         this.noops.push({ queued, value, behind: this.published.length });
         return true;
       }
-      if (this.takesOrder(queued, effects)) return this.publish(queued, value, effects);
+      if (this.takesOrder(queued, effects) && !this.isBroken) return this.publish(queued, value, effects);
       return queued.member.retry ? this.postpone(queued) : this.publishBehind(queued, value, effects);
     } catch (error) {
       this.fail(queued, error);
@@ -397,18 +397,24 @@ export class CommitGroup {
     return !ordered || this.ordered;
   }
 
+  /** Somebody may not be in the stream, as far as is known by now: who runs behind would see rows that never were. */
+  private get isBroken(): boolean {
+    return this.publishing?.isBroken === true;
+  }
+
   /**
-   * Publishes an ordered member that cannot run again behind plain ones: it is stored only behind what it has seen, so their
-   * places have to be known first.
+   * Publishes a member that cannot run again where it is ordered behind plain ones, or others may be lost: it is stored only
+   * behind what it has seen, so their places have to be known first.
    */
   private async publishBehind(queued: QueuedMember, value: unknown, effects: TransactionEffects): Promise<boolean> {
     try {
       const deadline = this.deadline();
       await this.settle(deadline);
-      if (!this.isStored || !(await this.standsAtItsPlace(deadline))) {
+      const isStored = this.isStored;
+      if (!isStored || !(await this.standsAtItsPlace(deadline))) {
         this.closed = true;
         this.habits.noteContention();
-        throw conflict(1);
+        throw isStored ? conflict(1) : misled();
       }
       this.expected = this.lastStoredSequence;
       this.ordered = true;
@@ -609,6 +615,15 @@ function mustWait(): HAError {
   return new HAError(
     'HA_CONFLICT',
     'The transaction needs its place in the stream, but others of this node are still on their way there, and it may not run twice. Nothing was written. Run it again, or ask for serializable: true, so that this is known in front.',
+    { retryable: true },
+  );
+}
+
+/** What it has read of others of its group never was, as far as is known. */
+function misled(): HAError {
+  return new HAError(
+    'HA_CONFLICT',
+    'The transaction ran behind another one of this node that the stream did not take; nothing was written. Run the transaction again.',
     { retryable: true },
   );
 }
