@@ -57,6 +57,8 @@ const FEWEST_WITHOUT_REPLICAS = 16;
  */
 export class PublishGroup {
   private readonly sent: Sent[] = [];
+  /** So many at the beginning are known to be stored. */
+  private stored = 0;
   private brokenBatches = 0;
 
   constructor(
@@ -80,7 +82,12 @@ export class PublishGroup {
 
   /** True where a message was answered, but not as stored, or its time was over: until {@link settle} has repeated it. */
   get isBroken(): boolean {
-    return this.sent.some(({ outcome }) => outcome !== undefined && outcome.kind !== 'stored');
+    while (this.sent[this.stored]?.outcome?.kind === 'stored') this.stored++;
+    for (let at = this.stored; at < this.sent.length; at++) {
+      const { outcome } = this.sent[at] as Sent;
+      if (outcome !== undefined && outcome.kind !== 'stored') return true;
+    }
+    return false;
   }
 
   /**
