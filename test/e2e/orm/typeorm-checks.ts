@@ -405,7 +405,7 @@ const ERRORS: Record<string, Check> = {
   'of an enumeration': (source) => failure(source.manager.insert(e.User, user('a@x', { role: 'nobody' }))),
   'of NOT NULL': (source) => failure(source.manager.insert(e.Profile, {})),
   'of foreign keys': (source) => failure(source.manager.insert(e.Post, { title: 'x', user: { id: 99 } })),
-  'of values that cannot be bound': (source) => failure(source.query('SELECT ?', [{}])),
+  'of values that cannot be bound': (source) => failure(source.query('SELECT ?', [Symbol('x')])),
   'of a wrong number of values': (source) => failure(source.query('SELECT ?, ?', [1])),
   'of what is not there': (source) => failure(source.manager.findOneByOrFail(e.Label, { name: 'x' })),
 };
