@@ -112,6 +112,11 @@ export class PublishGroup {
     await this.sent.at(-1)?.receipt;
   }
 
+  /** Waits until every message that was sent is answered, or its time is over. */
+  async allAnswered(): Promise<void> {
+    await this.collect();
+  }
+
   /** What became of every message, in order. `deadline` is a time of `performance.now()`. */
   async settle(deadline: number): Promise<PublishOutcome[]> {
     if (this.isHeld) await this.sendHeld(this.sent);

@@ -371,7 +371,9 @@ export class CommitGroup {
         this.noops.push({ queued, value, behind: this.published.length });
         return true;
       }
-      if (this.takesOrder(queued, effects) && !this.isBroken) return this.publish(queued, value, effects);
+      const fits = this.takesOrder(queued, effects);
+      if (fits && this.mayMislead(queued)) return this.publishOnceAnswered(queued, value, effects);
+      if (fits && !this.isBroken) return this.publish(queued, value, effects);
       return queued.member.retry ? this.postpone(queued) : this.publishBehind(queued, value, effects);
     } catch (error) {
       this.fail(queued, error);
@@ -400,6 +402,29 @@ export class CommitGroup {
   /** Somebody may not be in the stream, as far as is known by now: who runs behind would see rows that never were. */
   private get isBroken(): boolean {
     return this.publishing?.isBroken === true;
+  }
+
+  /**
+   * It cannot run again, and nothing but the answers tells whether those are stored whose rows it has seen: in an ordered group
+   * it is refused with them.
+   */
+  private mayMislead({ member }: QueuedMember): boolean {
+    return !member.retry && !this.ordered && this.publishing !== undefined;
+  }
+
+  /** Publishes a member that cannot run again behind plain ones, when they are answered. */
+  private async publishOnceAnswered(
+    queued: QueuedMember,
+    value: unknown,
+    effects: TransactionEffects,
+  ): Promise<boolean> {
+    try {
+      await this.publishing?.allAnswered();
+      return await (this.isBroken ? this.publishBehind(queued, value, effects) : this.publish(queued, value, effects));
+    } catch (error) {
+      this.fail(queued, error);
+      return true;
+    }
   }
 
   /**

@@ -94,6 +94,36 @@ describe('a session that runs behind one that the stream does not take', () => {
   });
 });
 
+describe('sessions in company of which messages are lost', () => {
+  it.each([
+    ['a stream of one replica', 1, 1_000],
+    ['batches', 3, 1_000],
+    ['single messages', 3, 1],
+  ])('have seen those in front of them only where they are stored: %s', async (_title, replicas, batchLimit) => {
+    const stream = new MemoryStream({ broker: new MemoryBroker(), ...MEMORY_STREAM, replicas, batchLimit });
+    const { db } = memoryNode('a', temporaryFolder(), stream, { publisherTimeout: 5_000 });
+    await db.exec('CREATE TABLE c(v INT); CREATE TABLE log(mark TEXT PRIMARY KEY); INSERT INTO c VALUES(0)');
+    let committed = 0;
+    const increments = async (worker: number): Promise<void> => {
+      for (let n = 0; n < 120; n++) {
+        if (n % 30 === worker) stream.dropNext(1);
+        const session = db.connect();
+        await session.execute('BEGIN');
+        const { rows } = await session.execute<{ v: number }>('SELECT v FROM c');
+        await session.execute('UPDATE c SET v = ?', [(rows[0]?.v ?? NaN) + 1]);
+        await session.execute('INSERT INTO log VALUES(?)', [`${worker}.${n}`]);
+        if ((await codeOf(session.execute('COMMIT'))) === 'committed') committed++;
+        await session.close();
+      }
+    };
+    await Promise.all(Array.from({ length: 12 }, (_value, worker) => increments(worker)));
+    expect(await db.get('SELECT v, (SELECT count(*) FROM log) AS logged FROM c')).toEqual({
+      v: committed,
+      logged: committed,
+    });
+  });
+});
+
 describe('a callback that runs behind one that the stream does not take', () => {
   it('runs again on the rows that are', async () => {
     const { db, other, stream } = await setting();
