@@ -1,4 +1,4 @@
-import { HAError } from '../../../lib/common/ha-error.js';
+import type { HAError } from '../../../lib/common/ha-error.js';
 import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import { StreamTimeout, StreamUnavailable } from '../../../lib/stream/replication-stream.js';
