@@ -5,6 +5,7 @@ import type { Cluster } from '../../helper/cluster.js';
 async function clusterWithTable(): Promise<Cluster> {
   const cluster = await startCluster();
   await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT)');
+  await cluster.settle();
   return cluster;
 }
 

@@ -14,6 +14,7 @@ function named(...names: string[]): unknown[] {
 async function clusterWithTable(): Promise<Cluster> {
   const cluster = await startCluster();
   await cluster.a.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, v)');
+  await cluster.settle();
   return cluster;
 }
 
