@@ -202,7 +202,8 @@ describe('resync', () => {
     await b.db.run(`INSERT INTO t VALUES(1, 'one')`);
     await a.db.run(`INSERT INTO bag VALUES('x')`);
     outside(a.path, (db) => db.exec(`INSERT INTO t VALUES(99, 'foreign'); DELETE FROM bag; CREATE TABLE own(v)`));
-    await a.db.run(`INSERT INTO bag VALUES('y')`);
+    const { txseq: last = 0n } = await a.db.run(`INSERT INTO bag VALUES('y')`);
+    await b.db.waitFor(last);
     expect(a.db.status().healthy).toBe(false);
     const late = a.db.resync();
     await Promise.all([late, a.db.resync()]);
