@@ -67,8 +67,9 @@ export interface DeferredMember {
 /**
  * One group commit on its way: the members that ran in the open SQLite transaction, and their messages.
  *
- * A group is wholly *ordered* (stored only where nobody wrote in between) or wholly *plain*. The first member decides; one
- * that turns out to be ordered inside a plain group is undone to its savepoint and opens the next group.
+ * A group is *ordered* (stored only where nobody wrote in between) or *plain*. The first member decides; one that turns out to
+ * be ordered inside a plain group is undone to its savepoint and opens the next group. Only one that cannot run again stays: what
+ * is in front of it is settled first, and the group is ordered from there on.
  */
 export class CommitGroup {
   readonly published: PublishedMember[] = [];

@@ -1,9 +1,10 @@
 import { Module } from '@nestjs/common';
-import { Test } from '@nestjs/testing';
+import type { Test } from '@nestjs/testing';
 import { join } from 'node:path';
 import { HAModule } from '../../../lib/ha.module.js';
 import { HATransactionalAdapter } from '../../../lib/orm/cls.js';
-import { collect, failureOf, onCleanup, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { failureOf, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { startApp } from '../../helper/nest-app.js';
 import type { Cluster } from '../../helper/cluster.js';
 import { ClsModule, ClsPluginTransactional } from '../../helper/nestjs-cls.js';
 import { getHAToken } from '../../../lib/common/tokens.js';
@@ -71,12 +72,7 @@ async function application(
     providers: [Accounts],
   })
   class App {}
-  const module = await Test.createTestingModule({ imports: [App] })
-    .setLogger(collect([]))
-    .compile();
-  const app = module.createNestApplication();
-  onCleanup(() => app.close());
-  await app.init();
+  const app = await startApp(App);
   const accounts = app.get(Accounts);
   Object.assign(accounts, watch);
   return {

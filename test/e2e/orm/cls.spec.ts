@@ -1,5 +1,4 @@
 import { Inject, Injectable, Module } from '@nestjs/common';
-import { Test } from '@nestjs/testing';
 import type { TransactionHost as Host } from '@nestjs-cls/transactional';
 import type { ClsService as Cls } from 'nestjs-cls';
 import { isRetryable } from '../../../lib/common/retryable.js';
@@ -10,7 +9,8 @@ import type { HATransactionalAdapterOptions } from '../../../lib/orm/cls.js';
 import type { HAExecutor } from '../../../lib/write/executor.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
-import { collect, failureOf, onCleanup, pause, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { failureOf, pause, startCluster, temporaryFolder, until } from '../../helper/cluster.js';
+import { startApp } from '../../helper/nest-app.js';
 import type { Cluster } from '../../helper/cluster.js';
 import {
   ClsModule,
@@ -258,12 +258,7 @@ async function application(
     providers: [Accounts],
   })
   class App {}
-  const module = await Test.createTestingModule({ imports: [App] })
-    .setLogger(collect([]))
-    .compile();
-  const app = module.createNestApplication();
-  onCleanup(() => app.close());
-  await app.init();
+  const app = await startApp(App);
   const db = app.get<HADatabase>(getHAToken());
   const last = await cluster.lastSequence();
   await until(() => db.position().received >= BigInt(last));

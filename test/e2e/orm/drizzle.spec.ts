@@ -1,7 +1,6 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Inject, Injectable, Module } from '@nestjs/common';
-import { Test } from '@nestjs/testing';
 import { asc, count, eq, relations, sql, TransactionRollbackError } from 'drizzle-orm';
 import { blob, customType, integer, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 import { isRetryable } from '../../../lib/common/retryable.js';
@@ -10,7 +9,8 @@ import { HAModule } from '../../../lib/ha.module.js';
 import { drizzle, migrate } from '../../../lib/orm/drizzle.js';
 import type { HADrizzleConfig, HADrizzleDatabase } from '../../../lib/orm/drizzle.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
-import { collect, failureOf, onCleanup, until, startCluster, temporaryFolder } from '../../helper/cluster.js';
+import { failureOf, until, startCluster, temporaryFolder } from '../../helper/cluster.js';
+import { startApp } from '../../helper/nest-app.js';
 import type { Cluster } from '../../helper/cluster.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
 
@@ -419,12 +419,7 @@ describe('Drizzle', () => {
       providers: [Authors, { provide: DRIZZLE, useFactory: (db: HADatabase) => over(db), inject: [getHAToken()] }],
     })
     class App {}
-    const module = await Test.createTestingModule({ imports: [App] })
-      .setLogger(collect([]))
-      .compile();
-    const app = module.createNestApplication();
-    onCleanup(() => app.close());
-    await app.init();
+    const app = await startApp(App);
     expect(await app.get(Authors).add('Octavia')).toEqual([{ id: 1 }]);
     await cluster.expectEqual();
     expect(await a.query.authors.findMany()).toEqual([{ id: 1, name: 'Octavia' }]);

@@ -1,7 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Inject, Injectable, Module } from '@nestjs/common';
-import { Test } from '@nestjs/testing';
 import { Kysely, sql } from 'kysely';
 import type { Generated, Migration, Transaction } from 'kysely';
 import { isRetryable } from '../../../lib/common/retryable.js';
@@ -10,7 +9,8 @@ import { HAModule } from '../../../lib/ha.module.js';
 import { HAKyselyDialect, retryMigration } from '../../../lib/orm/kysely.js';
 import type { HAKyselyOptions } from '../../../lib/orm/kysely.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
-import { collect, failureOf, onCleanup, pause, startCluster, temporaryFolder } from '../../helper/cluster.js';
+import { failureOf, pause, startCluster, temporaryFolder } from '../../helper/cluster.js';
+import { startApp } from '../../helper/nest-app.js';
 import type { Cluster } from '../../helper/cluster.js';
 import { LeaderCluster } from '../../helper/leader-cluster.js';
 import { Migrator } from '../../helper/kysely-migrator.js';
@@ -410,12 +410,7 @@ describe('Kysely', () => {
       providers: [Authors, { provide: Kysely, useFactory: (db: HADatabase) => over(db), inject: [getHAToken()] }],
     })
     class App {}
-    const module = await Test.createTestingModule({ imports: [App] })
-      .setLogger(collect([]))
-      .compile();
-    const app = module.createNestApplication();
-    onCleanup(() => app.close());
-    await app.init();
+    const app = await startApp(App);
     expect(await app.get(Authors).add('Octavia', 'Stanisław')).toEqual(['Octavia', 'Stanisław']);
     await cluster.expectEqual();
     expect(await a.selectFrom('author').select('name').execute()).toHaveLength(2);
