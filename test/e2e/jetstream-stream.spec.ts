@@ -11,6 +11,8 @@ import { EmbeddedNatsServer } from '../../lib/stream/embedded/server.js';
 import { JetStreamStream } from '../../lib/stream/jetstream/jetstream-stream.js';
 import type { JetStreamSettings } from '../../lib/stream/jetstream/jetstream-stream.js';
 import { takesBatches } from '../../lib/stream/jetstream/server-version.js';
+import type { HAError } from '../../lib/common/ha-error.js';
+import { NatsProxy } from '../helper/nats-proxy.js';
 import { JetStreamBackend, until } from './stream-backends.js';
 
 // What only a real server shows: streams that others made, failing connections, credentials.
@@ -211,5 +213,37 @@ describe('what is read once', () => {
     await expect(stream.startPosition({ kind: 'startTime', time })).rejects.toThrow(/did not tell/);
     js.consumers = consumers;
     expect(await stream.startPosition({ kind: 'startTime', time })).toBe(0);
+  });
+});
+
+describe('a question whose answer is lost with the line', () => {
+  it('fails with the line, to be asked again, and not only when its time is over', async () => {
+    const proxy = await NatsProxy.start(backend.url);
+    const stream = make({ access: { servers: [proxy.url], name: 'test' }, stream: 'asked', subject: 'asked.a' });
+    await stream.open();
+    const bucket = await stream.keyValue('asked', {});
+    proxy.muteServer();
+    const questions: [string, Promise<unknown>][] = [
+      ['state', stream.state()],
+      ['last', stream.lastSubjectSequence()],
+      ['delivery', stream.consume(0, () => undefined)],
+      ['bucket', bucket.get('k')],
+    ];
+    const answers = Promise.all(
+      questions.map(async ([name, question]) => {
+        const { code, message, retryable } = await question.then(
+          () => ({ code: 'none', message: '', retryable: false }),
+          (error: HAError) => error,
+        );
+        return [name, code, retryable, message.includes('the connection was lost')];
+      }),
+    );
+    proxy.cut();
+    expect(await answers).toEqual(questions.map(([name]) => [name, 'HA_STREAM_CONNECT', true, true]));
+    proxy.restore();
+    await until(() => stream.isConnected);
+    expect(await stream.lastSubjectSequence()).toBe(0);
+    await stream.close();
+    await proxy.close();
   });
 });

@@ -29,7 +29,9 @@ import { AckChannel, BatchIgnored, BatchTooLarge } from './ack-channel.js';
 import { connectError } from './connect-error.js';
 import { connectOptions, describeServers } from './connect-options.js';
 import type { NatsAccess } from './connect-options.js';
+import { PendingRequests } from './pending-requests.js';
 import { JetStreamKeyValue } from './key-value.js';
+import type { KeyValueClient } from './key-value.js';
 import { JetStreamObjectStore } from './object-store.js';
 import type { ObjectClient } from './object-store.js';
 import { mayBreakExpectations, takesBatches } from './server-version.js';
@@ -59,7 +61,7 @@ const PREFETCH = 128;
 const LARGEST_BATCH = 1_000;
 /** Room that headers and envelope may take beside a payload. */
 const HEADER_ROOM = 4_096;
-/** How long the first message since a time is waited for, ms: the server holds it. */
+/** How long an answer is waited for, ms. */
 const SLOWEST_ANSWER_MS = 5_000;
 /** Error codes of the server: https://github.com/nats-io/nats-server/blob/main/server/errors.json */
 const NO_MESSAGE_FOUND = 10_037;
@@ -96,6 +98,7 @@ interface Session {
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
   readonly acks: AckChannel;
+  readonly requests: PendingRequests;
 }
 
 /** The replication stream on NATS JetStream, 2.9 or later. */
@@ -251,8 +254,8 @@ export class JetStreamStream implements ReplicationStream {
   /** A bucket with as many replicas as the stream has. */
   async keyValue(bucket: string, { ttlMs }: KeyValueSettings): Promise<KeyValueBucket> {
     const servers = describeServers(this.settings.access.servers);
-    const client = (): JetStreamClient => {
-      if (this.connected && this.session !== undefined) return this.session.js;
+    const client = (): KeyValueClient => {
+      if (this.connected && this.session !== undefined) return this.session;
       throw connectError(new StreamUnavailable('not connected'), servers);
     };
     const made = new JetStreamKeyValue(client, { bucket, ttlMs, replicas: this.replicas, servers });
@@ -286,6 +289,7 @@ export class JetStreamStream implements ReplicationStream {
     this.reachable = false;
     // The client would go on to look for their heartbeats.
     for (const end of this.endings) end();
+    session?.requests.fail(new StreamUnavailable('the connection was closed'));
     session?.acks.close();
     await session?.nc.close();
   }
@@ -312,13 +316,24 @@ export class JetStreamStream implements ReplicationStream {
     return this.session;
   }
 
+  /** The client drops what it is given while it has no line: who asks waits for one as long as he would for an answer. */
+  private async reached(): Promise<Session> {
+    const deadline = performance.now() + SLOWEST_ANSWER_MS;
+    while (this.session !== undefined && !this.reachable && performance.now() < deadline)
+      await sleep(RECONNECT_PAUSE_MS);
+    const session = this.current();
+    if (this.reachable) return session;
+    throw connectError(new StreamUnavailable('not connected'), describeServers(this.settings.access.servers));
+  }
+
   /** Asks the server. Where it does not answer, the caller may ask again: a bare error of the client would not say so. */
   private async ask<T>(request: (session: Session) => Promise<T>): Promise<T> {
+    const session = await this.reached();
     try {
-      return await request(this.current());
+      return await session.requests.run(request(session));
     } catch (error) {
       // What the server says itself is an answer, unless it is that it cannot tell now.
-      if (error instanceof NatsError && (error.api_error?.code ?? 503) >= 500) {
+      if (error instanceof StreamUnavailable || (error instanceof NatsError && (error.api_error?.code ?? 503) >= 500)) {
         throw connectError(error, describeServers(this.settings.access.servers));
       }
       throw error;
@@ -326,15 +341,18 @@ export class JetStreamStream implements ReplicationStream {
   }
 
   private async subscribe(afterSequence: number): Promise<ConsumerMessages> {
-    const consumer = await this.ask(({ js }) =>
-      js.consumers.get(this.settings.stream, {
+    let isAwaited = true;
+    const subscribing = this.ask(async ({ js }) => {
+      const consumer = await js.consumers.get(this.settings.stream, {
         filterSubjects: this.settings.subject,
         opt_start_seq: afterSequence + 1,
-      }),
-    );
-    const messages = await consumer.consume({ max_messages: PREFETCH, expires: 5_000, idle_heartbeat: 1_000 });
-    void this.watchConsumer(messages).finally(() => forget(consumer));
-    return messages;
+      });
+      const messages = await consumer.consume({ max_messages: PREFETCH, expires: 5_000, idle_heartbeat: 1_000 });
+      void this.watchConsumer(messages).finally(() => forget(consumer));
+      if (!isAwaited) messages.stop();
+      return messages;
+    });
+    return subscribing.finally(() => (isAwaited = false));
   }
 
   /** Delivers until it is ended, from one consumer after another. */
@@ -350,7 +368,8 @@ export class JetStreamStream implements ReplicationStream {
         failures = 0;
         if (!run.ended) await this.deliverFrom(run.messages, run, handler);
       } catch (error) {
-        if (failures++ === 0)
+        // That the connection is gone is told for itself.
+        if (failures++ === 0 && this.connected && !run.ended)
           this.onStatus({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) });
       }
       run.messages?.stop();
@@ -420,6 +439,7 @@ export class JetStreamStream implements ReplicationStream {
         // Stopped now, and not behind the reconnect: the client would revive its watch for heartbeats, and keep it.
         for (const renew of this.renewals) renew();
         session.acks.fail('the connection was lost');
+        session.requests.fail(new StreamUnavailable('the connection was lost'));
         this.onStatus({ type: 'disconnected' });
       } else if (status.type === 'reconnect') {
         this.reachable = true;
@@ -532,7 +552,8 @@ export class JetStreamStream implements ReplicationStream {
 async function connectSession({ access, subject }: JetStreamSettings): Promise<Session> {
   const nc = await connect(connectOptions(access));
   try {
-    return { nc, js: nc.jetstream(), jsm: await nc.jetstreamManager(), acks: new AckChannel(nc, subject) };
+    const jsm = await nc.jetstreamManager();
+    return { nc, js: nc.jetstream(), jsm, acks: new AckChannel(nc, subject), requests: new PendingRequests() };
   } catch (error) {
     // It would reconnect for ever, with nobody left to close it.
     await nc.close();

@@ -5,6 +5,12 @@ import { sleep } from '../../common/timing.js';
 import { KeyValueDenied } from '../key-value.js';
 import type { KeyValueBucket, KeyValueEntry } from '../key-value.js';
 import { connectError } from './connect-error.js';
+import type { PendingRequests } from './pending-requests.js';
+
+export interface KeyValueClient {
+  readonly js: JetStreamClient;
+  readonly requests: PendingRequests;
+}
 
 export interface JetStreamKeyValueSettings {
   readonly bucket: string;
@@ -29,7 +35,7 @@ export class JetStreamKeyValue implements KeyValueBucket {
 
   constructor(
     /** Throws while there is no connection: the client itself would keep what is sent until there is one. */
-    private readonly client: () => JetStreamClient,
+    private readonly client: () => KeyValueClient,
     private readonly settings: JetStreamKeyValueSettings,
   ) {
     // Names of streams may have more characters than those of buckets.
@@ -67,7 +73,7 @@ export class JetStreamKeyValue implements KeyValueBucket {
     const start = `$KV.${this.name}.`;
     const subjects = await this.ask(async () => {
       // The client's own list of keys comes from a consumer, and ends early or never where keys change meanwhile.
-      const manager = await this.client().jetstreamManager(false);
+      const manager = await this.client().js.jetstreamManager(false);
       const filter = `${start}${encodeKey(prefix)}.*`;
       const { state } = await manager.streams.info(`KV_${this.name}`, { subjects_filter: filter });
       return Object.keys(state.subjects ?? {});
@@ -94,9 +100,9 @@ export class JetStreamKeyValue implements KeyValueBucket {
   private async ask<T>(request: (kv: KV) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        const js = this.client();
+        const { js, requests } = this.client();
         this.view ??= this.bind(js);
-        return await request(await this.view);
+        return await requests.run(this.view.then(request));
       } catch (error) {
         // Next time the bucket is looked for again, and made where somebody has deleted it.
         this.view = undefined;
@@ -129,7 +135,7 @@ export class JetStreamKeyValue implements KeyValueBucket {
   /** Nobody answers for a bucket that has no leader now; where it has one, its subjects are closed to the account. */
   private async requireLeader(): Promise<void> {
     try {
-      const manager = await this.client().jetstreamManager(false);
+      const manager = await this.client().js.jetstreamManager(false);
       const { cluster } = await manager.streams.info(`KV_${this.name}`);
       if (cluster === undefined || cluster.leader !== undefined) return;
     } catch (error) {
