@@ -69,7 +69,18 @@ export class PublishGroup {
     private readonly form: OrderedForm = stream.ordering,
     /** Looked at right before anything is sent: why it may not be. */
     private readonly permit: () => HAError | undefined = () => undefined,
+    /** A plain group is linked: see {@link isLinked}. */
+    private readonly linked = false,
   ) {}
+
+  /**
+   * True where each message of a plain group is stored only right behind the one before, so that none can be where that was
+   * lost, which the transaction of this one has seen. Where others wrote in between, {@link settle} sends again what was refused,
+   * and only the first of that without a condition: all in front of it is stored by then.
+   */
+  get isLinked(): boolean {
+    return this.linked && this.expected === undefined && this.form === 'chained';
+  }
 
   get size(): number {
     return this.sent.length;
@@ -124,7 +135,7 @@ export class PublishGroup {
       await this.collect();
       const tail = this.unansweredTail();
       if (tail.length === 0 || performance.now() >= deadline || this.permit() !== undefined) break;
-      await sleep(RETRY_PAUSE_MS);
+      if (tail[0]?.outcome?.kind !== 'refused' || !this.stream.isConnected) await sleep(RETRY_PAUSE_MS);
       if (!this.stream.isConnected) continue;
       await this.repeat(tail);
     }
@@ -137,7 +148,8 @@ export class PublishGroup {
 
   /** What a message expects; `refuse` where the one before it was not stored, so that nothing is sent. */
   private expectation(before: Sent | undefined): PublishExpectation | 'refuse' | undefined {
-    if (this.expected === undefined) return undefined;
+    if (this.expected === undefined)
+      return this.isLinked && before !== undefined ? { lastMessageId: before.message.id } : undefined;
     if (before === undefined) return { lastSubjectSequence: this.expected };
     if (this.form === 'chained') return { lastMessageId: before.message.id };
     return before.outcome?.kind === 'stored' ? { lastSubjectSequence: before.outcome.sequence } : 'refuse';
@@ -205,8 +217,14 @@ export class PublishGroup {
   }
 
   private async repeat(tail: readonly Sent[]): Promise<void> {
-    if (this.isHeld) await this.sendHeld(tail);
-    else for (const entry of tail) this.send(entry);
+    if (this.isHeld) {
+      await this.sendHeld(tail);
+      return;
+    }
+    // What comes behind expects it to be the last: were it held back too, nothing would ever be sent.
+    const [first] = tail;
+    if (this.isLinked && first !== undefined) first.message = withoutCondition(first.message);
+    for (const entry of tail) this.send(entry);
   }
 
   private async collect(): Promise<void> {
@@ -215,9 +233,15 @@ export class PublishGroup {
 
   /**
    * Messages behind the last stored one that got no answer; none behind a refusal, for they are refused with it. One whose
-   * id is taken would be answered so for ever.
+   * id is taken would be answered so for ever. In a linked group, all behind the last stored one, unless they expect one whose id
+   * is taken.
    */
   private unansweredTail(): Sent[] {
+    if (this.isLinked) {
+      const tail = this.sent.slice(this.sent.findLastIndex(({ outcome }) => outcome?.kind === 'stored') + 1);
+      const taken = tail.findIndex(({ outcome }) => isTaken(outcome));
+      return taken < 0 ? tail : tail.slice(0, taken);
+    }
     const tail: Sent[] = [];
     for (let i = this.sent.length - 1; i >= 0; i--) {
       const entry = this.sent[i] as Sent;
@@ -227,6 +251,10 @@ export class PublishGroup {
     }
     return tail;
   }
+}
+
+function withoutCondition({ expect: _none, ...message }: OutgoingMessage): OutgoingMessage {
+  return message;
 }
 
 /** What was not sent for want of a permission; an earlier attempt may have been. */

@@ -44,11 +44,12 @@ export class ReplicationPublisher {
 
   /**
    * Opens a group. `expected` makes it an ordered one: refused unless that is the last sequence on the subject. `permit` is
-   * asked right before anything is sent.
+   * asked right before anything is sent. `linked` has each message of a plain group stored only right behind the one before,
+   * where the stream can do so at no cost.
    */
-  group(expected: number | undefined, permit?: () => HAError | undefined): PublishGroup {
+  group(expected: number | undefined, permit?: () => HAError | undefined, linked = false): PublishGroup {
     const { stream } = this.current();
-    return new PublishGroup(stream, expected, this.orderedForm(stream), permit);
+    return new PublishGroup(stream, expected, this.orderedForm(stream), permit, linked);
   }
 
   /**

@@ -407,10 +407,12 @@ export class CommitGroup {
 
   /**
    * It cannot run again, and nothing but the answers tells whether those are stored whose rows it has seen: in an ordered group
-   * it is refused with them.
+   * and in a linked one it is refused with them.
    */
   private mayMislead({ member }: QueuedMember): boolean {
-    return !member.retry && !this.ordered && this.publishing !== undefined;
+    const { publishing } = this;
+    if (member.retry || this.ordered || publishing === undefined) return false;
+    return this.isBroken || !publishing.isLinked;
   }
 
   /** Publishes a member that cannot run again behind plain ones, when they are answered. */
@@ -420,7 +422,10 @@ export class CommitGroup {
     effects: TransactionEffects,
   ): Promise<boolean> {
     try {
-      await this.publishing?.allAnswered();
+      if (this.publishing?.isLinked === true) {
+        await this.settle(this.deadline());
+        if (!this.isStored) throw this.broken(misled());
+      } else await this.publishing?.allAnswered();
       return await (this.isBroken ? this.publishBehind(queued, value, effects) : this.publish(queued, value, effects));
     } catch (error) {
       this.fail(queued, error);
@@ -437,11 +442,7 @@ export class CommitGroup {
       const deadline = this.deadline();
       await this.settle(deadline);
       const isStored = this.isStored;
-      if (!isStored || !(await this.standsAtItsPlace(deadline))) {
-        this.closed = true;
-        this.habits.noteContention();
-        throw isStored ? conflict(1) : misled();
-      }
+      if (!isStored || !(await this.standsAtItsPlace(deadline))) throw this.broken(isStored ? conflict(1) : misled());
       this.expected = this.lastStoredSequence;
       this.ordered = true;
       return await this.publish(queued, value, effects);
@@ -449,6 +450,13 @@ export class CommitGroup {
       this.fail(queued, error);
       return true;
     }
+  }
+
+  /** Nobody joins any more, and what cannot run again stays alone for a while. */
+  private broken(error: HAError): HAError {
+    this.closed = true;
+    this.habits.noteContention();
+    return error;
   }
 
   /**
@@ -495,7 +503,9 @@ export class CommitGroup {
     const last = this.expected ?? position.cursor.subjectSequence;
     const expected = this.ordered && feed !== undefined ? last : undefined;
     if (this.published.length === 0) this.publishedAt = performance.now();
-    this.publishing ??= publisher.group(expected, fence && (() => fence.refusal()));
+    // Without a subscriber nothing would tell what became of those that were refused.
+    const linked = !this.ordered && this.runsOnce && feed !== undefined;
+    this.publishing ??= publisher.group(expected, fence && (() => fence.refusal()), linked);
     this.control.release();
     const member: PublishedMember = {
       queued,

@@ -96,14 +96,25 @@ describe('a session that runs behind one that the stream does not take', () => {
 
 describe('sessions in company of which messages are lost', () => {
   it.each([
-    ['a stream of one replica', 1, 1_000],
-    ['batches', 3, 1_000],
-    ['single messages', 3, 1],
-  ])('have seen those in front of them only where they are stored: %s', async (_title, replicas, batchLimit) => {
-    const stream = new MemoryStream({ broker: new MemoryBroker(), ...MEMORY_STREAM, replicas, batchLimit });
-    const { db } = memoryNode('a', temporaryFolder(), stream, { publisherTimeout: 5_000 });
-    await db.exec('CREATE TABLE c(v INT); CREATE TABLE log(mark TEXT PRIMARY KEY); INSERT INTO c VALUES(0)');
+    ['a stream of one replica', 1, 1_000, false],
+    ['a stream of one replica to which another node writes', 1, 1_000, true],
+    ['batches', 3, 1_000, false],
+    ['single messages', 3, 1, false],
+  ])('have seen those in front of them only where they are stored: %s', async (_title, replicas, batchLimit, busy) => {
+    const broker = new MemoryBroker();
+    const stream = new MemoryStream({ broker, ...MEMORY_STREAM, replicas, batchLimit });
+    const folder = temporaryFolder();
+    const { db } = memoryNode('a', folder, stream, { publisherTimeout: 5_000 });
+    const other = memoryNode('b', folder, new MemoryStream({ broker, ...MEMORY_STREAM, replicas, batchLimit })).db;
+    await db.exec(`CREATE TABLE c(v INT); CREATE TABLE log(mark TEXT PRIMARY KEY); CREATE TABLE o(v PRIMARY KEY);
+      INSERT INTO c VALUES(0)`);
+    const { txseq } = await db.run(`INSERT INTO o VALUES('first')`);
+    await other.waitFor(txseq ?? 0n);
     let committed = 0;
+    let isDone = false;
+    const writing = (async () => {
+      for (let n = 0; busy && !isDone; n++) await other.run('INSERT INTO o VALUES(?)', [n]);
+    })();
     const increments = async (worker: number): Promise<void> => {
       for (let n = 0; n < 120; n++) {
         if (n % 30 === worker) stream.dropNext(1);
@@ -117,6 +128,8 @@ describe('sessions in company of which messages are lost', () => {
       }
     };
     await Promise.all(Array.from({ length: 12 }, (_value, worker) => increments(worker)));
+    isDone = true;
+    await writing;
     expect(await db.get('SELECT v, (SELECT count(*) FROM log) AS logged FROM c')).toEqual({
       v: committed,
       logged: committed,

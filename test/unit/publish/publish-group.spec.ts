@@ -266,3 +266,79 @@ describe('a group in another form', () => {
     expect(await settle(made)).toBe('11 12');
   });
 });
+
+describe('a plain group whose messages are linked', () => {
+  const COMPANY = new StreamRefusal('wrong last msg ID: somebody');
+
+  function linked(told: ToldStream, ids: string): PublishGroup {
+    const made = new PublishGroup(told.stream, undefined, told.ordering, () => undefined, true);
+    for (const id of ids) made.add(message(id));
+    return made;
+  }
+
+  it('expects each to be right behind the one before, and nothing of the first', async () => {
+    const told = new ToldStream('chained');
+    const made = linked(told, 'abc');
+    expect(made.isLinked).toBe(true);
+    expect(told.attempts).toEqual(['a @', 'b @a', 'c @b']);
+    expect(await settle(made)).toBe('11 12 13');
+  });
+
+  it('goes on behind somebody else, from what was refused: all in front of it is stored', async () => {
+    const told = new ToldStream('chained');
+    told.answers = ['store', COMPANY, COMPANY, 'store', COMPANY];
+    const made = linked(told, 'abc');
+    await made.allAnswered();
+    expect(made.isBroken).toBe(true);
+    expect(await settle(made)).toBe('11 12 13');
+    expect(told.attempts).toEqual(['a @', 'b @a', 'c @b', 'b @', 'c @b', 'c @']);
+  });
+
+  it('never sends what is behind a lost message in front of it', async () => {
+    const told = new ToldStream('chained');
+    told.answers = [NEVER, COMPANY, COMPANY];
+    expect(await settle(linked(told, 'abc'))).toBe('11 12 13');
+    expect(told.attempts.slice(3)).toEqual(['a @', 'b @a', 'c @b']);
+  });
+
+  it('takes a message without an answer for stored where the one behind it is', async () => {
+    const told = new ToldStream('chained');
+    told.answers = ['store', NEVER, 'store'];
+    expect(await settle(linked(told, 'abc'))).toBe('11 unknown 12');
+    expect(told.attempts).toHaveLength(3);
+  });
+
+  it('stores nothing behind one that failed until the end', async () => {
+    const told = new ToldStream('chained');
+    told.answers = Array.from({ length: 1_000 }, (_value, n) => (n % 3 === 0 ? AWAY : COMPANY));
+    expect(await settle(linked(told, 'abc'), 60)).toBe('failed refused refused');
+  });
+
+  it('sends nothing behind one whose id is taken', async () => {
+    const told = new ToldStream('chained');
+    told.answers = ['store', 'repeat', COMPANY];
+    expect(await settle(linked(told, 'abc'))).toBe('11 failed refused');
+    expect(told.attempts).toHaveLength(3);
+  });
+
+  it('waits for a line, and does not ask without a pause', async () => {
+    const told = new ToldStream('chained');
+    told.answers = ['store', COMPANY];
+    const made = linked(told, 'ab');
+    told.isConnected = false;
+    setTimeout(() => (told.isConnected = true), 60);
+    expect(await settle(made)).toBe('11 12');
+    expect(told.attempts).toEqual(['a @', 'b @a', 'b @']);
+  });
+
+  it.each(['batch', 'single'] as const)(
+    'is like any other plain one where the stream orders by %s',
+    async (ordering) => {
+      const told = new ToldStream(ordering);
+      const made = linked(told, 'ab');
+      expect(made.isLinked).toBe(false);
+      expect(told.attempts).toEqual(['a @', 'b @']);
+      expect(await settle(made)).toBe('11 12');
+    },
+  );
+});
