@@ -100,6 +100,27 @@ describe('sessions that commit at once', () => {
     await cluster.expectEqual();
   });
 
+  it('each count on from those in front of them, while another node writes to other rows', async () => {
+    const cluster = await startCluster();
+    await counters(cluster);
+    const sizes = groupsOf({ db: cluster.a });
+    let isDone = false;
+    const other = (async () => {
+      for (let n = 0; !isDone; n++) {
+        await cluster.b.run('UPDATE c SET v = ? WHERE k = ?', [n, `k${n % 2}`]);
+        if (n % 5 === 0) await pause(1);
+      }
+    })();
+    for (let round = 0; round < 6; round++) {
+      await Promise.all(Array.from({ length: 50 }, () => again(() => increment(cluster.a, 'k9', false))));
+    }
+    isDone = true;
+    await other;
+    expect(Math.max(...sizes)).toBeGreaterThan(1);
+    await cluster.expectEqual();
+    expect(await cluster.b.get(`SELECT v FROM c WHERE k = 'k9'`)).toEqual({ v: 300 });
+  });
+
   it('do not wait for ever for one that waits for them', async () => {
     const cluster = await startCluster();
     await counters(cluster);
