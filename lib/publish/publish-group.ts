@@ -60,6 +60,8 @@ export class PublishGroup {
   /** So many at the beginning are known to be stored. */
   private stored = 0;
   private brokenBatches = 0;
+  /** Most messages of a linked group that are sent again at once: all of them would be refused over and over beside busy writers. */
+  private window = Infinity;
 
   constructor(
     private readonly stream: ReplicationStream,
@@ -131,15 +133,35 @@ export class PublishGroup {
   /** What became of every message, in order. `deadline` is a time of `performance.now()`. */
   async settle(deadline: number): Promise<PublishOutcome[]> {
     if (this.isHeld) await this.sendHeld(this.sent);
+    let repeated: readonly Sent[] = [];
     for (;;) {
       await this.collect();
       const tail = this.unansweredTail();
+      this.adjustWindow(repeated);
+      repeated = [];
       if (tail.length === 0 || performance.now() >= deadline || this.permit() !== undefined) break;
       if (tail[0]?.outcome?.kind !== 'refused' || !this.stream.isConnected) await sleep(RETRY_PAUSE_MS);
       if (!this.stream.isConnected) continue;
-      await this.repeat(tail);
+      repeated = tail.slice(0, this.window);
+      await this.repeat(repeated);
     }
-    return this.sent.map(({ outcome, attempts }) => outcome ?? noAnswer(attempts));
+    return this.outcomes();
+  }
+
+  private outcomes(): PublishOutcome[] {
+    const last = this.sent.findLastIndex(({ outcome }) => outcome?.kind === 'stored');
+    return this.sent.map(({ outcome, attempts, maybeStored }, at) => {
+      // An early attempt may come late, right behind a late one of the message that it expects.
+      if (this.isLinked && at > last + 1 && outcome?.kind === 'refused' && maybeStored) return noAnswer(attempts);
+      return outcome ?? noAnswer(attempts);
+    });
+  }
+
+  /** Half as many where others came between what was sent, twice as many where nobody did. */
+  private adjustWindow(repeated: readonly Sent[]): void {
+    if (!this.isLinked || repeated.length === 0) return;
+    const isThrough = repeated.every(({ outcome }) => outcome?.kind === 'stored');
+    this.window = isThrough ? repeated.length * 2 : Math.max(1, repeated.length >> 1);
   }
 
   private get isHeld(): boolean {

@@ -39,6 +39,7 @@ export function outcomeFinder(
     isLed,
     settles: !disablePublisher && !disableSubscriber,
     settled: (id, timeoutMs) => committer.settled(id, timeoutMs),
+    behind: (id) => committer.unsettledBehind(id),
     waits: (id) => replication.async?.holds(id) === true,
     publisherTimeout,
   });

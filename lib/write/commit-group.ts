@@ -64,6 +64,15 @@ export interface DeferredMember {
   readonly transaction: OutboxTransaction;
 }
 
+/** A member whose messages are made. */
+interface Sending {
+  readonly queued: QueuedMember;
+  readonly value: unknown;
+  readonly effects: TransactionEffects;
+  readonly messages: readonly OutgoingMessage[];
+  readonly ids: readonly MessageId[];
+}
+
 /**
  * One group commit on its way: the members that ran in the open SQLite transaction, and their messages.
  *
@@ -212,6 +221,11 @@ export class CommitGroup {
 
   get messageIds(): MessageId[] {
     return this.published.flatMap((member) => [...member.ids]);
+  }
+
+  /** Ids of the transactions of which nobody can say whether they are in the stream. */
+  get unsettledIds(): MessageId[] {
+    return this.published.flatMap((member) => (isOpenEnded(member.result()) ? member.ids.slice(0, 1) : []));
   }
 
   /** Ids and places of the transactions in several messages. */
@@ -500,11 +514,34 @@ export class CommitGroup {
     if (this.ports?.outbox !== undefined && !this.ordered) {
       return this.defer(queued, value, ids, { ...effects, messages });
     }
+    const sending: Sending = { queued, value, effects, messages, ids };
+    return messages.length > 1 && this.publishing?.isLinked === true ? this.sendLarge(sending) : this.send(sending);
+  }
+
+  /**
+   * Sends what takes several messages behind linked ones. Others come between its many messages, and each time what was refused would
+   * travel again: so it is not linked, but waits until all in front of it is stored.
+   */
+  private async sendLarge(sending: Sending): Promise<boolean> {
+    const { queued } = sending;
+    try {
+      await this.settle(this.deadline());
+      if (this.isStored) return await this.send(sending);
+      if (queued.member.retry) return this.postpone(queued);
+      throw this.broken(misled());
+    } catch (error) {
+      this.fail(queued, error);
+      return true;
+    }
+  }
+
+  private send({ queued, value, effects, messages, ids }: Sending): boolean | Promise<boolean> {
+    const { publisher, position, feed, fence } = this.ports as ReplicationPorts;
     const last = this.expected ?? position.cursor.subjectSequence;
     const expected = this.ordered && feed !== undefined ? last : undefined;
     if (this.published.length === 0) this.publishedAt = performance.now();
     // Without a subscriber nothing would tell what became of those that were refused.
-    const linked = !this.ordered && this.runsOnce && feed !== undefined;
+    const linked = !this.ordered && this.runsOnce && feed !== undefined && messages.length === 1;
     this.publishing ??= publisher.group(expected, fence && (() => fence.refusal()), linked);
     this.control.release();
     const member: PublishedMember = {

@@ -25,6 +25,7 @@ import { OrderedLane } from './ordered-lane.js';
 import type { OutboxPort } from './outbox-port.js';
 import { conflict, leftOut, publishFailed, publishUnknown } from './publish-errors.js';
 import type { TransactionRunner } from './transaction-runner.js';
+import { UnsettledMessages } from './unsettled-messages.js';
 
 /** What replication adds to the write path; absent in standalone mode. */
 export interface ReplicationPorts {
@@ -102,6 +103,7 @@ const HOLD_MS = 10;
 export class Committer {
   private readonly queue: QueuedMember[] = [];
   private readonly habits = new Habits();
+  private readonly unsettled = new UnsettledMessages();
   private running: Promise<void> | undefined;
   private closed: HAError | undefined;
   /** A time of `performance.now()`. */
@@ -473,9 +475,15 @@ export class Committer {
     return true;
   }
 
+  /** What may still come behind the message with an id, although its caller was told that nobody knows; the last first. */
+  unsettledBehind(id: MessageId): MessageId[] {
+    return this.unsettled.behind(id);
+  }
+
   /** The group was rolled back: answers its callers as the stream brings what was stored of it. */
   private async followStream(group: CommitGroup, ports: ReplicationPorts): Promise<void> {
     const { position } = ports;
+    this.unsettled.note(group.unsettledIds);
     const last = group.lastStoredSequence;
     if (last !== undefined) {
       position.published = Math.max(position.published, last);
@@ -597,10 +605,12 @@ export class Committer {
   /** Returns the sequence of the last message on the subject. */
   private async catchUp(ports: ReplicationPorts): Promise<number> {
     const { position, publisher } = ports;
+    const { received } = position;
     const last = await publisher.lastSubjectSequence();
     if (last > position.received) await position.waitFor(last, { timeout: this.settings.publisherTimeout });
-    else if (last !== position.cursor.subjectSequence) {
-      // The stream forgot the last message of this subject by age or size: expectations compare with what is left.
+    else if (last !== position.cursor.subjectSequence && position.received === received) {
+      // The stream forgot the last message of this subject by age or size: expectations compare with what is left. Where anything
+      // was applied meanwhile, the answer may be from before it.
       position.cursor = { ...position.cursor, subjectSequence: last };
     }
     return last;

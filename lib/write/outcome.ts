@@ -35,6 +35,8 @@ export interface OutcomePorts {
   readonly settles: boolean;
   /** Waits until the message with an id is not on its way any more: nobody will send it again. False where it still is. */
   readonly settled: (id: MessageId, timeoutMs: number) => Promise<boolean>;
+  /** What may still come right behind the message with an id, the last first. */
+  readonly behind: (id: MessageId) => readonly MessageId[];
   /** Milliseconds. */
   readonly publisherTimeout: number;
 }
@@ -54,6 +56,9 @@ const ROUNDS = 3;
  * ```
  * Of a transaction in several messages the first one's id is taken; where that one is in the stream already, an abort message
  * ends it, unless its last part came before.
+ *
+ * A message may expect the one with the id to be the last of the stream, and the void would pass for it. So what was sent behind it,
+ * and may still come, is settled first.
  *
  * What a leader may be publishing at this moment is not declared void under its own id, but by a message that names it. A
  * leader has each transaction stored right behind the one that it ran on, by that one's id: the void would pass for it.
@@ -84,11 +89,22 @@ export class OutcomeFinder {
       const answer = this.answer(id, sequence);
       if (answer !== undefined) return answer;
       if (!this.ports.settles || !this.ports.origins.has(id.origin)) break;
+      if (round === 0 && !(await this.settleBehind(id, deadline))) break;
       const decided = await this.decide(id, deadline);
       if (decided === undefined) break;
       sequence = decided.at;
     }
     return { state: 'unknown' };
+  }
+
+  /** False where it could not be done in time. */
+  private async settleBehind(id: MessageId, deadline: number): Promise<boolean> {
+    if (this.ports.isLed) return true;
+    for (const later of this.ports.behind(id)) {
+      if (this.answer(later, undefined) !== undefined) continue;
+      if ((await this.decide(later, deadline)) === undefined) return false;
+    }
+    return true;
   }
 
   private look({ origin, n }: MessageId): KnownOutcome | undefined {

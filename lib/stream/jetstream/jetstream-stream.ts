@@ -358,6 +358,7 @@ export class JetStreamStream implements ReplicationStream {
   /** Delivers until it is ended, from one consumer after another. */
   private async deliver(run: Delivery, handler: MessageHandler): Promise<void> {
     let failures = 0;
+    let isTold = false;
     while (!run.ended) {
       if (!this.connected) {
         await sleep(RECONNECT_PAUSE_MS);
@@ -366,11 +367,15 @@ export class JetStreamStream implements ReplicationStream {
       try {
         run.messages ??= await this.subscribe(run.position);
         failures = 0;
+        isTold = false;
         if (!run.ended) await this.deliverFrom(run.messages, run, handler);
       } catch (error) {
+        failures++;
         // That the connection is gone is told for itself.
-        if (failures++ === 0 && this.connected && !run.ended)
+        if (!isTold && this.connected && !run.ended) {
+          isTold = true;
           this.onStatus({ type: 'error', error: error instanceof Error ? error : new Error(String(error)) });
+        }
       }
       run.messages?.stop();
       run.messages = undefined;

@@ -19,6 +19,8 @@ class ToldStream {
   /** Every attempt: the ids, and what the first expected. */
   readonly attempts: string[] = [];
   answers: Answer[] = [];
+  /** Behind those. */
+  answerTo: (id: string) => Answer = () => 'store';
   last = 10;
 
   constructor(readonly ordering: OrderedForm = 'batch') {}
@@ -39,7 +41,7 @@ class ToldStream {
     const expected = messages.map(({ expect }) => expect?.lastSubjectSequence ?? expect?.lastMessageId ?? '');
     expect(expected.slice(1).join('')).toBe('');
     this.attempts.push(`${messages.map(({ id }) => id).join(' ')} @${expected[0]}`);
-    const answer = this.answers.shift() ?? 'store';
+    const answer = this.answers.shift() ?? this.answerTo(messages[0]?.id ?? '');
     if (answer instanceof Error) throw answer;
     if (answer === 'repeat') return messages.map(() => ({ sequence: 1, duplicate: true }));
     const wanted = messages[0]?.expect?.lastSubjectSequence;
@@ -268,7 +270,7 @@ describe('a group in another form', () => {
 });
 
 describe('a plain group whose messages are linked', () => {
-  const COMPANY = new StreamRefusal('wrong last msg ID: somebody');
+  const COMPANY = new StreamRefusal('wrong last msg ID: somebody', undefined);
 
   function linked(told: ToldStream, ids: string): PublishGroup {
     const made = new PublishGroup(told.stream, undefined, told.ordering, () => undefined, true);
@@ -310,8 +312,29 @@ describe('a plain group whose messages are linked', () => {
 
   it('stores nothing behind one that failed until the end', async () => {
     const told = new ToldStream('chained');
-    told.answers = Array.from({ length: 1_000 }, (_value, n) => (n % 3 === 0 ? AWAY : COMPANY));
+    told.answerTo = (id) => (id === 'a' ? AWAY : COMPANY);
     expect(await settle(linked(told, 'abc'), 60)).toBe('failed refused refused');
+  });
+
+  it('says of one that was refused behind a lost one that nobody knows: its first attempt may come late, behind that one', async () => {
+    const told = new ToldStream('chained');
+    told.answers = [NEVER, NEVER];
+    told.answerTo = (id) => (id === 'a' ? NEVER : COMPANY);
+    expect(await settle(linked(told, 'ab'), 60)).toBe('unknown unknown');
+  });
+
+  it('sends fewer and fewer again while others come between, and more where nobody does', async () => {
+    const told = new ToldStream('chained');
+    const made = linked(told, 'abcdefgh');
+    await made.allAnswered();
+    expect(told.attempts).toHaveLength(8);
+    const refused = new ToldStream('chained');
+    refused.answers = ['store', ...Array.from({ length: 7 }, () => COMPANY)];
+    // Of seven one is stored, of three, of one.
+    refused.answers.push('store', ...Array.from({ length: 6 }, () => COMPANY), 'store', COMPANY, COMPANY, 'store');
+    expect(await settle(linked(refused, 'abcdefgh'))).toBe('11 12 13 14 15 16 17 18');
+    const again = 'b @, c @b, d @c, e @d, f @e, g @f, h @g | c @, d @c, e @d | d @ | e @, f @e | g @, h @g';
+    expect(refused.attempts.slice(8)).toEqual(again.split(/ \| |, /));
   });
 
   it('sends nothing behind one whose id is taken', async () => {
