@@ -243,7 +243,7 @@ export class PublishGroup {
       await this.sendHeld(tail);
       return;
     }
-    // What comes behind expects it to be the last: were it held back too, nothing would ever be sent.
+    // All in front of it is stored, and others may write all the time: with its condition it might be refused for ever.
     const [first] = tail;
     if (this.isLinked && first !== undefined) first.message = withoutCondition(first.message);
     for (const entry of tail) this.send(entry);
