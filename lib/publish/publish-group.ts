@@ -149,7 +149,7 @@ export class PublishGroup {
   }
 
   private outcomes(): PublishOutcome[] {
-    const last = this.sent.findLastIndex(({ outcome }) => outcome?.kind === 'stored');
+    const last = this.lastStored;
     return this.sent.map(({ outcome, attempts, maybeStored }, at) => {
       // An early attempt may come late, right behind a late one of the message that it expects.
       if (this.isLinked && at > last + 1 && outcome?.kind === 'refused' && maybeStored) return noAnswer(attempts);
@@ -162,6 +162,11 @@ export class PublishGroup {
     if (!this.isLinked || repeated.length === 0) return;
     const isThrough = repeated.every(({ outcome }) => outcome?.kind === 'stored');
     this.window = isThrough ? repeated.length * 2 : Math.max(1, repeated.length >> 1);
+  }
+
+  /** Index of the last message that is stored; -1 where none is. */
+  private get lastStored(): number {
+    return this.sent.findLastIndex(({ outcome }) => outcome?.kind === 'stored');
   }
 
   private get isHeld(): boolean {
@@ -260,7 +265,7 @@ export class PublishGroup {
    */
   private unansweredTail(): Sent[] {
     if (this.isLinked) {
-      const tail = this.sent.slice(this.sent.findLastIndex(({ outcome }) => outcome?.kind === 'stored') + 1);
+      const tail = this.sent.slice(this.lastStored + 1);
       const taken = tail.findIndex(({ outcome }) => isTaken(outcome));
       return taken < 0 ? tail : tail.slice(0, taken);
     }

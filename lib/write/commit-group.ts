@@ -436,10 +436,8 @@ export class CommitGroup {
     effects: TransactionEffects,
   ): Promise<boolean> {
     try {
-      if (this.publishing?.isLinked === true) {
-        await this.settle(this.deadline());
-        if (!this.isStored) throw this.broken(misled());
-      } else await this.publishing?.allAnswered();
+      if (this.publishing?.isLinked === true) await this.settleStored(this.deadline());
+      else await this.publishing?.allAnswered();
       return await (this.isBroken ? this.publishBehind(queued, value, effects) : this.publish(queued, value, effects));
     } catch (error) {
       this.fail(queued, error);
@@ -454,9 +452,8 @@ export class CommitGroup {
   private async publishBehind(queued: QueuedMember, value: unknown, effects: TransactionEffects): Promise<boolean> {
     try {
       const deadline = this.deadline();
-      await this.settle(deadline);
-      const isStored = this.isStored;
-      if (!isStored || !(await this.standsAtItsPlace(deadline))) throw this.broken(isStored ? conflict(1) : misled());
+      await this.settleStored(deadline);
+      if (!(await this.standsAtItsPlace(deadline))) throw this.broken(conflict(1));
       this.expected = this.lastStoredSequence;
       this.ordered = true;
       return await this.publish(queued, value, effects);
@@ -464,6 +461,12 @@ export class CommitGroup {
       this.fail(queued, error);
       return true;
     }
+  }
+
+  /** Waits for the answers; throws unless all of the group is stored. */
+  private async settleStored(deadline: number): Promise<void> {
+    await this.settle(deadline);
+    if (!this.isStored) throw this.broken(misled());
   }
 
   /** Nobody joins any more, and what cannot run again stays alone for a while. */

@@ -3,8 +3,9 @@ import { MemoryBroker } from '../../../lib/stream/memory/memory-broker.js';
 import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import { StreamTimeout } from '../../../lib/stream/replication-stream.js';
 import type { OutgoingMessage, PublishReceipt } from '../../../lib/stream/replication-stream.js';
-import type { HADatabase } from '../../../lib/write/ha-database.js';
 import { pause, temporaryFolder } from '../../helper/cluster.js';
+import { counterNodes } from '../../helper/counter-nodes.js';
+import type { CounterNodes } from '../../helper/counter-nodes.js';
 import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
 import { SteeredStream } from '../../helper/steered-stream.js';
 
@@ -13,21 +14,12 @@ import { SteeredStream } from '../../helper/steered-stream.js';
 
 const ROUNDS = 30;
 
-interface Setting {
-  readonly db: HADatabase;
-  readonly other: HADatabase;
-  readonly stream: SteeredStream;
-}
+type Setting = CounterNodes<SteeredStream>;
 
 async function setting(): Promise<Setting> {
-  const broker = new MemoryBroker();
-  const folder = temporaryFolder();
-  const stream = new SteeredStream({ broker, ...MEMORY_STREAM });
-  const { db } = memoryNode('a', folder, stream, { publisherTimeout: 1_000 });
-  const other = memoryNode('b', folder, new MemoryStream({ broker, ...MEMORY_STREAM })).db;
-  await db.exec(`CREATE TABLE c(k TEXT PRIMARY KEY, v INT); CREATE TABLE n(v INT)`);
-  await db.run(`INSERT INTO c VALUES('k', 0)`);
-  return { db, other, stream };
+  const nodes = await counterNodes(SteeredStream, 1_000);
+  await nodes.db.exec('CREATE TABLE n(v INT)');
+  return nodes;
 }
 
 /** A message that nobody answers. */
@@ -76,7 +68,7 @@ async function pair({ db }: Setting, second: 'session' | 'run'): Promise<Pair> {
 /** Runs pairs on new nodes until one has shared a commit. */
 async function whenShared(
   second: 'session' | 'run',
-  steer: (stream: SteeredStream, held: OutgoingMessage[]) => SteeredStream['steer'],
+  steer: (held: OutgoingMessage[]) => SteeredStream['steer'],
   look: (setting: Setting, answers: { code: string; id: string }[], held: OutgoingMessage[]) => Promise<void>,
 ): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
@@ -89,7 +81,7 @@ async function whenShared(
       await nodes.db.exec(`UPDATE c SET v = 0; DELETE FROM n`);
     }
     const held: OutgoingMessage[] = [];
-    nodes.stream.steer = steer(nodes.stream, held);
+    nodes.stream.steer = steer(held);
     const { isShared, answers } = await pair(nodes, second);
     const told = await answers;
     nodes.stream.steer = () => undefined;
@@ -114,7 +106,7 @@ describe('sessions whose messages come late', () => {
   it('leave nothing behind that ran on what was declared void', async () => {
     await whenShared(
       'session',
-      (_stream, held) => (message) => {
+      (held) => (message) => {
         if (held.length < 2) held.push(message);
         return lost();
       },
@@ -133,7 +125,7 @@ describe('sessions whose messages come late', () => {
     async (kind) => {
       await whenShared(
         kind,
-        (_stream, held) => (message) => {
+        (held) => (message) => {
           if (held.length < 2) {
             held.push(message);
             return lost();

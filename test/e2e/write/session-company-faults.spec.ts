@@ -4,6 +4,8 @@ import { MemoryStream } from '../../../lib/stream/memory/memory-stream.js';
 import { StreamTimeout, StreamUnavailable } from '../../../lib/stream/replication-stream.js';
 import type { OutgoingMessage, PublishReceipt } from '../../../lib/stream/replication-stream.js';
 import type { HADatabase } from '../../../lib/write/ha-database.js';
+import { counterNodes } from '../../helper/counter-nodes.js';
+import type { CounterNodes } from '../../helper/counter-nodes.js';
 import { MEMORY_STREAM, memoryNode } from '../../helper/memory-node.js';
 import { temporaryFolder, until } from '../../helper/cluster.js';
 
@@ -23,22 +25,9 @@ class FailingStream extends MemoryStream {
   }
 }
 
-interface Setting {
-  readonly db: HADatabase;
-  readonly other: HADatabase;
-  readonly stream: FailingStream;
-}
+type Setting = CounterNodes<FailingStream>;
 
-async function setting(): Promise<Setting> {
-  const broker = new MemoryBroker();
-  const folder = temporaryFolder();
-  const stream = new FailingStream({ broker, ...MEMORY_STREAM });
-  const a = memoryNode('a', folder, stream, { publisherTimeout: 5_000 });
-  const b = memoryNode('b', folder, new MemoryStream({ broker, ...MEMORY_STREAM }));
-  await a.db.exec('CREATE TABLE c(k TEXT PRIMARY KEY, v INT)');
-  await a.db.run(`INSERT INTO c VALUES('k', 0)`);
-  return { db: a.db, other: b.db, stream };
-}
+const setting = (): Promise<Setting> => counterNodes(FailingStream, 5_000);
 
 /** A session that is fast: the next may join. */
 async function reset(db: HADatabase): Promise<void> {
